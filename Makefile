@@ -1,0 +1,99 @@
+# `make reasoner` is the product; bare `make` prints what else there is.
+# Logic lives in the `reasoner` command; this file brings the environment it runs in.
+
+.DEFAULT_GOAL := help
+.PHONY: help venv setup reasoner test check fmt lint types doctor lock clean uninstall
+
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+UV := $(BIN)/uv
+STAMP := .venv/reasoner.stamp
+LOCKS := requirements.lock $(wildcard requirements-gpu.lock)
+
+# A package that carries no library of its own: the llama.cpp built by `reasoner setup` is the one.
+# Given as a setting, not as CMAKE_ARGS, so that uv keeps this wheel apart from one with the library.
+NO_LIBRARY := --config-settings-package llama-cpp-python:cmake.define.LLAMA_BUILD=OFF
+
+# The first Python of 3.11 or newer; PYTHON=... names another.
+find_python = py=; for p in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	  if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then py=$$p; break; fi; \
+	done; \
+	if [ -z "$$py" ]; then \
+	  echo "error: no Python 3.11 or newer" >&2; \
+	  echo "  why   tried $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python" >&2; \
+	  echo "  fix   install one (Debian: sudo apt-get install python3 python3-venv), or: make setup PYTHON=/path/to/python3" >&2; \
+	  exit 3; \
+	fi
+
+help: ## print this
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make reasoner PROFILE=pocket RUN=name ARGS='--set train.steps=50'"
+	@echo "  Environment: REASONER_CACHE REASONER_RUNS OLLAMA_HOST OLLAMA_MODELS LLAMA_CPP_DIR"
+
+# The stamp is written last and says for which locks, and for which folder, the environment is whole.
+venv:
+	@want="$$(cat $(LOCKS) pyproject.toml | cksum) $$PWD"; \
+	if [ -x $(BIN)/reasoner ] && [ "$$(cat $(STAMP) 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	set -e; \
+	rm -f $(STAMP); \
+	$(find_python); \
+	lock=requirements.lock; extra=; \
+	if [ -f requirements-gpu.lock ] && [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi >/dev/null 2>&1; then \
+	  lock=requirements-gpu.lock; extra=" for CUDA"; \
+	fi; \
+	if ! { $(BIN)/python -m pip --version && case "$$($(BIN)/python -c 'import sys; print(sys.prefix)')" in "$$PWD"/*) ;; *) false;; esac; } >/dev/null 2>&1; then \
+	  echo "reasoner: making .venv with $$($$py --version 2>&1)" >&2; \
+	  if ! "$$py" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	    echo "error: $$py cannot make virtual environments" >&2; \
+	    echo "  why   its modules venv and ensurepip are missing" >&2; \
+	    echo "  fix   sudo apt-get install python3-venv (or your system's package for it)" >&2; \
+	    exit 3; \
+	  fi; \
+	  rm -rf .venv; "$$py" -m venv .venv; \
+	fi; \
+	echo "reasoner: installing $$(grep -c '^[a-z].*==' $$lock) pinned packages$$extra into .venv (about 6 GB; usually 1-5 minutes, mostly download)" >&2; \
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet uv==$(UV_VERSION); \
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes $(NO_LIBRARY) -r $$lock; \
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .; \
+	printf '%s\n' "$$want" > $(STAMP)
+
+setup: venv ## bring everything that is missing; does nothing twice
+	@$(BIN)/reasoner setup
+
+reasoner: setup ## train, merge, quantize, register, evaluate: the whole path [PROFILE=] [RUN=] [ARGS=]
+	@$(BIN)/reasoner run $(if $(PROFILE),--profile '$(PROFILE)') $(if $(RUN),--run '$(RUN)') $(ARGS)
+
+test: setup ## the whole test suite [ARGS=]
+	@$(BIN)/pytest $(ARGS)
+
+check: lint types test ## what CI runs
+
+fmt: venv ## format, and repair what ruff can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lint: venv ## ruff, format included
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: venv ## mypy, strict
+	@$(BIN)/mypy
+
+doctor: ## what is here, what is missing, and the exact fix; works before setup
+	@if [ -x $(BIN)/reasoner ]; then $(BIN)/reasoner doctor $(ARGS); else \
+	  $(find_python); PYTHONPATH=. "$$py" -m reasoner.doctor; fi
+
+lock: venv ## resolve pyproject.toml anew into the lock files
+	@$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --custom-compile-command 'make lock' -o requirements.lock
+	@$(UV) pip compile -q pyproject.toml --extra dev --extra gpu --python-platform x86_64-manylinux_2_28 \
+	  --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements-gpu.lock
+
+clean: ## remove caches and build leftovers, never runs/
+	@rm -rf .pytest_cache .mypy_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -not -path './.venv/*' -not -path './runs/*' -prune -exec rm -rf {} +
+
+uninstall: ## remove what we installed and registered, nothing else; runs/ stays
+	@if [ -x $(BIN)/reasoner ]; then $(BIN)/reasoner uninstall $(ARGS); fi
+	@rm -rf .venv

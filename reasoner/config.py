@@ -1,0 +1,275 @@
+"""The one typed config: defaults, profiles, overrides, and where each value came from.
+
+Layers merge as plain dictionaries and are validated once: defaults < profile < `--set` and flags.
+Defaults live only here; the sentence under a field is its help and its comment in
+`reasoner config`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reasoner.errors import USAGE, ReasonerError, nearest
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Model(Section):
+    base: str
+    """Where the base comes from: `pocket` (ships with the project), a model folder, or a hub id."""
+    revision: str | None = None
+    """Commit of a hub id; recorded either way."""
+
+
+class Data(Section):
+    source: str
+    """`wordproblems` (generated), a hub dataset id, or a folder or JSONL file with `question` and `answer`."""
+    subset: str | None = None
+    """Name of the hub dataset's configuration."""
+    revision: str | None = None
+    """Commit of a hub dataset; recorded either way."""
+    num_train: int | None = Field(None, ge=1)
+    """Training problems taken; None takes all of them (the generator needs a number)."""
+    seed: int = 0
+    """Seed of the problem generator."""
+    min_steps: int | None = Field(None, ge=1, le=5)
+    """Generator: fewest reasoning steps of a problem; None is the generator's default."""
+    max_steps: int | None = Field(None, ge=1, le=5)
+    """Generator: most reasoning steps of a problem; None is the generator's default."""
+    max_value: int | None = Field(None, ge=10)
+    """Generator: largest value at any step; None is the generator's default."""
+    system: str | None = None
+    """System message put before every problem, in training, evaluation and the Modelfile alike."""
+
+
+class Verifier(Section):
+    name: str = "number"
+    """The registered checker that scores completions, in training and evaluation alike."""
+    max_unscored: float = Field(0.02, ge=0, le=1)
+    """Share of unscored completions above which the run stops: a broken verifier is not a wrong answer."""
+
+
+class Train(Section):
+    steps: int = Field(200, ge=1)
+    """Optimizer steps."""
+    num_prompts: int = Field(8, ge=1)
+    """Problems per optimizer step."""
+    num_generations: int = Field(8, ge=2)
+    """Completions sampled per problem: the group each reward is compared within."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Completions per forward and backward pass; None takes all of a step at once."""
+    max_completion_tokens: int = Field(512, ge=8)
+    """A completion cut here counts as wrong."""
+    temperature: float = Field(1.0, gt=0)
+    """Sampling temperature of rollouts."""
+    learning_rate: float = Field(1e-5, gt=0)
+    """Peak learning rate; constant after the warm-up."""
+    warmup_steps: int = Field(5, ge=0)
+    """Steps of linear warm-up."""
+    lora_r: int = Field(32, ge=1)
+    """LoRA rank, on all linear layers."""
+    lora_alpha: int = Field(32, ge=1)
+    """LoRA scale numerator: the update is scaled by alpha / r."""
+    beta: float = Field(0.0, ge=0)
+    """Weight of the KL term against the base."""
+    loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = "dapo"
+    """TRL's `loss_type`."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What advantages are divided by."""
+    seed: int = 0
+    """Seed of adapter, sampling and data order."""
+    save_every: int = Field(25, ge=1)
+    """Steps between checkpoints; an interrupted run continues from the newest whole one."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Whole checkpoints kept while training."""
+    engine: Literal["auto", "trl", "unsloth"] = "auto"
+    """`auto` takes Unsloth where CUDA is present, plain TRL otherwise."""
+    vllm: bool = False
+    """Sample rollouts with vLLM in the same process (CUDA only)."""
+    control: Literal["shuffled"] | None = None
+    """`shuffled`: a control run whose training references belong to other problems; never promoted."""
+
+
+class Gguf(Section):
+    quant: Literal["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "F16", "BF16"] = "Q4_K_M"
+    """GGUF type of the served file, for base and tuned alike."""
+
+
+class Serve(Section):
+    name: str = Field("reasoner", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")
+    """Name in Ollama: `ollama run NAME`."""
+    num_ctx: int = Field(2048, ge=128)
+    """Context length pinned in the Modelfile."""
+    num_predict: int = Field(512, ge=16)
+    """Most tokens of one answer, pinned in the Modelfile and used in evaluation."""
+    temperature: float = Field(0.0, ge=0)
+    """Temperature pinned in the Modelfile."""
+    num_thread: int | None = Field(None, ge=1)
+    """CPU threads pinned in the Modelfile; None leaves it to Ollama."""
+
+
+class Eval(Section):
+    num_problems: int | None = Field(500, ge=1)
+    """Held-out problems scored, base and tuned alike; None takes the whole split."""
+    split: Literal["test", "dev", "ood"] = "test"
+    """Held-out split."""
+    concurrency: int = Field(4, ge=1, le=64)
+    """Requests in flight at the server."""
+    max_truncated: float = Field(0.05, ge=0, le=1)
+    """Share of tuned completions cut by length above which the model is not promoted."""
+    max_empty: float = Field(0.01, ge=0, le=1)
+    """Share of empty tuned completions above which the model is not promoted."""
+    max_repeated: float = Field(0.5, gt=0, le=1)
+    """Share of problems given one identical tuned completion above which the model is not promoted."""
+
+
+class Config(Section):
+    profile: str
+    """The profile that this config started from."""
+    model: Model
+    data: Data
+    verifier: Verifier = Verifier()
+    train: Train = Train()
+    gguf: Gguf = Gguf()
+    serve: Serve = Serve()
+    eval: Eval = Eval()
+
+    def slice(self, *sections: str) -> dict[str, Any]:
+        """The named sections as plain values: what a stage's record remembers."""
+        return {name: getattr(self, name).model_dump(mode="json") for name in sections}
+
+
+def profiles() -> dict[str, Path]:
+    """Shipped profiles by name."""
+    folder = Path(str(resources.files("reasoner"))) / "profiles"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def resolve(profile: str, overrides: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
+    """The config of a profile with `section.key=value` overrides, and where each value came from.
+
+    Values are read as TOML where they parse, else as text; `none` is null.
+    """
+    known = profiles()
+    path = known.get(profile)
+    if path is None:
+        raise ReasonerError(
+            f"no profile named {profile!r}",
+            fix=nearest(profile, known) + " (PROFILE=… or --profile)",
+            code=USAGE,
+        )
+    tree: dict[str, Any] = {"profile": profile, **tomllib.loads(path.read_text(encoding="utf-8"))}
+    origin = {key: f"profile {profile}" for key, _ in _leaves(tree)}
+    return overlay(tree, origin, overrides or {})
+
+
+def overlay(
+    tree: dict[str, Any], origin: Mapping[str, str], overrides: Mapping[str, str]
+) -> tuple[Config, dict[str, str]]:
+    """`tree` with overrides applied, validated once."""
+    origin = dict(origin)
+    for dotted, text in overrides.items():
+        _check_key(dotted)
+        section, key = dotted.split(".")
+        tree.setdefault(section, {})[key] = _parse(text)
+        origin[dotted] = "--set"
+    config = _validate(tree, origin)
+    for dotted, _ in _leaves(config.model_dump(mode="json")):
+        origin.setdefault(dotted, "default")
+    return config, origin
+
+
+def _validate(tree: dict[str, Any], origin: Mapping[str, str]) -> Config:
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            dotted = ".".join(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                _check_key(dotted, origin.get(dotted))
+            lines.append(f"{dotted}: {item['msg']} (given {item['input']!r} by {origin.get(dotted, 'default')})")
+        raise ReasonerError(
+            "the config is not valid",
+            why="\n".join(lines),
+            fix="see `reasoner config` for every key",
+            code=USAGE,
+        ) from None
+
+
+def _check_key(dotted: str, where: str | None = None) -> None:
+    keys = [
+        f"{section}.{key}"
+        for section, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+        for key in field.annotation.model_fields
+    ]
+    if dotted not in keys:
+        source = f" in {where}" if where else ""
+        raise ReasonerError(f"unknown config key {dotted!r}{source}", fix=_nearest_key(dotted, keys), code=USAGE)
+
+
+def _nearest_key(dotted: str, keys: list[str]) -> str:
+    section = dotted.split(".")[0] + "."
+    same = [key for key in keys if key.startswith(section)]
+    return nearest(dotted, same or keys)
+
+
+def _parse(text: str) -> Any:
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def dump(config: Config, origin: Mapping[str, str]) -> str:
+    """A run's `config.json`: the values, and where each came from."""
+    return json.dumps({"config": config.model_dump(mode="json"), "origin": dict(origin)}, indent=2) + "\n"
+
+
+def read(path: Path, overrides: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
+    """A run's `config.json` again, with further overrides on top."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        tree, origin = stored["config"], stored["origin"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReasonerError(
+            f"{path} cannot be read as a run's config", why=str(error), fix="name another run", code=USAGE
+        ) from None
+    return overlay(tree, origin, overrides or {})
+
+
+def document(config: Config, origin: Mapping[str, str]) -> str:
+    """The config as commented TOML: value, where it came from, what it means."""
+    lines = [f'profile = "{config.profile}"']
+    for section, field in Config.model_fields.items():
+        value = getattr(config, section)
+        if not isinstance(value, Section):
+            continue
+        lines += ["", f"[{section}]"]
+        for key, info in type(value).model_fields.items():
+            item = getattr(value, key)
+            shown = f"{key} = {json.dumps(item)}" if item is not None else f"# {key} = none"
+            lines.append(f"# {info.description}")
+            lines.append(f"{shown}  # {origin.get(f'{section}.{key}', 'default')}")
+        del field
+    return "\n".join(lines) + "\n"

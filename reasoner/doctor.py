@@ -1,0 +1,279 @@
+"""What this machine has of what `make reasoner` needs: found version, where, verdict, exact fix.
+
+It looks and changes nothing: no build, no download, no server start, no import of heavy packages.
+Whether a model hub can be reached is not tried.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from reasoner import ollama, toolchain
+from reasoner.errors import DONE, MISSING, ReasonerError
+
+Verdict = Literal["ok", "warn", "missing"]
+
+PYTHON_MIN = (3, 11)
+DISK_WARN = 8 << 30
+"""Free bytes below which a fresh set-up of tools plus a small run gets tight."""
+MEMORY_WARN = 4 << 30
+SHOWN = ("torch", "transformers", "trl", "peft", "datasets", "llama-cpp-python")
+"""Packages named in the line of a whole set-up."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement. `missing` stops `make reasoner`; `warn` does not."""
+
+    name: str
+    found: str
+    where: str
+    verdict: Verdict
+    fix: str = ""
+
+
+def check() -> list[Check]:
+    """Every requirement, in the order in which set-up meets them."""
+    looks: list[Callable[[], list[Check]]] = [
+        _python, _compiler, _make, _builders, _go, _packages, _llama_cpp, _ollama, _server, _command,
+        _cuda, _memory, _disk, _cache, _hub,
+    ]  # fmt: skip
+    with ThreadPoolExecutor(len(looks)) as pool:  # several only wait for a program to name its version
+        return [found for part in pool.map(lambda look: look(), looks) for found in part]
+
+
+def is_ready(checks: list[Check]) -> bool:
+    return all(one.verdict != "missing" for one in checks)
+
+
+def _python() -> list[Check]:
+    is_new_enough = sys.version_info >= PYTHON_MIN
+    fix = "" if is_new_enough else "install Python 3.11 or newer, then: make setup PYTHON=python3.11"
+    return [Check("Python", platform.python_version(), sys.executable, "ok" if is_new_enough else "missing", fix)]
+
+
+def _package(name: str) -> str:
+    """The command that installs a system package here."""
+    if sys.platform == "darwin":
+        return "xcode-select --install" if name in ("g++", "make") else f"brew install {name}"
+    for manager in ("apt-get", "dnf", "zypper", "pacman -S", "apk add"):
+        if shutil.which(manager.split()[0]):
+            name = "gcc-c++" if name == "g++" and manager in ("dnf", "zypper") else name
+            return f"sudo {manager} {name}" if " " in manager else f"sudo {manager} install {name}"
+    return f"install {name}"
+
+
+def _text(version: tuple[int, ...] | None) -> str:
+    return ".".join(map(str, version)) if version else "?"
+
+
+def _compiler() -> list[Check]:
+    path = toolchain.find_compiler()
+    if path:
+        version = toolchain.program_version(path, "-dumpfullversion", "-dumpversion")
+        return [Check("C++ compiler", _text(version), str(path), "ok")]
+    if toolchain.find_llama_cpp():
+        return [Check("C++ compiler", "none", "", "warn", "not needed now: llama.cpp is built")]
+    return [Check("C++ compiler", "none", "", "missing", _package("g++"))]
+
+
+def _make() -> list[Check]:
+    path = shutil.which("make")
+    if path:
+        return [Check("make", _text(toolchain.program_version(path, "--version")), path, "ok")]
+    return [Check("make", "none", "", "warn", _package("make"))]
+
+
+def _builders() -> list[Check]:
+    found = []
+    for name, path in (("cmake", toolchain.find_cmake()), ("ninja", toolchain.find_ninja())):
+        if path:
+            found.append(Check(name, _text(toolchain.program_version(path, "--version")), str(path), "ok"))
+        else:
+            found.append(Check(name, "none", "", "ok", "nothing to do: set-up takes it as a Python package"))
+    return found
+
+
+def _go() -> list[Check]:
+    path = toolchain.find_go()
+    if path:
+        return [Check("Go", _text(toolchain.program_version(path, "version")), str(path), "ok")]
+    fix = "nothing to do: taken as a Python package where Ollama is built"
+    return [Check("Go", "none of 1.26 or newer", "", "ok", fix)]
+
+
+def _packages() -> list[Check]:
+    """Installed packages against what our own package asks for; exact pins are part of what works."""
+    try:
+        wanted = [one for one in metadata.requires("reasoner") or [] if "extra ==" not in one]
+    except metadata.PackageNotFoundError:
+        return [Check("packages", "not installed", sys.prefix, "missing", "make setup")]
+    wrong, absent, shown = [], [], []
+    for requirement in wanted:
+        parts = re.match(r"([A-Za-z0-9._-]+)(?:==([^\s;,]+))?", requirement)
+        assert parts is not None
+        name, pin = parts.groups()
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+            continue
+        if pin and version.split("+")[0] != pin:
+            wrong.append(f"{name} {version} instead of {pin}")
+        elif name in SHOWN:
+            shown.append(f"{name} {version}")
+    if absent:
+        return [Check("packages", f"not installed: {', '.join(absent)}", sys.prefix, "missing", "make setup")]
+    if wrong:
+        return [Check("packages", "; ".join(wrong), sys.prefix, "warn", "make setup")]
+    return [Check("packages", f"{', '.join(shown)}, all {len(wanted)} as pinned", sys.prefix, "ok")]
+
+
+def _llama_cpp() -> list[Check]:
+    tools = toolchain.find_llama_cpp()
+    if tools is None:
+        given = os.environ.get("LLAMA_CPP_DIR")
+        fix = "unset LLAMA_CPP_DIR, or build llama-quantize there" if given else "make setup"
+        return [Check("llama.cpp", "not built", given or "", "missing", fix)]
+    version = f"{tools.version}, {tools.route}"
+    quantize = Check("quantizer", tools.version, str(tools.quantize), "ok")
+    if not os.access(tools.quantize, os.X_OK):
+        quantize = Check("quantizer", "not executable", str(tools.quantize), "missing", f"chmod +x {tools.quantize}")
+    return [Check("llama.cpp", version, str(tools.bin_dir), "ok"), quantize]
+
+
+def _ollama() -> list[Check]:
+    why: list[str] = []
+    install = toolchain.find_ollama(why)
+    if install:
+        return [Check("Ollama", f"{install.version}, route: {install.route}", str(install.path), "ok")]
+    return [Check("Ollama", "; ".join(why), "", "missing", "make setup")]
+
+
+def _server() -> list[Check]:
+    where = ollama.host()
+    try:
+        server = ollama.find_server()
+    except ImportError:
+        return [Check("Ollama server", "not asked: packages are not installed", str(where), "ok")]
+    except ReasonerError as error:
+        return [Check("Ollama server", f"{error.what}: {error.why}", str(where), "missing", error.fix or "")]
+    if server is None:
+        if not where.is_local:
+            return [
+                Check(
+                    "Ollama server",
+                    "none answers",
+                    str(where),
+                    "missing",
+                    "start it there, or unset OLLAMA_HOST",
+                )
+            ]
+        return [Check("Ollama server", "none runs", str(where), "ok", "nothing to do: started when needed")]
+    who = f"ours, process {server.pid}" if server.is_ours else "started by someone else"
+    return [Check("Ollama server", f"{server.version}, {who}", str(where), "ok")]
+
+
+def _command() -> list[Check]:
+    path = shutil.which("ollama")
+    if path:
+        return [Check("`ollama` command", "on the PATH", path, "ok")]
+    install = toolchain.find_ollama()
+    if install is None:
+        return [Check("`ollama` command", "none", "", "warn", "make setup")]
+    if not ollama.link_path().is_symlink():
+        fix = f'export PATH="{install.path.parent}:$PATH"'
+        return [Check("`ollama` command", "not on the PATH", str(install.path), "warn", fix)]
+    fix = f'export PATH="{ollama.link_path().parent}:$PATH"'
+    return [Check("`ollama` command", "linked, but not on the PATH", str(ollama.link_path()), "warn", fix)]
+
+
+def _cuda() -> list[Check]:
+    path = shutil.which("nvidia-smi")
+    if path is None:
+        return [Check("CUDA", "none: profiles for the CPU are used", "", "ok")]
+    query = [path, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        done = None
+    if done is None or done.returncode or not done.stdout.strip():
+        return [Check("CUDA", "nvidia-smi does not answer", path, "warn", "repair the driver, or go on with the CPU")]
+    return [Check("CUDA", done.stdout.strip().splitlines()[0], path, "ok")]
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def _memory() -> list[Check]:
+    try:
+        import psutil
+    except ImportError:
+        return []
+    memory = psutil.virtual_memory()
+    is_enough = memory.available >= MEMORY_WARN
+    found = f"{_gib(memory.available)} free of {_gib(memory.total)}"
+    fix = "" if is_enough else "end other programs, or take a smaller base"
+    return [Check("memory", found, "", "ok" if is_enough else "warn", fix)]
+
+
+def _disk() -> list[Check]:
+    found = []
+    places = {
+        "disk (runs)": Path.cwd(),
+        "disk (cache)": toolchain.cache_dir(),
+        "disk (models)": ollama.models_dir(),
+    }
+    for name, place in places.items():
+        existing = next(p for p in (place, *place.parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        is_enough = free >= DISK_WARN
+        variable = {"disk (runs)": "REASONER_RUNS", "disk (cache)": "REASONER_CACHE"}.get(name, "OLLAMA_MODELS")
+        fix = "" if is_enough else f"free some, or move it with {variable}"
+        found.append(Check(name, f"{_gib(free)} free", str(place), "ok" if is_enough else "warn", fix))
+    return found
+
+
+def _cache() -> list[Check]:
+    place = toolchain.cache_dir()
+    existing = next(p for p in (place, *place.parents) if p.exists())
+    if os.access(existing, os.W_OK):
+        return [Check("cache folder", "exists" if place.exists() else "not there yet", str(place), "ok")]
+    return [
+        Check(
+            "cache folder",
+            "cannot be written",
+            str(place),
+            "missing",
+            "export REASONER_CACHE=<a folder of yours>",
+        )
+    ]
+
+
+def _hub() -> list[Check]:
+    return [Check("model hub", "not checked: `pocket` needs none", os.environ.get("HF_ENDPOINT", ""), "ok")]
+
+
+def main() -> int:
+    """Plain lines on a machine where nothing is installed yet; `reasoner doctor` shows them better."""
+    checks = check()
+    for one in checks:
+        fix = f"  fix: {one.fix}" if one.fix else ""
+        sys.stdout.write(f"{one.verdict:<8}{one.name:<18}{one.found}  {one.where}{fix}\n")
+    return DONE if is_ready(checks) else MISSING
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Runs one outside program: everything it prints goes into a log, a failure is typed.
+
+The program gets a process group of its own, so that Ctrl-C, a time limit or an error in a line
+callback ends it together with everything it started. What it does not do: no shell, no input on
+the program's stdin, no capture for parsing (pass `on_line`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from reasoner.errors import MISSING, ReasonerError
+
+LAST_LINES = 8
+"""How much of a failed program's output the error itself shows."""
+
+GRACE_S = 5.0
+"""Seconds between asking a process group to end and killing it."""
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout_s: float | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
+    """Returns once the program has ended well; anything else is a `ReasonerError`.
+
+    The log is appended to, under a line with the command, so one log can hold several programs.
+    `env` is the whole environment (None: ours). `on_line` sees every line as it is printed;
+    progress bars that redraw with carriage returns arrive as lines too.
+    """
+    args = [str(part) for part in argv]
+    name = Path(args[0]).name
+    log.parent.mkdir(parents=True, exist_ok=True)
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    with log.open("a", encoding="utf-8") as out:
+        out.write(f"$ {shlex.join(args)}\n")
+        out.flush()
+        try:
+            process = subprocess.Popen(
+                args,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ReasonerError(f"`{name}` could not be started", why=str(error), log=log, code=MISSING) from error
+
+        timed_out = threading.Event()
+
+        def stop_late() -> None:
+            timed_out.set()
+            end_group(process.pid)
+
+        timer = threading.Timer(timeout_s, stop_late) if timeout_s is not None else None
+        try:
+            if timer:
+                timer.daemon = True
+                timer.start()
+            assert process.stdout is not None
+            for line in process.stdout:
+                out.write(line)
+                out.flush()
+                text = line.rstrip()
+                if text:
+                    last.append(text)
+                if on_line:
+                    on_line(text)
+            code = process.wait()
+        except BaseException:
+            end_group(process.pid, process)
+            raise
+        finally:
+            if timer:
+                timer.cancel()
+            if process.stdout is not None:
+                process.stdout.close()
+        out.write(f"exit {code}\n")
+    if timed_out.is_set():
+        raise ReasonerError(f"`{name}` was still running after {timeout_s:g} s", why=_tail(last), log=log)
+    if code != 0:
+        raise ReasonerError(f"`{name}` failed ({_ended(code)})", why=_tail(last), log=log)
+
+
+def end_group(pid: int, process: subprocess.Popen[str] | None = None) -> None:
+    """Ends a process group that `run` (or anyone with `start_new_session`) started: asks, waits, kills."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_S
+        while time.monotonic() < deadline:
+            if process is not None and process.poll() is not None:  # the leader is gone, and reaped:
+                deadline = min(deadline, time.monotonic() + 1)  # what is left may be zombies of a lazy init
+            os.killpg(pid, 0)
+            time.sleep(0.05)
+        os.killpg(pid, signal.SIGKILL)
+    if process is not None:
+        process.wait()
+
+
+def _tail(last: deque[str]) -> str | None:
+    return "\n".join(last) or None
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"exit {code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
+        return f"{name}: out of memory?" if name == "SIGKILL" else name
+    return f"signal {-code}"

@@ -1,0 +1,299 @@
+"""The run folder: the truth about a run. Atomic writes, records, the lock, ready checkpoints.
+
+    runs/<name>/  config.json  lock  train.json  metrics.jsonl  rollouts/  checkpoints/checkpoint-N/DONE
+                  base/ (the untouched base as GGUF)  exports/step-000150/{merged/, *.gguf, Modelfile, <stage>.json}
+                  completions/  logs/  report.md  summary.json
+
+A record is written after the outputs that it names have their final names, and removed before a
+stage starts again. So a record that exists speaks of outputs that were once whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reasoner.errors import FAILED, USAGE, ReasonerError, nearest
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def runs_dir() -> Path:
+    """Where runs live: `REASONER_RUNS`, else `runs/` in the current folder."""
+    return Path(os.environ.get("REASONER_RUNS") or "runs").expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run is its folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def summary_path(self) -> Path:
+        return self.path / "summary.json"
+
+    def log_path(self, stage: str) -> Path:
+        return self.path / "logs" / f"{stage}.log"
+
+    def export_dir(self, step: int) -> Path:
+        return self.path / "exports" / step_name(step)
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:06d}"
+
+
+def new(name: str) -> Run:
+    """The run of this name, whether or not its folder exists yet."""
+    if not _NAME.fullmatch(name) or name == "latest":
+        raise ReasonerError(
+            f"{name!r} cannot name a run",
+            why="letters, digits, '.', '_' and '-', up to 64 of them; `latest` is taken",
+            fix="choose another name with RUN=… (make) or --run",
+            code=USAGE,
+        )
+    return Run(runs_dir() / name)
+
+
+def existing(name: str | None = None) -> Run:
+    """The named run, or the newest."""
+    folder = runs_dir()
+    names = [path.parent.name for path in folder.glob("*/config.json") if not path.parent.is_symlink()]
+    if not names:
+        raise ReasonerError(f"there is no run in {folder}", fix="make reasoner", code=USAGE)
+    if name is None or name == "latest":
+        latest = folder / "latest"
+        if latest.is_symlink() and (latest / "config.json").exists():
+            return Run(folder / os.readlink(latest))
+        return Run(max((folder / n for n in names), key=lambda p: (p / "config.json").stat().st_mtime))
+    given = Path(name)
+    if given.parts[:-1] and (given / "config.json").exists():
+        return Run(given.absolute())
+    if name not in names:
+        raise ReasonerError(f"there is no run named {name!r} in {folder}", fix=nearest(name, names), code=USAGE)
+    return Run(folder / name)
+
+
+def mark_latest(run: Run) -> None:
+    """Point `runs/latest` at the run, in one step."""
+    link = run.path.parent / "latest"
+    if link.exists() and not link.is_symlink():
+        return
+    partial = link.with_name(".latest.partial")
+    partial.unlink(missing_ok=True)
+    partial.symlink_to(run.name)
+    partial.replace(link)
+
+
+@contextlib.contextmanager
+def lock(run: Run) -> Iterator[None]:
+    """One writer per run; the lock file names it. Released by the system if the process dies."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    with (run.path / "lock").open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise ReasonerError(
+                f"run {run.name} is in use",
+                why=f"process {handle.read().strip() or 'unknown'} is writing it",
+                fix="wait for it, or choose another name with RUN=… (make) or --run",
+                code=FAILED,
+            ) from None
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
+        yield
+
+
+# -- atomic writes -----------------------------------------------------------------------------
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+    partial.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value, or None where the file is missing or not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def partial_dir(final: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `final` when the block ends well."""
+    partial = final.with_name(final.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+@contextlib.contextmanager
+def partial_file(final: Path) -> Iterator[Path]:
+    """A path to write, which takes the name `final` when the block ends well.
+
+    The suffix is kept (some programs look at it); a left-over of a killed run is overwritten.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f"partial-{final.name}")
+    partial.unlink(missing_ok=True)
+    yield partial
+    partial.replace(final)
+
+
+def append_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of the file; a line cut off by a kill is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+# -- hashes and records ------------------------------------------------------------------------
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file that a stage made. `mtime_ns` only spares re-hashing a file nobody touched."""
+
+    sha256: str
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass
+class Record:
+    """What a stage did: enough to tell whether doing it again would give something else."""
+
+    stage: str
+    inputs: dict[str, str]
+    config: dict[str, Any]
+    tools: dict[str, str]
+    outputs: dict[str, Output]
+    facts: dict[str, Any]
+    seconds: float
+    finished: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Identity of the outputs: equal keys mean a later stage need not run again."""
+        if not self.outputs:
+            return sha256_json(self.facts.get("identity", self.facts))
+        return sha256_json({name: item.sha256 for name, item in self.outputs.items()})
+
+
+def outputs_of(root: Path, paths: Sequence[Path]) -> dict[str, Output]:
+    """Files, and files in folders, hashed and named relative to the run folder."""
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = {}
+    for path in files:
+        stat = path.stat()
+        found[str(path.relative_to(root))] = Output(sha256_file(path), stat.st_size, stat.st_mtime_ns)
+    return found
+
+
+def broken_outputs(root: Path, record: Record) -> list[str]:
+    """Why the outputs are not whole; empty when they are."""
+    reasons = []
+    for name, output in record.outputs.items():
+        path = root / name
+        if not path.is_file():
+            reasons.append(f"{name} is missing")
+        elif path.stat().st_size != output.bytes:
+            reasons.append(f"{name} has another size")
+        elif path.stat().st_mtime_ns != output.mtime_ns and sha256_file(path) != output.sha256:
+            reasons.append(f"{name} has other contents")
+    return reasons
+
+
+def write_record(path: Path, record: Record) -> None:
+    write_json(path, {**asdict(record), "schema": 1})
+
+
+def read_record(path: Path) -> Record | None:
+    stored = read_json(path)
+    if not isinstance(stored, dict) or stored.pop("schema", None) != 1:
+        return None
+    try:
+        stored["outputs"] = {name: Output(**item) for name, item in stored["outputs"].items()}
+        return Record(**stored)
+    except (TypeError, KeyError, AttributeError):
+        return None
+
+
+# -- checkpoints -------------------------------------------------------------------------------
+
+
+def ready_steps(checkpoints: Path) -> list[int]:
+    """Steps whose checkpoint is whole, oldest first.
+
+    The trainer writes DONE last, so a folder still filling up is invisible here. Order is the
+    number in the name; file times lie after a copy.
+    """
+    steps = []
+    for marker in checkpoints.glob("checkpoint-*/DONE"):
+        number = marker.parent.name.removeprefix("checkpoint-")
+        if number.isdigit():
+            steps.append(int(number))
+    return sorted(steps)
