@@ -1,0 +1,184 @@
+"""Where a base comes from: the one that ships, a folder, or a hub -> one model folder, checked.
+
+Every later stage sees only the folder. A base with pickled weights or code of its own is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reasoner import runs
+from reasoner.config import Model
+from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model folder and what identifies it."""
+
+    spec: str
+    path: Path
+    architecture: str
+    weights_bytes: int
+    files: dict[str, runs.Output]
+
+    @property
+    def sha256(self) -> str:
+        """Identity of the weights: the file's SHA-256, or one over all shards."""
+        shards = [self.files[name].sha256 for name in sorted(self.files) if name.endswith(".safetensors")]
+        return shards[0] if len(shards) == 1 else runs.sha256_json(shards)
+
+
+def shipped() -> dict[str, Path]:
+    """Bases that come with the project, by name."""
+    folder = Path(str(resources.files("reasoner"))) / "bases"
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
+
+
+def locate(model: Model) -> Path:
+    """The base's folder, fetched from the hub if need be."""
+    known = shipped()
+    if model.base in known:
+        return known[model.base]
+    path = Path(model.base).expanduser()
+    if path.is_dir():
+        return path.absolute()
+    if model.base.count("/") != 1 or model.base.startswith((".", "~", "/")):
+        raise ReasonerError(
+            f"there is no base {model.base!r}",
+            why="not a base that ships with the project, not a folder, not a hub id (owner/name)",
+            fix=nearest(model.base, known),
+            code=USAGE,
+        )
+    return _snapshot(model)
+
+
+def _snapshot(model: Model) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(model.base, revision=model.revision, allow_patterns=_FILES))
+    except RepositoryNotFoundError as error:
+        raise ReasonerError(
+            f"the hub has no model {model.base!r}",
+            why=str(error).splitlines()[0],
+            fix="check model.base",
+            code=USAGE,
+        ) from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ReasonerError(
+            f"the base {model.base} cannot be fetched",
+            why=f"{type(error).__name__}: {str(error).splitlines()[0][:300]}",
+            fix="connect to the hub, set model.base to a folder that holds the model,"
+            " or use PROFILE=pocket, which needs no hub",
+            code=MISSING,
+        ) from None
+
+
+def resolve(model: Model) -> Base:
+    """The base, checked without loading it: what is wrong with it is said before anything is trained."""
+    path = locate(model)
+    config = runs.read_json(path / "config.json")
+    if not isinstance(config, dict):
+        raise _unfit(path, "it has no readable config.json", "name a folder in the hub's model layout")
+    if "auto_map" in config:
+        raise _unfit(path, "it needs code of its own (auto_map)", "choose a base that transformers supports itself")
+    weights = sorted(path.glob("*.safetensors"))
+    if not weights:
+        pickled = [p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in path.glob(pattern)]
+        why = f"it has only pickled weights ({pickled[0]})" if pickled else "it has no *.safetensors"
+        raise _unfit(path, why, "save it with `save_pretrained`, which writes safetensors")
+    index = runs.read_json(path / "model.safetensors.index.json")
+    if isinstance(index, dict):
+        absent = sorted(set(index.get("weight_map", {}).values()) - {p.name for p in weights})
+        if absent:
+            raise _unfit(path, f"{absent[0]} is missing", "fetch the whole model")
+    if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
+        raise _unfit(path, "it has no tokenizer", "put tokenizer.json or tokenizer.model beside the weights")
+    architecture = (config.get("architectures") or ["unknown"])[0]
+    files = [
+        p for p in sorted(path.iterdir()) if p.is_file() and p.suffix in (".json", ".safetensors", ".model", ".jinja")
+    ]
+    return Base(model.base, path, architecture, sum(p.stat().st_size for p in weights), runs.outputs_of(path, files))
+
+
+def _unfit(path: Path, why: str, fix: str) -> ReasonerError:
+    return ReasonerError(f"{path} cannot be a base", why=why, fix=fix, code=USAGE)
+
+
+def changed_files(path: Path, files: dict[str, Any]) -> list[str]:
+    """Why the folder is not the one recorded; empty when it is."""
+    record = runs.Record("base", {}, {}, {}, {k: runs.Output(**v) for k, v in files.items()}, {}, 0.0, "")
+    return runs.broken_outputs(path, record)
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a chat template that renders, and the template's end of turn as its end token.
+
+    Base models often name another end token than the one their template ends a turn with. Rollouts,
+    the GGUF and the stops all follow the template.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise _unfit(path, f"its tokenizer does not load: {str(error)[:200]}", "repair the tokenizer files") from None
+    if not tokenizer.chat_template:
+        raise _unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")
+    end = end_token(tokenizer, path)
+    if end is not None and end != tokenizer.eos_token:
+        tokenizer.eos_token = end
+    if tokenizer.eos_token is None:
+        raise _unfit(path, "neither its tokenizer nor its chat template has an end token", "set eos_token")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase, path: Path) -> str | None:
+    """The special token with which the chat template ends the assistant's turn, if it is one."""
+    import jinja2
+
+    chat = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "zqx"}]
+    try:
+        asked = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
+        text = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
+        raise _unfit(path, f"its chat template does not render: {str(error)[:200]}", "repair chat_template") from None
+    if "1 + 1" not in str(asked) or "zqx" not in text:
+        raise _unfit(path, "its chat template leaves messages out", "repair chat_template")
+    ids = tokenizer(text.rpartition("zqx")[2], add_special_tokens=False)["input_ids"]
+    first = next(iter(ids), None)
+    if first is not None and first in tokenizer.all_special_ids:
+        return str(tokenizer.convert_ids_to_tokens(first))
+    return None
+
+
+def check_embeddings(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer that knows more tokens than the model has embeddings."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0
+    if size and len(tokenizer) > size:
+        raise _unfit(
+            path,
+            f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size}",
+            "use the tokenizer it was made with",
+        )
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]]) -> list[int]:
+    """Token ids of a chat as the trainer feeds it to the model, ready for the assistant's turn."""
+    encoded = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)
+    return [int(i) for i in encoded["input_ids"]]

@@ -1,0 +1,477 @@
+"""The command line: parse, call, print. Results go to standard output, progress to standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reasoner import __version__
+from reasoner.errors import DONE, INTERRUPTED, USAGE, ReasonerError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from reasoner import pipeline
+
+
+class Commands(click.Group):
+    """Names the nearest command where one is mistyped, and lists commands in the order of use."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {args[0]!r}: {nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """A small language model that reasons, in Ollama, and proof that it got better."""
+
+
+def main() -> None:
+    """Entry point: every error ends here, once, with its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    debug = "--debug" in sys.argv[1:3]
+    try:
+        code = cli(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = USAGE
+    except ReasonerError as error:
+        if debug:
+            raise
+        click.echo(f"error: {printable(str(error))}", err=True)
+        code = error.code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted: what is done stays done, the same command goes on from there", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = DONE
+    sys.exit(code if isinstance(code, int) else DONE)
+
+
+def printable(text: str) -> str:
+    """Text for a terminal, its control characters made visible: models and servers wrote some of it."""
+    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+# -- options shared by commands ----------------------------------------------------------------
+
+
+def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
+                     help="Override one config value; may be repeated. See `reasoner config`."),
+        click.option("--control", type=click.Choice(["shuffled"]),
+                     help="Control run: same budget, references of other problems."),
+        click.option("--run", "run_name", metavar="NAME", help="Name of the run; default: the profile's."),
+        click.option("--profile", metavar="NAME", help="pocket, gsm8k; default: what this machine can do."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def _json(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")(function)
+
+
+def _overrides(pairs: tuple[str, ...], control: str | None) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        key, mark, value = pair.partition("=")
+        if not mark:
+            raise ReasonerError(f"--set {pair!r} has no '='", fix="--set section.key=value", code=USAGE)
+        found[key.strip()] = value.strip()
+    if control:
+        found["train.control"] = control
+    return found
+
+
+def _job(
+    profile: str | None, run_name: str | None, overrides: dict[str, str], screen: Screen
+) -> tuple[pipeline.Job, dict[str, str]]:
+    """The run that was meant: the one that exists under this name, else a new one from a profile."""
+    from reasoner import config, pipeline, runs
+
+    why = "as asked"
+    if run_name is not None and runs.new(run_name).config_path.exists():
+        profile_of_run = None
+    else:
+        if profile is None:
+            profile, why = pipeline.default_profile()
+        profile_of_run = profile
+        run_name = run_name or profile + ("-shuffled" if "train.control" in overrides else "")
+    run = runs.new(run_name)
+    if run.config_path.exists():
+        found, origin = config.read(run.config_path, overrides)
+        if profile is not None and found.profile != profile:
+            raise ReasonerError(
+                f"run {run_name} has profile {found.profile}, not {profile}",
+                fix="choose another name with RUN=… (make) or --run",
+                code=USAGE,
+            )
+        why = "run exists" if profile_of_run is None else why
+    else:
+        assert profile is not None
+        found, origin = config.resolve(profile, overrides)
+    screen.say(f"profile {found.profile} ({why}), run {run.path}")
+    return pipeline.Job(found, run, screen.reporter()), origin
+
+
+def _existing(name: str | None, screen: Screen) -> tuple[pipeline.Job, dict[str, str]]:
+    from reasoner import config, pipeline, runs
+
+    run = runs.existing(name)
+    found, origin = config.read(run.config_path)
+    return pipeline.Job(found, run, screen.reporter()), origin
+
+
+# -- the flow ----------------------------------------------------------------------------------
+
+
+@cli.command("run")
+@_settings
+@_json
+def run_command(
+    profile: str | None, run_name: str | None, control: str | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
+    from reasoner import ollama, pipeline
+
+    screen = Screen()
+    started = time.monotonic()
+    job, origin = _job(profile, run_name, _overrides(overrides, control), screen)
+    with screen:
+        summary = pipeline.run(job, origin)
+    assert summary is not None
+    screen.closing(job, summary, time.monotonic() - started)
+    if not control and summary["promoted"]:
+        screen.say(f"\n  {ollama.install_link(job.config.serve.name)}\n")
+    if as_json:
+        click.echo(json.dumps(summary))
+
+
+@cli.command("train")
+@_settings
+def train_command(profile: str | None, run_name: str | None, control: str | None, overrides: tuple[str, ...]) -> None:
+    """GRPO + LoRA against the verifier; goes on from the newest whole checkpoint."""
+    from reasoner import pipeline
+
+    screen = Screen()
+    job, origin = _job(profile, run_name, _overrides(overrides, control), screen)
+    with screen:
+        pipeline.run(job, origin, until="train")
+
+
+def _stage_command(name: str, help_text: str) -> None:
+    @cli.command(name, help=help_text + " Runs what it needs first, skips what is fresh.")
+    @click.argument("run_name", metavar="[RUN]", required=False)
+    def command(run_name: str | None) -> None:
+        from reasoner import pipeline
+
+        screen = Screen()
+        job, origin = _existing(run_name, screen)
+        with screen:
+            pipeline.run(job, origin, until=name)
+
+
+for _name, _help in (
+    ("merge", "Base + adapter to one 16-bit model, with proof that it is."),
+    ("gguf", "Convert and quantize with llama.cpp."),
+    ("modelfile", "Write the Modelfile."),
+    ("register", "Register base and tuned under their own tags in Ollama."),
+    ("evaluate", "Score base and tuned on the served endpoint."),
+    ("promote", "Point the public tag at the scored model, if it is fit."),
+):
+    _stage_command(_name, _help)
+
+
+@cli.command("report")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@_json
+def report_command(run_name: str | None, as_json: bool) -> None:
+    """Print a run's report (Markdown), or its summary (--json)."""
+    from reasoner import runs
+
+    run = runs.existing(run_name)
+    path = run.summary_path if as_json else run.path / "report.md"
+    if not path.exists():
+        raise ReasonerError(f"run {run.name} has no report yet", fix="reasoner status; make reasoner", code=USAGE)
+    text = path.read_text(encoding="utf-8")
+    click.echo(json.dumps(json.loads(text)) if as_json else printable(text), nl=as_json)
+
+
+@cli.command("status")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@_json
+def status_command(run_name: str | None, as_json: bool) -> None:
+    """What a run has done, what is stale and why. Starts nothing."""
+    from reasoner import pipeline, runs
+
+    screen = Screen()
+    job, _ = _existing(run_name, screen)
+    states = pipeline.states(job)
+    steps = runs.read_jsonl(job.run.path / "metrics.jsonl")
+    summary = runs.read_json(job.run.summary_path)
+    value = {
+        "run": job.run.name,
+        "path": str(job.run.path),
+        "profile": job.config.profile,
+        "step": steps[-1]["step"] if steps else 0,
+        "steps": job.config.train.steps,
+        "checkpoints": runs.ready_steps(job.run.checkpoints_dir),
+        "stages": states,
+        "summary": summary,
+    }
+    if as_json:
+        click.echo(json.dumps(value))
+        return
+    click.echo(f"run {value['run']} ({value['profile']}), step {value['step']} of {value['steps']}, {value['path']}")
+    for row in states:
+        seconds = f"{row['seconds']:.1f} s" if row["seconds"] is not None else ""
+        click.echo(f"  {row['stage']:<10} {row['state']:<8} {seconds:>9}  {'; '.join(row['reasons'])}")
+    if summary:
+        from reasoner import report
+
+        for what, text in report.lines(summary):
+            click.echo(f"  {what:<16} {text}")
+
+
+# -- tools -------------------------------------------------------------------------------------
+
+
+@cli.command("serve")
+@click.option("--stop", is_flag=True, help="Stop the server that reasoner started; never another.")
+@_json
+def serve_command(stop: bool, as_json: bool) -> None:
+    """Start Ollama on loopback where none answers, or stop the one we started."""
+    from reasoner import ollama
+
+    found = ollama.serve(stop, Screen().say)
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+        return
+    server = found.server
+    words = {
+        "started": "Ollama started on",
+        "running": "Ollama answers on",
+        "stopped": "stopped the Ollama that reasoner started on",
+        "nothing": "no Ollama of ours runs on",
+    }
+    log = f", log {server.log}" if server and server.log else ""
+    owner = "" if server is None or server.is_ours else ", not started by reasoner"
+    click.echo(f"{words[found.action]} {found.host}{owner}{log}")
+
+
+@cli.command("setup")
+def setup_command() -> None:
+    """Build or find llama.cpp and Ollama; does nothing where they are whole."""
+    from reasoner import ollama, toolchain
+
+    screen = Screen()
+    tools = toolchain.llama_cpp(screen.say)
+    server = ollama.find_server()
+    if server:
+        found = f"Ollama {server.version} answers on {server.host}"
+    else:
+        install = toolchain.ollama_binary(screen.say)
+        found = f"Ollama {install.version} ({install.route}: {install.path})"
+    screen.say(f"tools ready: llama.cpp {tools.version} ({tools.route}); {found}")
+
+
+@cli.command("doctor")
+@_json
+def doctor_command(as_json: bool) -> None:
+    """One line per requirement: what was found, where, and the exact fix."""
+    from reasoner import doctor
+
+    checks = doctor.check()
+    missing = [c for c in checks if c.verdict == "missing"]
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(c) for c in checks]))
+    else:
+        width = max(len(c.name) for c in checks)
+        for c in checks:
+            place = f"  ({c.where})" if c.where else ""
+            mark = "MISSING" if c.verdict == "missing" else c.verdict
+            click.echo(printable(f"{mark:<8}{c.name:<{width}}  {c.found}{place}"))
+            if c.fix and c.verdict != "ok":
+                click.echo(printable(f"{'':<8}{'':<{width}}  fix: {c.fix}"))
+    if missing:
+        raise click.exceptions.Exit(3)
+
+
+@cli.command("config")
+@_settings
+def config_command(profile: str | None, run_name: str | None, control: str | None, overrides: tuple[str, ...]) -> None:
+    """Print the config with every key: its value, where it came from, what it means."""
+    from reasoner import config, pipeline, runs
+
+    given = _overrides(overrides, control)
+    if run_name is not None:
+        found, origin = config.read(runs.existing(run_name).config_path, given)
+    else:
+        found, origin = config.resolve(profile or pipeline.default_profile()[0], given)
+    click.echo(config.document(found, origin), nl=False)
+
+
+@cli.command("uninstall")
+def uninstall_command() -> None:
+    """Remove what reasoner registered and installed; runs, other models and other servers stay."""
+    from reasoner import ollama, register, toolchain
+
+    screen = Screen()
+    if register.has_registered():
+        server = ollama.find_server()
+        if server is None and toolchain.find_ollama() is not None:
+            server = ollama.ensure_server(screen.say)
+        for tag in register.remove_all(server.client()) if server else []:
+            screen.say(f"removed {tag} from Ollama")
+    ollama.uninstall_tools(screen.say)
+    screen.say("runs/ and your other models were not touched")
+
+
+# -- the screen --------------------------------------------------------------------------------
+
+
+class Screen:
+    """Progress on standard error: live bars on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._live: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._last = 0.0
+
+    @property
+    def console(self) -> Console:
+        if not hasattr(self, "_console"):
+            from rich.console import Console
+
+            self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        return self._console
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_bar()
+
+    def say(self, text: str) -> None:
+        self.console.print(printable(text), markup=False)
+
+    def reporter(self) -> pipeline.Reporter:
+        from reasoner import pipeline
+
+        return pipeline.Reporter(self.say, self._stage, self._train_step, self._scored, self._begin)
+
+    def _begin(self, name: str, reason: str) -> None:
+        self.say(f"> {name:<10} {reason}")
+
+    def _stage(self, name: str, verdict: str, reason: str, seconds: float) -> None:
+        self._end_bar()
+        if verdict == "fresh":
+            self.say(f"= {name:<10} fresh: {reason}")
+        else:
+            self.say(f"+ {name:<10} {verdict} in {duration(seconds)}")
+
+    def _train_step(self, row: dict[str, Any]) -> None:
+        facts = (
+            f"reward {row['reward']:.2f}  signal {100 * row['signal']:.0f} %"
+            f"  length {row['length']:.0f}  working {100 * row['shows_working']:.0f} %"
+        )
+        self._advance("train", row["step"], row["steps"], facts)
+
+    def _scored(self, role: str, done: int, total: int) -> None:
+        self._advance(f"score {role}", done, total, "")
+
+    def _advance(self, name: str, done: int, total: int, facts: str) -> None:
+        if self.console.is_terminal:
+            bar = self._bar()
+            if name not in self._tasks:
+                self._tasks[name] = bar.add_task(name, total=total, completed=done - 1, facts="")
+            bar.update(self._tasks[name], completed=done, facts=facts)
+            return
+        now = time.monotonic()
+        first = self._tasks.setdefault(name, (now, done))
+        if done == total or now - self._last >= 15:
+            self._last = now
+            rate = (now - first[0]) / max(done - first[1], 1)
+            left = f"  left {duration(rate * (total - done))}" if done < total and done > first[1] else ""
+            self.say(f"  {name} {done}/{total}  {facts}{left}")
+
+    def _bar(self) -> Any:
+        if self._live is None:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._live = Progress(
+                TextColumn("  {task.description}", markup=False),
+                BarColumn(24),
+                MofNCompleteColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[facts]}", markup=False),
+                console=self.console,
+            )
+            self._live.start()
+        return self._live
+
+    def _end_bar(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        self._tasks.clear()
+
+    def closing(self, job: pipeline.Job, summary: dict[str, Any], seconds: float) -> None:
+        """The closing summary: the figures, an example, where things are."""
+        from reasoner import report, runs
+
+        self.say("")
+        for what, text in report.lines(summary):
+            self.say(f"  {what:<15} {text}")
+        rows = {r: runs.read_jsonl(job.run.path / "completions" / f"{r}.jsonl") for r in ("base", "tuned")}
+        for row in report.examples(rows, most=1):
+            self.say(f"\n  {row['question']}")
+            for role in ("base", "tuned"):
+                text = row[role]["completion"].replace("\n", "\n                  ")
+                self.say(f"    {role:<6} {row[role]['verdict']:<6} {text}")
+        if summary["control"]:
+            self.say(f"\n  control run ({summary['control']} references): not promoted")
+        self.say(f"\n  report   {job.run.path / 'report.md'}")
+        self.say(f"  summary  {job.run.summary_path}")
+        self.say(f"  this call took {duration(seconds)}; the stages together {duration(summary['seconds']['total'])}")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them.
+
+    >>> duration(4.21), duration(75), duration(7320)
+    ('4.2 s', '1 min 15 s', '2 h 02 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Base + adapter -> one 16-bit model folder, with proof that the adapter is in it.
+
+The merge is done in 32 bits and rounded once to the base's own 16-bit type.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from reasoner import base, data, runs
+from reasoner.config import Config
+from reasoner.errors import ReasonerError
+
+TOLERANCE = 1e-3
+"""Largest accepted difference of a 32-bit logit, merged against base + adapter, relative to the logits' spread."""
+
+_PROBES = [
+    "There are 3 boxes with 4 pens each. 5 pens are lost. How many pens are left?",
+    "What is 12 + 30?",
+    "Hello! Who are you?",
+]
+
+
+def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Path) -> tuple[list[Path], dict[str, Any]]:
+    """Write `out`, a folder that loads like any other model, and say what the adapter changed.
+
+    Raises where the adapter changed nothing, holds a value that is not a number, was trained on
+    another base, or where merged and base + adapter disagree by more than rounding.
+    """
+    import torch
+    import transformers
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    transformers.utils.logging.disable_progress_bar()
+    tokenizer = base.load_tokenizer(base_path)
+    dtype = _sixteen_bits(base_path)
+    model = AutoModelForCausalLM.from_pretrained(
+        base_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
+    original = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+    try:
+        tuned = PeftModel.from_pretrained(model, adapter)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ReasonerError(
+            "the adapter does not fit the base",
+            why=str(error)[:300],
+            fix="export a run with the base that it was trained on, or train again under another name",
+        ) from None
+    tuned.eval()
+    texts = [base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _PROBES]
+    with_adapter = [_logits(tuned, ids) for ids in texts]
+    merged = tuned.merge_and_unload()
+    as_merged = [_logits(merged, ids) for ids in texts]
+
+    spread = max(float(x.abs().max()) for x in with_adapter)
+    worst = max(float((a - b).abs().max()) for a, b in zip(with_adapter, as_merged, strict=True))
+    changed, norm, base_norm = [], 0.0, 0.0
+    for name, tensor in merged.named_parameters():
+        delta = (tensor.detach() - original[name]).float()
+        if not bool(torch.isfinite(tensor).all()):
+            raise ReasonerError(
+                f"{name} has values that are not numbers",
+                why="training diverged",
+                fix="lower train.learning_rate",
+            )
+        moved = float(delta.norm())
+        base_norm += float(original[name].float().norm()) ** 2
+        if moved > 0:
+            changed.append(name)
+            norm += moved**2
+    if not changed:
+        raise ReasonerError(
+            "the adapter changed nothing",
+            why="every weight of the merged model equals the base's",
+            fix="train longer, or raise train.learning_rate; see metrics.jsonl for reward and signal",
+        )
+    if not worst <= TOLERANCE * max(spread, 1.0):
+        raise ReasonerError(
+            "merged and base + adapter disagree",
+            why=f"logits differ by up to {worst:.2g}, tolerance {TOLERANCE * max(spread, 1.0):.2g}",
+            fix="this is a bug worth reporting, with adapter_config.json",
+        )
+    merged = merged.to(dtype)
+    merged.generation_config.eos_token_id = tokenizer.eos_token_id
+    merged.generation_config.pad_token_id = tokenizer.pad_token_id
+    merged.config.eos_token_id = tokenizer.eos_token_id
+    with runs.partial_dir(out) as partial:
+        merged.save_pretrained(partial, safe_serialization=True)
+        save_tokenizer(base_path, partial, tokenizer.eos_token)
+    reloaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, use_safetensors=True)
+    reloaded.eval()
+    rounded = [_logits(reloaded, ids) for ids in texts]
+    agree = [float((a.argmax(-1) == b.argmax(-1)).float().mean()) for a, b in zip(as_merged, rounded, strict=True)]
+    return [out], {
+        "dtype": str(dtype).removeprefix("torch."),
+        "changed_tensors": len(changed),
+        "tensors": len(original),
+        "delta_norm_over_base_norm": (norm / base_norm) ** 0.5,
+        "max_logit_difference": worst,
+        "tolerance": TOLERANCE * max(spread, 1.0),
+        "max_logit_difference_16_bit": max(float((a - b).abs().max()) for a, b in zip(as_merged, rounded, strict=True)),
+        "top_token_agreement_16_bit": sum(agree) / len(agree),
+    }
+
+
+def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
+    """Copy the base's own tokenizer files unchanged but for the end token.
+
+    Re-saving a tokenizer changes the hash by which the GGUF converter knows its pre-tokenizer.
+    """
+    for name in (
+        "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "merges.txt", "chat_template.jinja", "LICENSE",
+    ):  # fmt: skip
+        if (source / name).exists():
+            shutil.copyfile(source / name, target / name)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        stored = runs.read_json(target / name)
+        if not isinstance(stored, dict) or "eos_token" not in stored:
+            continue
+        given = stored["eos_token"]
+        if (given.get("content") if isinstance(given, dict) else given) != eos_token:
+            stored["eos_token"] = eos_token
+            runs.write_json(target / name, stored)
+
+
+def _sixteen_bits(path: Path) -> Any:
+    import torch
+
+    config = runs.read_json(path / "config.json")
+    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    return torch.float16 if named == "float16" else torch.bfloat16
+
+
+def _logits(model: Any, ids: list[int]) -> Any:
+    import torch
+
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu()

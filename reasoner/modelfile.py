@@ -1,0 +1,75 @@
+"""Chat template, stops and parameters -> Modelfile text, with where the model came from as comments."""
+
+from __future__ import annotations
+
+import string
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from reasoner import __version__, base
+from reasoner.config import Config
+from reasoner.errors import ReasonerError
+
+
+def template_path() -> Path:
+    """`modelfiles/chat.Modelfile`: inside the installed package, else beside it in a checkout."""
+    package = Path(str(resources.files("reasoner")))
+    for folder in (package / "modelfiles", package.parent / "modelfiles"):
+        if (folder / "chat.Modelfile").exists():
+            return folder / "chat.Modelfile"
+    raise ReasonerError("modelfiles/chat.Modelfile is missing", fix="install reasoner again")
+
+
+def parameters(config: Config, model_dir: Path) -> dict[str, Any]:
+    """What is pinned with the model, as Ollama's API takes it.
+
+    The stop is the token with which the trained chat template ends a turn: Ollama's own defaults (temperature
+    0.8, no end to an answer) would change what was trained and what is scored.
+    """
+    tokenizer = base.load_tokenizer(model_dir)
+    pinned: dict[str, Any] = {
+        "num_ctx": config.serve.num_ctx,
+        "num_predict": config.serve.num_predict,
+        "temperature": config.serve.temperature,
+        "stop": [str(tokenizer.eos_token)],
+    }
+    return pinned if config.serve.num_thread is None else {**pinned, "num_thread": config.serve.num_thread}
+
+
+def render(config: Config, gguf: Path, pinned: dict[str, Any], facts: dict[str, Any]) -> str:
+    """The Modelfile; `ollama create NAME -f Modelfile` beside the GGUF makes the same model by hand.
+
+    `facts` fills the comment lines: name, run, step, base, base_sha256, license, llama_cpp, gguf_sha256,
+    template_sha256.
+    """
+    system = f"\nSYSTEM {quoted(config.data.system)}\n" if config.data.system else ""
+    values = {
+        "version": __version__,
+        "steps": config.train.steps,
+        "verifier": config.verifier.name,
+        "source": config.data.source,
+        "seed": config.train.seed,
+        "quant": config.gguf.quant,
+        **facts,
+    }
+    comments = {key: " ".join(str(value).split()) for key, value in values.items()}
+    return string.Template(template_path().read_text(encoding="utf-8")).substitute(
+        comments,
+        gguf=f"./{gguf.name}",
+        system=system,
+        parameters="\n".join(
+            f"PARAMETER {name} {quoted(item) if isinstance(item, str) else item}"
+            for name, value in pinned.items()
+            for item in (value if isinstance(value, list) else [value])
+        ),
+    )
+
+
+def quoted(text: str) -> str:
+    """Text as one Modelfile value. Triple quotes have no escape, so text that holds them is refused."""
+    if '"""' in text or text.endswith('"'):
+        if '"' in text and "\n" not in text and '"""' not in text:
+            return text
+        raise ReasonerError("a Modelfile cannot hold this text", why=f"it has quotation marks: {text[:60]!r}")
+    return f'"""{text}"""'

@@ -1,0 +1,93 @@
+"""Completion + reference answer -> Score: the one extension point.
+
+A verifier is one pure function, registered by name. Training and evaluation call it through
+`verify`, the one place where its failure is caught: a broken verifier gives `unscored`, which is
+never a reward of 0 and never counts as a wrong answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from reasoner.errors import USAGE, ReasonerError, nearest
+
+Verdict = Literal["right", "wrong", "unscored"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A verdict and how it came about.
+
+    `extracted` is the answer as taken from the completion, `rule` the rule that found it, `why` a
+    short reason for the verdict.
+    """
+
+    verdict: Verdict
+    extracted: str | None = None
+    rule: str = ""
+    why: str = ""
+
+    @property
+    def reward(self) -> float | None:
+        """1, 0, or None where there is no verdict: the trainer leaves such a row out."""
+        return {"right": 1.0, "wrong": 0.0, "unscored": None}[self.verdict]
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A registered checker; `version` changes whenever a verdict can change."""
+
+    name: str
+    version: str
+    function: Callable[[str, str], Score]
+
+
+_REGISTRY: dict[str, Verifier] = {}
+
+
+def verifier(name: str, *, version: str) -> Callable[[Callable[[str, str], Score]], Callable[[str, str], Score]]:
+    """Register `function(completion, answer) -> Score` under a name."""
+
+    def register(function: Callable[[str, str], Score]) -> Callable[[str, str], Score]:
+        _REGISTRY[name] = Verifier(name, version, function)
+        return function
+
+    return register
+
+
+def load(name: str) -> Verifier:
+    """The verifier of this name."""
+    from reasoner.verifiers import number  # noqa: F401  (registers itself)
+
+    try:
+        return _REGISTRY[name]
+    except KeyError:
+        raise ReasonerError(f"no verifier named {name!r}", fix=nearest(name, _REGISTRY), code=USAGE) from None
+
+
+def verify(checker: Verifier, completion: str, answer: str, *, is_finished: bool = True) -> Score:
+    """Score one completion. One that was cut off has committed to nothing, so it is wrong."""
+    try:
+        score = checker.function(completion, answer)
+    except Exception as error:  # noqa: BLE001  (the one catch-all around a verifier)
+        return Score("unscored", why=f"{checker.name} failed: {type(error).__name__}: {error}"[:300])
+    if not is_finished and score.verdict != "unscored":
+        return Score("wrong", score.extracted, score.rule, "cut off before its end")
+    return score
+
+
+_EQUATION = re.compile(
+    r"\d[ ]?[-+*/\u00d7\u00f7x][ ]?[$]?\d[\d,.]*(?:[ ][-+*/\u00d7\u00f7x][ ][$]?\d[\d,.]*){0,8}[ ]?=[ ]?[$]?-?\d"
+)
+
+
+def shows_working(completion: str) -> bool:
+    """Whether at least one worked equation (`3 + 4 = 7`) stands before the answer line.
+
+    A metric for reports, never part of a reward.
+    """
+    before, mark, _ = completion.rpartition("####")
+    return bool(_EQUATION.search(before if mark else completion))

@@ -1,0 +1,239 @@
+"""`make reasoner`, then what a person does next: again, interrupted, broken, changed, undone."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import httpx
+import pytest
+from conftest import SHORT
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
+
+QUESTION = "Mia has 12 apples. She buys 5 more. How many apples does Mia have now?"
+
+
+def summary(world, run="e2e"):
+    return json.loads((world.runs / run / "summary.json").read_text())
+
+
+def record(world, stage, run="e2e"):
+    folder = world.runs / run
+    path = folder / f"{stage}.json"
+    return json.loads((path if path.exists() else next(folder.glob(f"exports/*/{stage}.json"))).read_text())
+
+
+def verdicts(done):
+    """Stage -> `fresh` or `done`, as printed."""
+    words = {"=": "fresh", "+": "done"}
+    return {
+        line.split()[1]: words[line[0]]
+        for line in done.stderr.splitlines()
+        if line[:2] in ("= ", "+ ") and len(line.split()) > 1
+    }
+
+
+def api(world, method, path, **body):
+    answer = httpx.request(method, f"http://127.0.0.1:{world.port}{path}", json=body or None, timeout=120)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def digests(world):
+    return {m["name"]: m["digest"] for m in api(world, "GET", "/api/tags")["models"]}
+
+
+def test_the_summary_is_the_contract(world, flow):
+    value = summary(world)
+    assert value["schema"] == 1
+    assert value["profile"] == "pocket"
+    assert value["n"] == 60
+    for role in ("base", "tuned"):
+        low, high = value[role]["ci95"]
+        assert 0 <= low <= value[role]["pass_at_1"] <= high <= 1
+        assert set(value[role]) == {"pass_at_1", "ci95", "shows_working", "truncated", "unscored"}
+    assert set(value["lift"]) == {"points", "ci95", "p", "test"}
+    assert value["verifier"] == {"name": "number", "version": "1"}
+    stages = {"train", "merge", "gguf", "modelfile", "register", "evaluate", "total"}
+    assert stages <= set(value["seconds"])
+    assert value["seconds"]["total"] == pytest.approx(
+        sum(v for k, v in value["seconds"].items() if k != "total"), abs=0.05
+    )
+    assert {"trl", "torch", "transformers", "peft", "llama.cpp", "ollama"} <= set(value["versions"])
+    assert value["served"]["tag"] == "reasoner:latest"
+    assert (world.runs / "latest").resolve() == (world.runs / "e2e").resolve()
+
+
+def test_the_figures_are_those_of_the_completions(world, flow):
+    value = summary(world)
+    for role in ("base", "tuned"):
+        rows = [json.loads(line) for line in (world.runs / "e2e" / "completions" / f"{role}.jsonl").open()]
+        assert len(rows) == 60
+        assert sum(r["verdict"] == "right" for r in rows) / 60 == pytest.approx(value[role]["pass_at_1"])
+        assert len({r["problem_id"] for r in rows}) == 60
+
+
+def test_the_base_is_bit_identical_and_the_adapter_is_not_lost(world, flow):
+    hashes = summary(world)["base_sha256"]
+    assert hashes["before"] == hashes["after"]
+    facts = record(world, "merge")["facts"]
+    assert facts["changed_tensors"] > 0
+    assert facts["max_logit_difference"] <= facts["tolerance"]
+    made = record(world, "base")["outputs"], record(world, "gguf")["outputs"]
+    assert next(iter(made[0].values()))["sha256"] != next(iter(made[1].values()))["sha256"]
+
+
+def test_the_tags_are_one_model_with_pinned_parameters(world, flow):
+    found = digests(world)
+    assert found["reasoner:latest"] == found["reasoner:step-000004"] != found["reasoner:base"]
+    assert summary(world)["served"]["digest"] == f"sha256:{found['reasoner:latest']}"
+    shown = api(world, "POST", "/api/show", model="reasoner")["parameters"].split()
+    pinned = dict(zip(shown[::2], shown[1::2], strict=True))
+    assert pinned["num_ctx"] == "512"
+    assert float(pinned["temperature"]) == 0
+    assert pinned["num_predict"] == "128"
+
+
+def test_it_answers_wherever_people_ask(world, flow):
+    chat = [{"role": "user", "content": QUESTION}]
+    native = api(world, "POST", "/api/chat", model="reasoner", messages=chat, stream=False)
+    assert native["done_reason"] == "stop"
+    text = native["message"]["content"]
+    assert "####" in text
+    other = api(world, "POST", "/v1/chat/completions", model="reasoner", messages=chat, temperature=0)
+    assert other["choices"][0]["message"]["content"] == text
+    typed = world.call(world.ollama, "run", "reasoner", QUESTION)
+    assert typed.returncode == 0
+    assert typed.stdout.strip() == text.strip()
+
+
+def test_the_closing_line_is_what_to_type(world, flow):
+    last = [line.strip() for line in flow.stderr.splitlines() if line.strip()][-1]
+    assert last.endswith("run reasoner")
+    typed = subprocess.run(
+        f"{last} '{QUESTION}'", shell=True, env=world.env, capture_output=True, text=True, timeout=120
+    )
+    assert "####" in typed.stdout, typed.stderr
+
+
+def test_the_modelfile_makes_the_same_model_by_hand(world, flow):
+    folder = next((world.runs / "e2e" / "exports").iterdir())
+    made = world.call(world.ollama, "create", "by-hand", "-f", str(folder / "Modelfile"))
+    assert made.returncode == 0, made.stderr
+    chat = [{"role": "user", "content": QUESTION}]
+    answers = {
+        api(world, "POST", "/api/chat", model=name, messages=chat, stream=False)["message"]["content"]
+        for name in ("by-hand", "reasoner")
+    }
+    assert len(answers) == 1
+
+
+def test_a_second_time_does_nothing(world, flow):
+    before = {p: p.stat().st_mtime_ns for p in (world.runs / "e2e").rglob("*.json*") if p.name != "config.json"}
+    done = world.call("make", "reasoner", "PROFILE=pocket", "RUN=e2e")
+    assert done.returncode == 0, done.stderr
+    assert set(verdicts(done).values()) == {"fresh"}
+    assert len(verdicts(done)) == 9
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_a_lost_file_is_made_again_and_nothing_else(world, flow):
+    next((world.runs / "e2e" / "exports").glob("*/model.Q8_0.gguf")).unlink()
+    done = world.reasoner("run", "--run", "e2e")
+    assert done.returncode == 0, done.stderr
+    again = {stage for stage, verdict in verdicts(done).items() if verdict == "done"}
+    assert again == {"gguf"}  # the same bytes: what follows stays fresh
+
+
+def test_a_lost_tag_and_a_stopped_server_are_brought_back(world, flow):
+    api(world, "DELETE", "/api/delete", model="reasoner:latest")
+    assert world.reasoner("serve", "--stop").returncode == 0
+    with pytest.raises(httpx.ConnectError):
+        api(world, "GET", "/api/version")
+    status = world.reasoner("status", "e2e", "--json")
+    assert {row["state"] for row in json.loads(status.stdout)["stages"]} == {"fresh"}
+    with pytest.raises(httpx.ConnectError):  # status starts nothing
+        api(world, "GET", "/api/version")
+    done = world.reasoner("run", "--run", "e2e", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == summary(world)
+    assert verdicts(done)["promote"] == "done"
+    assert verdicts(done)["evaluate"] == "fresh"
+    assert digests(world)["reasoner:latest"] == digests(world)["reasoner:step-000004"]
+
+
+def test_other_training_settings_are_refused(world, flow):
+    done = world.reasoner("run", "--run", "e2e", "--set", "train.seed=1")
+    assert done.returncode == 2
+    assert "was trained with other settings" in done.stderr
+    assert "train.seed was 0, is 1" in done.stderr
+    assert world.reasoner("run", "--run", "e2e").returncode == 0
+
+
+def test_a_model_that_fails_the_gate_is_not_promoted(world, flow):
+    public = digests(world)["reasoner:latest"]
+    done = world.reasoner("run", "--run", "e2e", "--set", "eval.max_repeated=0.0001")
+    assert done.returncode == 4
+    assert "was not promoted" in done.stderr
+    assert "one identical completion" in done.stderr
+    assert digests(world)["reasoner:latest"] == public
+    assert summary(world)["promoted"] is False
+    assert world.reasoner("run", "--run", "e2e", "--set", "eval.max_repeated=0.5").returncode == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_training_interrupted_goes_on(world, flow, how):
+    name = f"stop-{how.name.lower()}"
+    argv = [world.program, "train", "--profile", "pocket", "--run", name, *SHORT.split(), "--set", "train.steps=60"]
+    log = (world.folder / f"{name}.log").open("w")
+    process = subprocess.Popen(argv, env=world.env, stderr=log, stdout=log)
+    folder = world.runs / name
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("checkpoints/checkpoint-*/DONE")):
+        assert process.poll() is None, (world.folder / f"{name}.log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.kill(process.pid, how)
+    assert process.wait(60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert not (folder / "train.json").exists()
+    assert not (folder / "adapter").exists()
+    reached = max(int(p.parent.name.split("-")[1]) for p in folder.glob("checkpoints/checkpoint-*/DONE"))
+    steps = reached + 2
+    changed = world.reasoner("train", "--run", name, "--set", f"train.steps={steps}")
+    assert changed.returncode == 2  # other settings: refused, nothing lost
+    config = json.loads((folder / "config.json").read_text())
+    config["config"]["train"]["steps"] = steps  # shortens the test, not the code path
+    (folder / "config.json").write_text(json.dumps(config))
+    done = world.reasoner("train", "--run", name)
+    assert done.returncode == 0, done.stderr
+    assert f"continuing from step {reached}" in done.stderr
+    rows = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
+    assert rows == list(range(1, steps + 1))
+
+
+def test_a_control_run_is_scored_and_not_promoted(world, flow):
+    public = digests(world)["reasoner:latest"]
+    done = world.reasoner("run", "--profile", "pocket", *SHORT.split(), "--control", "shuffled")
+    assert done.returncode == 0, done.stderr
+    value = summary(world, "pocket-shuffled")
+    assert (value["control"], value["promoted"]) == ("shuffled", False)
+    assert digests(world)["reasoner:latest"] == public
+
+
+def test_uninstall_removes_ours_and_only_ours(world, flow):
+    world.call(world.ollama, "cp", "reasoner", "the-persons-own")
+    link = world.home / ".local" / "bin" / "ollama"
+    assert link.is_symlink()
+    done = world.reasoner("uninstall")
+    assert done.returncode == 0, done.stderr
+    assert not link.is_symlink()
+    assert not (world.cache / "tools").exists()
+    assert (world.runs / "e2e" / "report.md").exists()
+    assert list((world.runs / "e2e" / "exports").glob("*/model.Q8_0.gguf"))
+    manifests = world.folder / "models" / "manifests"
+    left = sorted(p.relative_to(manifests).parts[-2:] for p in manifests.rglob("*") if p.is_file())
+    assert left == [("by-hand", "latest"), ("the-persons-own", "latest")]
+    with pytest.raises(httpx.ConnectError):
+        api(world, "GET", "/api/version")

@@ -1,0 +1,84 @@
+"""Wrong flags and names: one clear error, the fix, the exit code, nothing on standard output."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def reasoner(tmp_path):
+    def call(*argv):
+        env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "REASONER_RUNS": str(tmp_path / "runs")}
+        return subprocess.run(
+            [sys.executable, "-m", "reasoner.cli", *argv], capture_output=True, text=True, env=env, cwd=tmp_path
+        )
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (["rnu"], 2, "did you mean `run`?"),
+        (["run", "--profil", "pocket"], 2, "--profile"),
+        (["run", "--profile", "pokcet"], 2, "did you mean `pocket`?"),
+        (["run", "--profile", "pocket", "--set", "train.step=3"], 2, "did you mean `train.steps`?"),
+        (["run", "--profile", "pocket", "--set", "train.steps"], 2, "has no '='"),
+        (["run", "--profile", "pocket", "--run", "../x"], 2, "cannot name a run"),
+        (["status"], 2, "there is no run"),
+        (["report", "nothing"], 2, "there is no run"),
+        (["merge"], 2, "there is no run"),
+    ],
+)
+def test_mistakes(reasoner, argv, code, says):
+    done = reasoner(*argv)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_help_lists_the_commands_in_order_of_use(reasoner):
+    done = reasoner("--help")
+    commands = [line.split()[0] for line in done.stdout.split("Commands:")[1].strip().splitlines()]
+    assert commands[0] == "run"
+    assert {"doctor", "status", "serve", "train", "merge", "gguf", "modelfile", "register", "evaluate"} <= set(commands)
+
+
+def test_config_prints_toml(reasoner):
+    import tomllib
+
+    done = reasoner("config", "--profile", "pocket", "--set", "train.steps=9")
+    assert tomllib.loads(done.stdout)["train"]["steps"] == 9
+
+
+def test_a_run_of_another_profile_is_not_overwritten(reasoner, tmp_path):
+    from reasoner import config
+
+    found, origin = config.resolve("gsm8k")
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.json").write_text(config.dump(found, origin))
+    done = reasoner("run", "--profile", "pocket", "--run", "mine")
+    assert done.returncode == 2
+    assert "has profile gsm8k, not pocket" in done.stderr
+
+
+def test_json_is_one_value_on_standard_output(reasoner, tmp_path):
+    from reasoner import config
+
+    found, origin = config.resolve("pocket")
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "config.json").write_text(config.dump(found, origin))
+    done = reasoner("status", "mine", "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["run"] == "mine"
+    assert {row["state"] for row in value["stages"]} == {"missing"}
+
+
+def test_terminal_text_shows_control_characters():
+    from reasoner.cli import printable
+
+    assert printable("a\x1b[31mred\x07\nb\tc") == "a\\x1b[31mred\\x07\nb\tc"

@@ -1,0 +1,177 @@
+"""The planner: why a stage is stale, what is refused early, what a failure leaves behind."""
+
+import dataclasses
+import shutil
+
+import pytest
+
+from reasoner import base, config, pipeline, runs
+from reasoner.errors import ReasonerError
+
+
+class Server:
+    host, version, models_dir = "127.0.0.1:1", "0.34.4", None
+
+
+class Client:
+    def would_copy(self, folder):
+        return False
+
+
+@pytest.fixture
+def job(tmp_path):
+    found, _ = config.resolve("pocket", {"train.steps": "4"})
+    made = pipeline.Job(found, runs.Run(tmp_path / "run"))
+    made.__dict__["server"] = Server()
+    made.__dict__["client"] = Client()
+    made.__dict__["base"] = base.Base(
+        "pocket", tmp_path, "LlamaForCausalLM", 7_000_000, {"model.safetensors": runs.Output("ab", 1, 1)}
+    )
+    return made
+
+
+def stage(ran, name="merge", **changes):
+    def run(job):
+        ran.append(name)
+        path = job.run.path / "out.txt"
+        runs.write_text(path, "made")
+        return [path], {}
+
+    found = pipeline.Stage(name, run, ("gguf",), lambda job: {"base": job.base.sha256})
+    return dataclasses.replace(found, **changes)
+
+
+@pytest.fixture
+def versions(monkeypatch):
+    monkeypatch.setattr(pipeline, "versions", lambda job: {})
+
+
+def test_a_stage_runs_once_and_then_says_why_not(job, versions):
+    ran, said = [], []
+    job.reporter.stage = lambda name, verdict, reason, seconds: said.append((verdict, reason))
+    one = stage(ran)
+    assert pipeline.stale(job, one) == ["not done yet"]
+    pipeline._run_stage(job, one)
+    pipeline._run_stage(job, one)
+    assert ran == ["merge"]
+    assert said[1] == ("fresh", "same inputs, config and tools; outputs whole")
+
+
+def with_config(job, **overrides):
+    tree = {key.replace("__", "."): value for key, value in overrides.items()}
+    job.config = config.resolve("pocket", {"train.steps": "4", **tree})[0]
+
+
+def test_reasons_name_the_key_the_input_and_the_file(job, versions):
+    one = stage([])
+    pipeline._run_stage(job, one)
+    with_config(job, gguf__quant="Q4_K_M")
+    assert pipeline.stale(job, one) == ["gguf.quant was 'Q8_0', is 'Q4_K_M'"]
+    with_config(job, gguf__quant="Q8_0")
+    assert pipeline.stale(job, dataclasses.replace(one, inputs=lambda job: {"base": "other"})) == ["base changed"]
+    (job.run.path / "out.txt").write_text("else")
+    assert pipeline.stale(job, one) == ["out.txt has other contents"]
+
+
+def test_a_setting_that_the_stage_does_not_read_changes_nothing(job, versions):
+    one = stage([])
+    pipeline._run_stage(job, one)
+    with_config(job, eval__num_problems="7")
+    assert pipeline.stale(job, one) == []
+
+
+def test_another_tool_version_is_a_reason(job, versions, monkeypatch):
+    one = stage([], tools=("reasoner",))
+    pipeline._run_stage(job, one)
+    monkeypatch.setattr(pipeline, "__version__", "99")
+    assert pipeline.stale(job, one) == ["reasoner was 0.1.0, is 99"]
+
+
+def test_the_server_is_asked_only_when_nothing_else_is_wrong(job, versions):
+    one = stage([], outside=lambda job, record: ["reasoner:base is not in Ollama"])
+    pipeline._run_stage(job, one)
+    assert pipeline.stale(job, one) == ["reasoner:base is not in Ollama"]
+    assert pipeline.stale(job, one, ask_server=False) == []
+
+
+def test_a_failing_stage_forgets_its_old_record_and_the_summary(job, versions):
+    pipeline._run_stage(job, stage([]))
+    runs.write_text(job.run.summary_path, "{}")
+
+    def fail(job):
+        raise ReasonerError("no")
+
+    with pytest.raises(ReasonerError):
+        pipeline._run_stage(job, stage([], run=fail, inputs=lambda job: {"base": "new"}))
+    assert job.record("merge") is None
+    assert not job.run.summary_path.exists()
+
+
+def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
+    train = pipeline.STAGES[pipeline.NAMES.index("train")]
+    record = runs.Record(
+        "train", train.inputs(job), pipeline._slice(job.config, train.reads), {}, {}, {}, 1.0, "2026-01-01"
+    )
+    runs.write_record(job.record_path("train"), record)
+    pipeline._keep_training(job)
+    with_config(job, train__learning_rate="1e-2")
+    with pytest.raises(ReasonerError) as caught:
+        pipeline._keep_training(job)
+    assert caught.value.code == 2
+    assert "train.learning_rate was 0.0003, is 0.01" in caught.value.why
+
+
+def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
+    runs.write_text(job.run.config_path, config.dump(job.config, {}))
+    runs.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
+    pipeline._keep_training(job)
+    with_config(job, train__seed="5")
+    with pytest.raises(ReasonerError, match="trained with other settings"):
+        pipeline._keep_training(job)
+
+
+def test_a_refused_run_leaves_its_config_alone(job, versions):
+    runs.write_text(job.run.config_path, config.dump(job.config, {}))
+    runs.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
+    before = job.run.config_path.read_text()
+    with_config(job, train__seed="5")
+    with pytest.raises(ReasonerError):
+        pipeline.run(job, {})
+    assert job.run.config_path.read_text() == before
+
+
+def test_a_small_disk_is_refused_before_training(job, monkeypatch):
+    job.run.path.mkdir()
+    usage = shutil.disk_usage(job.run.path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
+    with pytest.raises(ReasonerError) as caught:
+        pipeline.check_disk(job)
+    assert caught.value.code == 3
+    assert "0.10 GiB are free" in caught.value.why
+    assert "OLLAMA_MODELS" in caught.value.fix
+
+
+def test_ollamas_own_copy_is_counted(job, monkeypatch):
+    job.run.path.mkdir()
+    usage = shutil.disk_usage(job.run.path)
+    seen = []
+
+    def free(amount):
+        def disk_usage(path):
+            seen.append(path)
+            return usage._replace(free=amount)
+
+        return disk_usage
+
+    monkeypatch.setattr(shutil, "disk_usage", free(250 * 2**20))
+    pipeline.check_disk(job)
+    monkeypatch.setattr(Client, "would_copy", lambda self, folder: True)
+    with pytest.raises(ReasonerError, match="not enough disk space"):
+        pipeline.check_disk(job)
+
+
+def test_stage_names_are_the_contract():
+    contract = ["train", "merge", "gguf", "modelfile", "register", "evaluate"]
+    assert [name for name in pipeline.NAMES if name in contract] == contract
+    assert pipeline.NAMES[0] == "base"
+    assert pipeline.NAMES[-2:] == ("promote", "report")

@@ -1,0 +1,195 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reasoner import wordproblems as wp
+from reasoner.errors import ReasonerError
+
+N = 1500
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {split: wp.generate(split, N, 3, min_steps=1) for split in wp.SPLITS}
+
+
+def test_rows_have_the_fields_of_gsm8k_and_a_stable_id(rows):
+    for split, some in rows.items():
+        for row in some:
+            assert set(row) == {"question", "answer", "id", "kind", "steps", "skeleton"}
+            assert re.fullmatch(rf"pocket-{split}-[0-9a-f]{{12}}", row["id"])
+            assert re.fullmatch(r"(\d+ [-+*/] \d+ = \d+\n)+#### \d+", row["answer"])
+
+
+def test_every_step_is_exact_and_the_answer_is_the_last_result(rows):
+    sums = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
+    for some in rows.values():
+        for row in some:
+            value = None
+            for step in row["steps"]:
+                left, op, right, result = step["left"], step["op"], step["right"], step["result"]
+                assert value is None or left == value
+                assert result * right == left if op == "/" else result == sums[op](left, right)
+                assert min(left, right, result) >= 2 and max(left, right, result) <= wp.MAX_VALUE
+                value = result
+            assert row["kind"] == "".join(step["op"] for step in row["steps"])
+            assert 1 <= len(row["steps"]) <= wp.MAX_STEPS
+            assert wp.terse(row) == f"#### {value}" == row["answer"].splitlines()[-1]
+
+
+def test_the_question_tells_every_number_the_steps_need_and_no_other(rows):
+    for some in rows.values():
+        for row in some:
+            told = sorted(int(number) for number in re.findall(r"\d+", row["question"]))
+            first, *rest = row["steps"]
+            assert told == sorted([first["left"], first["right"], *(step["right"] for step in rest)])
+
+
+def test_questions_read_like_english(rows):
+    for some in rows.values():
+        for row in some:
+            question = row["question"]
+            assert question.endswith("?") and question.count("?") == 1
+            assert not re.search(r"[{}|<>]|  |\bNone\b", question)
+            for sentence in re.split(r"(?<=[.?]) ", question):
+                assert sentence[0].isupper() or sentence[0].isdigit(), question
+            # Both pronouns only where there are two people to mean.
+            if re.search(r"\b([Ss]he|her)\b", question) and re.search(r"\b([Hh]e|him)\b", question):
+                people = wp._PEOPLE["train"] + wp._PEOPLE["dev"] + wp._PEOPLE["test"]
+                assert {p[1] for p in people if re.search(rf"\b{p[0]}\b", question)} == {"she", "he"}, question
+
+
+def test_no_question_comes_twice(rows):
+    for some in rows.values():
+        assert len({row["question"] for row in some}) == len({row["id"] for row in some}) == N
+
+
+def test_splits_share_no_word_list(rows):
+    for name, lists in wp._WORDS.items():
+        train, dev, test = (set(lists[split]) for split in ("train", "dev", "test"))
+        assert sum(map(len, lists.values())) == len(train | dev | test), name
+    for split, other in (("train", "test"), ("dev", "test"), ("test", "train"), ("ood", "train")):
+        foreign = {person[0] for person in wp._PEOPLE[other]}
+        for row in rows[split]:
+            assert not foreign & set(re.findall(r"\w+", row["question"])), row["question"]
+
+
+def test_splits_share_no_problem_up_to_renaming(rows):
+    bones = {split: {row["skeleton"] for row in some} for split, some in rows.items()}
+    for a in wp.SPLITS:
+        for b in wp.SPLITS:
+            assert a == b or not bones[a] & bones[b]
+    # Even the smallest problems, of which there are few, and with other seeds.
+    few = {s: {r["skeleton"] for r in wp.generate(s, 300, 9, max_steps=1, min_steps=1)} for s in bones}
+    assert not few["train"] & (few["test"] | few["dev"] | bones["test"])
+
+
+def test_ood_patterns_stand_in_no_other_split():
+    for theme in wp._THEMES.values():
+        common = {p.lstrip(">") for patterns in theme.common.values() for p in patterns}
+        unseen = {p.lstrip(">") for patterns in theme.ood.values() for p in patterns}
+        assert not common & unseen
+        assert {"=", "=*", "=/", "+", "-", "*", "/", "?"} <= set(theme.ood)
+
+
+def test_ood_questions_end_in_words_never_asked_elsewhere(rows):
+    def ending(row):
+        return " ".join(row["question"].rsplit(". ", 1)[-1].split()[:3])
+
+    seen = {ending(row) for split in ("train", "dev", "test") for row in rows[split]}
+    assert {ending(row) for row in rows["ood"]}.isdisjoint(seen)
+
+
+def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():
+    code = "from reasoner.wordproblems import generate; print([r['id'] for r in generate('dev', 40, 5)])"
+    root = Path(__file__).parents[2]
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={"PYTHONPATH": str(root), "PYTHONHASHSEED": "77"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ids = [row["id"] for row in wp.generate("dev", 40, 5)]
+    assert other.stdout.strip() == str(ids)
+    assert [row["id"] for row in wp.generate("dev", 7, 5)] == ids[:7]
+    assert [row["id"] for row in wp.generate("dev", 7, 6)] != ids[:7]
+
+
+GOLDEN = {
+    "train": (
+        "Mark plans a walk of 29 miles. He leaves out 27 miles. A new road makes it 47 miles "
+        "longer. He splits it into 7 equal parts and goes only one part. Mark adds 50 miles. How "
+        "many miles is Mark's way now?",
+        "29 - 27 = 2\n2 + 47 = 49\n49 / 7 = 7\n7 + 50 = 57\n#### 57",
+    ),
+    "dev": (
+        "Floyd has 4 bags with 9 pounds of oats each. Later he buys 10 pounds more. How many pounds "
+        "of oats does Floyd have now?",
+        "4 * 9 = 36\n36 + 10 = 46\n#### 46",
+    ),
+    "test": (
+        "Maria's cable is 58 meters long. She shares it equally among 2 people, and she is one of "
+        "them. Next, she makes it 24 meters shorter. Joel's cable is 38 meters longer than that. "
+        "Willa's cable is 30 meters shorter than that. How long is the cable in the end, in meters?",
+        "58 / 2 = 29\n29 - 24 = 5\n5 + 38 = 43\n43 - 30 = 13\n#### 13",
+    ),
+    "ood": (
+        "In Harold's bag there are 9 kg of clay. Only one of 3 equal parts stays with Harold. "
+        "Another 8 kg are added. Dalia takes 9 kg away. What is the weight of Harold's clay, in kg?",
+        "9 / 3 = 3\n3 + 8 = 11\n11 - 9 = 2\n#### 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("split", wp.SPLITS)
+def test_golden(split):
+    row = wp.generate(split, 1)[0]
+    assert (row["question"], row["answer"]) == GOLDEN[split]
+
+
+def test_the_dial():
+    for row in wp.generate("train", 200, min_steps=4, max_steps=4, max_value=1000):
+        assert len(row["steps"]) == 4
+    values = [s["result"] for r in wp.generate("train", 200, max_value=1000) for s in r["steps"]]
+    assert 500 < max(values) <= 1000
+    assert max(s["result"] for r in wp.generate("train", 200, max_value=20) for s in r["steps"]) <= 20
+    assert wp.generate("test", 0) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"split": "tset"}, "use 'test'"),
+        ({"n": -1}, "n must be"),
+        ({"n": 1.5}, "n must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"min_steps": 0}, "min_steps must be"),
+        ({"min_steps": 4, "max_steps": 3}, "steps 4-3"),
+        ({"max_steps": 9}, "steps 2-9"),
+        ({"max_value": 5}, "max_value must be"),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(arguments, says):
+    with pytest.raises(ReasonerError, match=re.escape(says)) as caught:
+        wp.generate(**{"split": "test", "n": 1, **arguments})
+    assert caught.value.code == 2
+
+
+def test_a_well_that_runs_dry_says_so(monkeypatch):
+    only = wp.generate("dev", 1)[0]
+    monkeypatch.setattr(wp, "_attempt", lambda *_: only)
+    with pytest.raises(ReasonerError, match="only 1 of 2 different dev problems found") as caught:
+        wp.generate("dev", 2)
+    assert caught.value.code == 2
+
+
+def test_dataset_keeps_the_columns():
+    table = wp.dataset("test", 5, max_steps=3)
+    assert table["question"][:] == [row["question"] for row in wp.generate("test", 5, max_steps=3)]
+    assert {"question", "answer", "id", "kind", "steps", "skeleton"} == set(table.column_names)
+    assert set(table[0]["steps"][0]) == {"left", "op", "right", "result"}
