@@ -87,8 +87,8 @@ doctor: ## what is here, what is missing, and the exact fix; works before setup
 lock: venv ## resolve pyproject.toml anew into the lock files
 	@$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command 'make lock' -o requirements.lock
-	@$(UV) pip compile -q pyproject.toml --extra dev --extra gpu --python-platform x86_64-manylinux_2_28 \
-	  --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements-gpu.lock
+	@$(UV) pip compile -q pyproject.toml --extra dev --extra gpu --universal --python-version 3.11 \
+	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements-gpu.lock
 
 clean: ## remove caches and build leftovers, never runs/
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache build dist

@@ -256,7 +256,8 @@ class _Record:
             return None
         try:
             process = psutil.Process(self.pid)
-            is_same = abs(process.create_time() - self.started) < 5 and process.cmdline()[-1:] == ["serve"]
+            command = process.cmdline()[-1:] or ["serve"]  # empty for a moment while a program is loaded
+            is_same = abs(process.create_time() - self.started) < 5 and command == ["serve"]
             return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.Error:
             return None

@@ -25,6 +25,7 @@ from typing import Any
 from reasoner import (
     __version__,
     base,
+    data,
     evaluate,
     gguf,
     merge,
@@ -302,12 +303,15 @@ def _slice(config: Config, reads: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _tools(job: Job, names: Sequence[str]) -> dict[str, str]:
-    known = {
-        "reasoner": lambda: __version__,
-        "llama.cpp": lambda: toolchain.llama_cpp(job.reporter.say).version,
-    }
-    return {name: known[name]() for name in names}
+def _tools(job: Job, names: Sequence[str], *, may_build: bool = True) -> dict[str, str]:
+    found = {}
+    for name in names:
+        if name == "llama.cpp":
+            tools = toolchain.find_llama_cpp() or (toolchain.llama_cpp(job.reporter.say) if may_build else None)
+            found[name] = tools.version if tools else "missing"
+        else:
+            found[name] = __version__
+    return found
 
 
 def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
@@ -319,7 +323,7 @@ def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
     wanted = _slice(job.config, stage.reads)
     for name in wanted:
         reasons += _changes(name, record.config.get(name), wanted[name])
-    for name, version in _tools(job, stage.tools).items():
+    for name, version in _tools(job, stage.tools, may_build=ask_server).items():
         if record.tools.get(name) != version:
             reasons.append(f"{name} was {record.tools.get(name)}, is {version}")
     reasons += runs.broken_outputs(job.run.path, record)
@@ -431,11 +435,12 @@ def versions(job: Job) -> dict[str, str]:
 
 def _check(job: Job) -> None:
     """Everything that can be refused early, before anything is trained or written."""
-    train.check(job.config)
     verifiers.load(job.config.verifier.name)
     modelfile.template_path()
     _keep_training(job)
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train")):
+        train.check(job.config)
+        data.check(job.config.data, job.config.eval.split)
         check_disk(job)
 
 

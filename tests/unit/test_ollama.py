@@ -76,6 +76,7 @@ def fake(monkeypatch):
         answers = {"GET /api/version": (200, {"version": "0.34.4"}), **more.pop("answers", {})}
         handler = type("Handler", (Fake,), {"answers": answers, "seen": []})
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.handle_error = lambda *_: None
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{server.server_port}")
         started.append(server)
