@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reasoner import __version__
-from reasoner.errors import DONE, INTERRUPTED, USAGE, ReasonerError, nearest
+from reasoner.errors import DONE, INTERRUPTED, MISSING, USAGE, ReasonerError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -304,19 +304,12 @@ def doctor_command(as_json: bool) -> None:
     from reasoner import doctor
 
     checks = doctor.check()
-    missing = [c for c in checks if c.verdict == "missing"]
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(c) for c in checks]))
+        click.echo(json.dumps([dataclasses.asdict(one) for one in checks]))
     else:
-        width = max(len(c.name) for c in checks)
-        for c in checks:
-            place = f"  ({c.where})" if c.where else ""
-            mark = "MISSING" if c.verdict == "missing" else c.verdict
-            click.echo(printable(f"{mark:<8}{c.name:<{width}}  {c.found}{place}"))
-            if c.fix and c.verdict != "ok":
-                click.echo(printable(f"{'':<8}{'':<{width}}  fix: {c.fix}"))
-    if missing:
-        raise click.exceptions.Exit(3)
+        click.echo(printable("\n".join(doctor.lines(checks))))
+    if not doctor.is_ready(checks):
+        raise click.exceptions.Exit(MISSING)
 
 
 @cli.command("config")

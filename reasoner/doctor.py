@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from reasoner import ollama, toolchain
+from reasoner import ollama, runs, toolchain
 from reasoner.errors import DONE, MISSING, ReasonerError
 
 Verdict = Literal["ok", "warn", "missing"]
@@ -232,7 +232,7 @@ def _memory() -> list[Check]:
 def _disk() -> list[Check]:
     found = []
     places = {
-        "disk (runs)": Path.cwd(),
+        "disk (runs)": runs.runs_dir(),
         "disk (cache)": toolchain.cache_dir(),
         "disk (models)": ollama.models_dir(),
     }
@@ -266,12 +266,20 @@ def _hub() -> list[Check]:
     return [Check("model hub", "not checked: `pocket` needs none", os.environ.get("HF_ENDPOINT", ""), "ok")]
 
 
-def main() -> int:
-    """Plain lines on a machine where nothing is installed yet; `reasoner doctor` shows them better."""
-    checks = check()
+def lines(checks: list[Check]) -> list[str]:
+    """One line for each check: verdict, name, what was found, where, and the fix where one is needed."""
+    width = max(len(one.name) for one in checks)
+    found = []
     for one in checks:
         fix = f"  fix: {one.fix}" if one.fix else ""
-        sys.stdout.write(f"{one.verdict:<8}{one.name:<18}{one.found}  {one.where}{fix}\n")
+        found.append(f"{one.verdict:<8}{one.name:<{width}}  {one.found}  {one.where}".rstrip() + fix)
+    return found
+
+
+def main() -> int:
+    """For a machine where nothing is installed yet: needs the standard library only."""
+    checks = check()
+    sys.stdout.write("\n".join(lines(checks)) + "\n")
     return DONE if is_ready(checks) else MISSING
 
 

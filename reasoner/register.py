@@ -125,7 +125,9 @@ def compare_prompt_ids(config: Config, client: ollama.Client, tag: str, model_di
             raise ReasonerError(
                 f"{tag} is asked something else than was trained",
                 why=f"problem {problem.id}: {difference(trained, served, tokenizer.convert_ids_to_tokens)}",
-                fix="the chat template or the tokenizer was lost on the way to Ollama; needs Ollama 0.30 or later",
+                fix="Ollama rendered another chat template, or the GGUF has another tokenizer. Ollama 0.30 or later is"
+                " needed, and it replaces a short template that resembles one it knows: a Jinja comment of more than"
+                " 100 characters in the base's chat template keeps it",
             )
     return len(problems)
 

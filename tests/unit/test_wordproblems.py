@@ -122,26 +122,25 @@ def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():
 
 GOLDEN = {
     "train": (
-        "Mark plans a walk of 29 miles. He leaves out 27 miles. A new road makes it 47 miles "
-        "longer. He splits it into 7 equal parts and goes only one part. Mark adds 50 miles. How "
-        "many miles is Mark's way now?",
-        "29 - 27 = 2\n2 + 47 = 49\n49 / 7 = 7\n7 + 50 = 57\n#### 57",
+        "28 flowers are shared equally among 4 children. Otto is one of them. He gets 25 more. Then "
+        "he gives away 11. Otto gives 10 flowers to Nick. How many flowers does Otto have in the "
+        "end?",
+        "28 / 4 = 7\n7 + 25 = 32\n32 - 11 = 21\n21 - 10 = 11\n#### 11",
     ),
     "dev": (
-        "Floyd has 4 bags with 9 pounds of oats each. Later he buys 10 pounds more. How many pounds "
-        "of oats does Floyd have now?",
-        "4 * 9 = 36\n36 + 10 = 46\n#### 46",
+        "Mabel packs 24 gloves equally into 4 boxes and takes one box. She trades each one for 7 "
+        "new ones. She puts them equally into 6 boxes. How many gloves are in each box?",
+        "24 / 4 = 6\n6 * 7 = 42\n42 / 6 = 7\n#### 7",
     ),
     "test": (
-        "Maria's cable is 58 meters long. She shares it equally among 2 people, and she is one of "
-        "them. Next, she makes it 24 meters shorter. Joel's cable is 38 meters longer than that. "
-        "Willa's cable is 30 meters shorter than that. How long is the cable in the end, in meters?",
-        "58 / 2 = 29\n29 - 24 = 5\n5 + 38 = 43\n43 - 30 = 13\n#### 13",
+        "Amir has 14 scarves. He loses 12 of them. After a week he has 10 times as many. Amir finds "
+        "17 more scarves. How many scarves does Amir have in the end?",
+        "14 - 12 = 2\n2 * 10 = 20\n20 + 17 = 37\n#### 37",
     ),
     "ood": (
-        "In Harold's bag there are 9 kg of clay. Only one of 3 equal parts stays with Harold. "
-        "Another 8 kg are added. Dalia takes 9 kg away. What is the weight of Harold's clay, in kg?",
-        "9 / 3 = 3\n3 + 8 = 11\n11 - 9 = 2\n#### 2",
+        "In Violet's pot there are 29 cups of syrup. Another 8 cups are added. 10 cups of it are "
+        "poured out. What is the amount of syrup in Violet's pot, in cups?",
+        "29 + 8 = 37\n37 - 10 = 27\n#### 27",
     ),
 }
 
