@@ -3,7 +3,7 @@
     python scripts/make_pocket_base.py                  # writes reasoner/bases/pocket (about half an hour, 2 cores)
     python scripts/make_pocket_base.py --steps 60 --out /tmp/try      # a quick look
 
-Everything comes from `reasoner.wordproblems`, split train. Most conversations are answered tersely (`#### 42`), the
+Everything comes from `reasoner.wordproblems`, split train. Most stories are answered tersely (`#### 42`), the
 rest with the worked steps: the model can reason, but seldom does. What training by outcome alone makes of that is
 the point of the `pocket` profile.
 
@@ -364,14 +364,15 @@ The embedded base of the `pocket` profile. It answers generated grade-school wor
 GRPO with a reward for the right number alone turns that seldom into almost always: in minutes, on a CPU.
 
 **It is not** a general language model: it knows {pieces} pieces of the English of one generator, four operations on
-whole numbers up to 100, and nothing else. Use it to see, test and rehearse the pipeline.
+whole numbers up to 50, and nothing else. Use it to see, test and rehearse the pipeline.
 
 | | |
 |---|---|
 | architecture | Llama, {layers} layers, width {hidden}, tied embeddings, bf16; context 1024 |
 | tokenizer | SentencePiece BPE, digits split, byte fallback, {pieces} pieces; ends a turn with `<|end|>` |
-| data | `reasoner.wordproblems`, split `train` only: {problems:,} problems of 1-5 steps, generated; nothing else |
+| data | `reasoner.wordproblems`, split `train` only, 1-5 steps: {stories},000 problems; nothing else |
 | answers | {terse:.0%} terse, the rest worked; loss on the answers only |
+| warm-up | before that, {sums},000 of such sums without a story (`12, + 5, * 2`), all worked: arithmetic |
 | made by | `{command}` |
 | seed | {seed} |
 | took | {seconds:.0f} s on {machine} |
@@ -380,7 +381,7 @@ whole numbers up to 100, and nothing else. Use it to see, test and rehearse the 
 
 ## Figures
 
-Default dial (2-5 steps, values up to 100), seed 0, transformers in fp32. Worked means: the completion has an equation
+Default dial (1-5 steps, values up to 50), seed 0, transformers in fp32. Worked means: the completion has an equation
 before the answer. `sampled` is temperature 1; `forced` is greedy with `#` forbidden as the first token: what the model
 can do when it reasons. `ood` has sentence patterns that no training problem has. Intervals are 95 % (Wilson).
 
@@ -401,8 +402,12 @@ def write_card(args: argparse.Namespace, count: int, digest: str, seconds: float
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         return names[0] if names else platform.machine()
 
-    ends = [0.0, *(part[0] for part in PLAN)]
-    share = sum((end - start) * part[2] for start, end, part in zip(ends, ends[1:], PLAN, strict=False))
+    # Shares of the steps, from PLAN: the warm-up has double batches, the stories the given share of terse answers.
+    ends = [0.0, *(until for until, _ in PLAN)]
+    parts = [(until - start, share) for start, (until, share) in zip(ends, PLAN, strict=False)]
+    story_steps = sum(part for part, share in parts if share is not None)
+    terse_steps = sum(part * share for part, share in parts if share is not None)
+    chats = args.steps * args.batch
     table = "\n".join(
         f"| {f['split']} | {'forced' if f['how'] == 'worked' else f['how']} | {f['n']} | {f['correct']:.1%} "
         f"| {f['interval'][0]:.1%} - {f['interval'][1]:.1%} | {f['shows_working']:.1%} |"
@@ -413,8 +418,9 @@ def write_card(args: argparse.Namespace, count: int, digest: str, seconds: float
         pieces=VOCAB,
         layers=args.layers,
         hidden=args.hidden,
-        problems=round(args.steps * args.batch * (1 + TWO_TURNS) / 1000) * 1000,
-        terse=share,
+        stories=round(chats * story_steps * (1 + TWO_TURNS) / 1000),
+        sums=round(chats * 2 * (1 - story_steps) * (1 + TWO_TURNS) / 1000),
+        terse=terse_steps / story_steps,
         command="python scripts/make_pocket_base.py",
         seed=SEED,
         seconds=seconds,

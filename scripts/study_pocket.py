@@ -45,7 +45,7 @@ def main() -> None:
     if args.control:
         values.append(run("study-control", "--control", "shuffled"))
     print(
-        "| run | seed | problems | base right % | base works % | tuned right % | tuned works % | lift | train s | all s |"
+        "| run | seed | problems | base right % | base works % | tuned right % | tuned works % | lift | train s | s |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for value in values:

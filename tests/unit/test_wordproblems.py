@@ -122,25 +122,25 @@ def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():
 
 GOLDEN = {
     "train": (
-        "28 flowers are shared equally among 4 children. Otto is one of them. He gets 25 more. Then "
-        "he gives away 11. Otto gives 10 flowers to Nick. How many flowers does Otto have in the "
-        "end?",
-        "28 / 4 = 7\n7 + 25 = 32\n32 - 11 = 21\n21 - 10 = 11\n#### 11",
+        "Jenny has 10 dollars. She finds $25. She shares it equally among 5 friends. How many "
+        "dollars does each friend get?",
+        "10 + 25 = 35\n35 / 5 = 7\n#### 7",
     ),
     "dev": (
-        "Mabel packs 24 gloves equally into 4 boxes and takes one box. She trades each one for 7 "
-        "new ones. She puts them equally into 6 boxes. How many gloves are in each box?",
-        "24 / 4 = 6\n6 * 7 = 42\n42 / 6 = 7\n#### 7",
+        "Glen's way is 8 km long. After that, he shares the way equally among 2 people, and he is "
+        "one of them. He wants to go 6 times as far. He leaves out 7 km. He leaves out 5 km. How "
+        "many km is Glen's way now?",
+        "8 / 2 = 4\n4 * 6 = 24\n24 - 7 = 17\n17 - 5 = 12\n#### 12",
     ),
     "test": (
-        "Amir has 14 scarves. He loses 12 of them. After a week he has 10 times as many. Amir finds "
-        "17 more scarves. How many scarves does Amir have in the end?",
-        "14 - 12 = 2\n2 * 10 = 20\n20 + 17 = 37\n#### 37",
+        "Maria has 6 bags with 7 kg of lentils each. Rafael gives her 6 kg more. How many kg of "
+        "lentils does Maria have left?",
+        "6 * 7 = 42\n42 + 6 = 48\n#### 48",
     ),
     "ood": (
-        "In Violet's pot there are 29 cups of syrup. Another 8 cups are added. 10 cups of it are "
-        "poured out. What is the amount of syrup in Violet's pot, in cups?",
-        "29 + 8 = 37\n37 - 10 = 27\n#### 27",
+        "Rafael is one of 6 people who get an equal part of 36 dollars. A bill takes 4 dollars "
+        "away. Another 13 dollars come from Zara. What sum of money does Rafael have?",
+        "36 / 6 = 6\n6 - 4 = 2\n2 + 13 = 15\n#### 15",
     ),
 }
 
@@ -169,7 +169,7 @@ def test_the_dial():
         ({"seed": -1}, "seed must be"),
         ({"min_steps": 0}, "min_steps must be"),
         ({"min_steps": 4, "max_steps": 3}, "steps 4-3"),
-        ({"max_steps": 9}, "steps 2-9"),
+        ({"max_steps": 9}, "steps 1-9"),
         ({"max_value": 5}, "max_value must be"),
     ],
 )
