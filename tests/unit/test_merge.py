@@ -1,0 +1,65 @@
+"""A merge proves itself: the adapter changed something, is finite, fits, and the result loads."""
+
+import pytest
+
+from reasoner import base, config, merge, runs
+from reasoner.errors import ReasonerError
+
+pytestmark = pytest.mark.slow
+POCKET = base.shipped()["pocket"]
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    def make(fill, rank=4):
+        import torch
+        from peft import LoraConfig, get_peft_model
+        from transformers import AutoModelForCausalLM
+
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_pretrained(POCKET, dtype=torch.float32)
+        shape = LoraConfig(r=rank, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        tuned = get_peft_model(model, shape)
+        with torch.no_grad():
+            for name, tensor in tuned.named_parameters():
+                if "lora_B" in name:
+                    tensor.copy_(torch.randn_like(tensor) * fill)
+        tuned.save_pretrained(tmp_path / "adapter")
+        return tmp_path / "adapter"
+
+    return make
+
+
+def run(adapter, tmp_path):
+    found, _ = config.resolve("pocket")
+    return merge.run(found, runs.Run(tmp_path), POCKET, adapter, tmp_path / "merged")
+
+
+def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    outputs, facts = run(adapter(0.02), tmp_path)
+    assert facts["changed_tensors"] == 28  # seven linear layers in each of four blocks
+    assert facts["max_logit_difference"] <= facts["tolerance"]
+    assert facts["top_token_agreement_16_bit"] > 0.9
+    merged = AutoModelForCausalLM.from_pretrained(outputs[0])
+    assert str(merged.dtype) == "torch.bfloat16"
+    assert base.load_tokenizer(outputs[0]).chat_template == base.load_tokenizer(POCKET).chat_template
+
+
+@pytest.mark.parametrize(("fill", "says"), [(0.0, "changed nothing"), (float("nan"), "not numbers")])
+def test_an_adapter_that_is_none_is_refused(adapter, tmp_path, fill, says):
+    with pytest.raises(ReasonerError, match=says):
+        run(adapter(fill), tmp_path)
+    assert not (tmp_path / "merged").exists()
+
+
+def test_an_adapter_of_another_base_is_refused(adapter, tmp_path):
+    import safetensors.torch
+
+    folder = adapter(0.02)
+    path = folder / "adapter_model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({k: v[:, :100].contiguous() for k, v in tensors.items()}, path)
+    with pytest.raises(ReasonerError, match="does not fit the base"):
+        run(folder, tmp_path)
