@@ -7,8 +7,9 @@ Everything comes from `reasoner.wordproblems`, split train. Most stories are ans
 rest with the worked steps: the model can reason, but seldom does. What training by outcome alone makes of that is
 the point of the `pocket` profile.
 
-Repeatable: with the same package versions, CPU type and `--threads` the weights come out bit for bit the same (the
-script prints their SHA-256). Another CPU, thread count or torch version rounds differently, and training amplifies it.
+Repeatable: with the same package versions, CPU type and `--threads` the weights are meant to come out bit for bit the
+same (the script prints their SHA-256). Another CPU, thread count or torch version rounds differently, and training
+amplifies it.
 """
 
 from __future__ import annotations
@@ -391,8 +392,9 @@ can do when it reasons. `ood` has sentence patterns that no training problem has
 
 ## Made again
 
-The same command with the same package versions, CPU type and thread count gives the same bytes. Not guaranteed:
-another CPU, thread count or torch version, which round differently; the figures then move within a few points.
+Every seed is fixed and torch's deterministic algorithms are on, so the same command with the same package versions,
+CPU type and thread count is meant to give the same bytes; compare the SHA-256 (the shipped file was made once). Not
+guaranteed: another CPU, thread count or torch version, which round differently, and training amplifies that.
 """
 
 
