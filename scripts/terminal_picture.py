@@ -14,10 +14,15 @@ from rich.text import Text
 def main() -> None:
     source, target = map(Path, sys.argv[1:3])
     lines = source.read_text(encoding="utf-8").rstrip().splitlines()
-    console = Console(record=True, width=110, file=io.StringIO())
+    start = next(i for i, line in enumerate(lines) if line.startswith("profile "))
+    steps = [line for line in lines if line.startswith("  train ")]
+    shown = {*steps[::4], steps[-1]}
+    lines = [line for line in lines[start:] if line not in steps or line in shown]
+    console = Console(record=True, width=120, file=io.StringIO())
     console.print(Text("$ make reasoner", style="bold green"))
     for line in lines:
-        text = Text(line, no_wrap=False)
+        indent = len(line) - len(line.lstrip())
+        text = Text("\u00a0" * indent + line.lstrip())  # viewers drop plain leading spaces
         if line.startswith(("+ ", "= ")):
             text.stylize("green", 0, 12)
         elif line.startswith("> "):
