@@ -123,7 +123,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """One arrow. `reads` names config keys or whole sections; `inputs` what else the outputs depend on."""
+    """One arrow. `reads` names config keys or whole sections; `inputs` what else the outputs depend on.
+
+    `usually` is how long the stage takes with `pocket` on two cores; other profiles depend too much on the machine.
+    """
 
     name: str
     run: Callable[[Job], Made]
@@ -277,13 +280,13 @@ def _base_inputs(job: Job) -> dict[str, str]:
 
 
 STAGES = (
-    Stage("base", _base, ("model", "gguf", "serve.name"), _base_inputs, ("llama.cpp",), usually="10 s"),
-    Stage("train", _train, ("model", "data", "verifier", "train"), _base_inputs),
+    Stage("base", _base, ("model", "gguf", "serve.name"), _base_inputs, ("llama.cpp",), usually="15-30 s"),
+    Stage("train", _train, ("model", "data", "verifier", "train"), _base_inputs, usually="4-8 min"),
     Stage("merge", _merge, ("model",), lambda job: {**_base_inputs(job), **_key("train")(job)}),
-    Stage("gguf", _gguf, ("gguf",), _key("merge"), ("llama.cpp",)),
+    Stage("gguf", _gguf, ("gguf",), _key("merge"), ("llama.cpp",), usually="10-20 s"),
     Stage("modelfile", _modelfile, ("serve", "data.system"), _key("gguf"), ("reasoner",)),
     Stage("register", _register, ("serve",), _key("base", "gguf", "modelfile"), outside=_tags("base", "tuned")),
-    Stage("evaluate", _evaluate, ("data", "verifier", "eval", "serve"), _key("register")),
+    Stage("evaluate", _evaluate, ("data", "verifier", "eval", "serve"), _key("register"), usually="20-60 s"),
     Stage("promote", _promote, ("serve.name", "eval"), _key("register", "evaluate"), outside=_public),
     Stage("report", _report, (), _key("train", "register", "evaluate", "promote")),
 )
@@ -375,7 +378,8 @@ def _run_stage(job: Job, stage: Stage) -> None:
     if not reasons:
         job.reporter.stage(stage.name, "fresh", "same inputs, config and tools; outputs whole", 0.0)
         return
-    job.reporter.begin(stage.name, reasons[0])
+    usually = f"; usually {stage.usually}" if stage.usually and job.config.profile == "pocket" else ""
+    job.reporter.begin(stage.name, reasons[0] + usually)
     job.record_path(stage.name).unlink(missing_ok=True)
     if stage.name != "report":
         job.run.summary_path.unlink(missing_ok=True)
