@@ -2,7 +2,7 @@
 
 import pytest
 
-from reasoner import base, config, merge, runs
+from reasoner import base, config, merge, runs, train
 from reasoner.errors import ReasonerError
 
 pytestmark = pytest.mark.slow
@@ -63,3 +63,21 @@ def test_an_adapter_of_another_base_is_refused(adapter, tmp_path):
     safetensors.torch.save_file({k: v[:, :100].contiguous() for k, v in tensors.items()}, path)
     with pytest.raises(ReasonerError, match="does not fit the base"):
         run(folder, tmp_path)
+
+
+def test_weights_hash_ignores_the_adapter_and_sees_the_base():
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(POCKET, dtype=torch.float32)
+    before = train.weights_sha256(model)
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, tensor in tuned.named_parameters():
+            if "lora_B" in name:
+                tensor.add_(1)
+    assert train.weights_sha256(tuned) == before
+    with torch.no_grad():
+        next(t for n, t in tuned.named_parameters() if "base_layer" in n)[0, 0] += 1e-3
+    assert train.weights_sha256(tuned) != before
