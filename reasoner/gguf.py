@@ -22,11 +22,11 @@ def run(
     """
     tools = toolchain.llama_cpp(say)
     direct = {"F16": "f16", "BF16": "bf16"}.get(quant)
-    # The architecture's own 16-bit type keeps every bit of a 16-bit model on the way to the quantizer.
+    # `auto` is the model's own 16-bit type: every bit of it reaches the quantizer.
     with runs.partial_file(out) as partial:
         first = partial if direct else out.with_name(f"partial-16bit-{out.name}")
         try:
-            _convert(tools, model_dir, first, direct or "bf16", log)
+            _convert(tools, model_dir, first, direct or "auto", log)
             if not direct:
                 proc.run([str(tools.quantize), str(first), str(partial), quant], log=log)
         finally:

@@ -6,11 +6,12 @@ or loss term asks for worked steps. The base stays frozen: its weights are hashe
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,23 @@ def free_threads() -> int:
     return max(1, round(cores * (1 - busy)))
 
 
+@contextlib.contextmanager
+def _logged(log: Path) -> Iterator[None]:
+    """What the libraries log and warn goes into one file, not onto the screen."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        handler.close()
+
+
 def run(
     config: Config,
     run_: runs.Run,
@@ -80,28 +98,11 @@ def run(
     `progress` gets one row a step: `step`, `steps`, `reward`, `signal` (share of groups whose
     completions differ in reward), `length` (tokens), `shows_working`, `step_seconds`.
     """
-    log = run_.log_path("train")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    logging.captureWarnings(True)
-    try:
+    with _logged(run_.log_path("train")):
         return _run(config, run_, base_path, say, progress)
-    finally:
-        logging.captureWarnings(False)
-        root.removeHandler(handler)
-        handler.close()
 
 
-def _run(
-    config: Config,
-    run_: runs.Run,
-    base_path: Path,
-    say: Callable[[str], None],
-    progress: Callable[[dict[str, Any]], None],
-) -> tuple[list[Path], dict[str, Any]]:
+def _run(config: Config, run_: runs.Run, base_path: Path, say: Any, progress: Any) -> tuple[list[Path], dict[str, Any]]:
     settings = config.train
     chosen = engine(config)
     if chosen == "unsloth":
@@ -112,6 +113,10 @@ def _run(
 
     _quiet(transformers)
     on_cuda = torch.cuda.is_available()
+    if on_cuda and settings.engine == "auto" and chosen == "trl":
+        say("Unsloth is not installed: training with plain TRL, which is slower and needs more memory")
+    if settings.vllm and not on_cuda:
+        say("vLLM needs CUDA: sampling rollouts with transformers' own generate, which is slower")
     if not on_cuda:
         threads = free_threads()
         torch.set_num_threads(threads)
@@ -157,6 +162,7 @@ def _run(
     metrics = runs.read_jsonl(run_.path / "metrics.jsonl")
     return [adapter], {
         "engine": chosen,
+        "sampler": "vllm" if settings.vllm and on_cuda else "generate",
         "device": torch.cuda.get_device_name(0) if on_cuda else "cpu",
         "threads": None if on_cuda else torch.get_num_threads(),
         "steps": settings.steps,

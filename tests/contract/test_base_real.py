@@ -1,7 +1,6 @@
 """What tokenizers and chat templates promise us, through transformers itself."""
 
 import json
-import shutil
 
 import pytest
 
@@ -9,17 +8,9 @@ from reasoner import base, merge
 from reasoner.errors import ReasonerError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    source = base.shipped()["pocket"]
-    target = tmp_path / "model"
-    shutil.copytree(source, target)
-    return target
-
-
-def set_template(folder, template):
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
-    path = folder / "tokenizer_config.json"
+def set_template(model_folder, template):
+    (model_folder / "chat_template.jinja").unlink(missing_ok=True)
+    path = model_folder / "tokenizer_config.json"
     stored = json.loads(path.read_text())
     stored.pop("chat_template", None)
     if template is not None:
@@ -37,38 +28,38 @@ def set_template(folder, template):
         ("hello", "its chat template leaves messages out"),
     ],
 )
-def test_templates_that_cannot_be_used(folder, template, says):
-    set_template(folder, template)
+def test_templates_that_cannot_be_used(model_folder, template, says):
+    set_template(model_folder, template)
     with pytest.raises(ReasonerError) as caught:
-        base.load_tokenizer(folder)
+        base.load_tokenizer(model_folder)
     assert says in caught.value.why
 
 
 @pytest.mark.slow
-def test_end_token_follows_the_template(folder):
-    tokenizer = base.load_tokenizer(folder)
+def test_end_token_follows_the_template(model_folder):
+    tokenizer = base.load_tokenizer(model_folder)
     right = tokenizer.eos_token
-    path = folder / "tokenizer_config.json"
+    path = model_folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "eos_token": tokenizer.bos_token}))
-    assert base.load_tokenizer(folder).eos_token == right
+    assert base.load_tokenizer(model_folder).eos_token == right
 
 
 @pytest.mark.slow
-def test_saved_tokenizer_is_the_same_but_for_the_end_token(folder, tmp_path):
+def test_saved_tokenizer_is_the_same_but_for_the_end_token(model_folder, tmp_path):
     target = tmp_path / "merged"
     target.mkdir()
-    tokenizer = base.load_tokenizer(folder)
-    merge.save_tokenizer(folder, target, str(tokenizer.eos_token))
-    assert (target / "tokenizer.model").read_bytes() == (folder / "tokenizer.model").read_bytes()
+    tokenizer = base.load_tokenizer(model_folder)
+    merge.save_tokenizer(model_folder, target, str(tokenizer.eos_token))
+    assert (target / "tokenizer.model").read_bytes() == (model_folder / "tokenizer.model").read_bytes()
     again = base.load_tokenizer(target)
     chat = [{"role": "user", "content": "Mia has 12 apples.\nShe buys 5 more."}]
     assert base.prompt_ids(again, chat) == base.prompt_ids(tokenizer, chat)
 
 
 @pytest.mark.slow
-def test_embeddings_smaller_than_the_tokenizer(folder):
-    tokenizer = base.load_tokenizer(folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer) - 1}))
+def test_embeddings_smaller_than_the_tokenizer(model_folder):
+    tokenizer = base.load_tokenizer(model_folder)
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer) - 1}))
     with pytest.raises(ReasonerError, match="cannot be a base"):
-        base.check_embeddings(folder, tokenizer)
+        base.check_embeddings(model_folder, tokenizer)

@@ -15,7 +15,9 @@ SHORT = "--set train.steps=4 --set train.save_every=2 --set eval.num_problems=60
 
 
 class World:
-    """A home, a cache, runs and an Ollama of the tests' own; tools are the real ones, linked in."""
+    """A home, a cache, runs and an Ollama of the tests' own; tools are the real ones, copied in."""
+
+    short = SHORT
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -8,7 +8,6 @@ import time
 
 import httpx
 import pytest
-from conftest import SHORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
@@ -186,7 +185,17 @@ def test_a_model_that_fails_the_gate_is_not_promoted(world, flow):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_training_interrupted_goes_on(world, flow, how):
     name = f"stop-{how.name.lower()}"
-    argv = [world.program, "train", "--profile", "pocket", "--run", name, *SHORT.split(), "--set", "train.steps=60"]
+    argv = [
+        world.program,
+        "train",
+        "--profile",
+        "pocket",
+        "--run",
+        name,
+        *world.short.split(),
+        "--set",
+        "train.steps=60",
+    ]
     log = (world.folder / f"{name}.log").open("w")
     process = subprocess.Popen(argv, env=world.env, stderr=log, stdout=log)
     folder = world.runs / name
@@ -215,7 +224,7 @@ def test_training_interrupted_goes_on(world, flow, how):
 
 def test_a_control_run_is_scored_and_not_promoted(world, flow):
     public = digests(world)["reasoner:latest"]
-    done = world.reasoner("run", "--profile", "pocket", *SHORT.split(), "--control", "shuffled")
+    done = world.reasoner("run", "--profile", "pocket", *world.short.split(), "--control", "shuffled")
     assert done.returncode == 0, done.stderr
     value = summary(world, "pocket-shuffled")
     assert (value["control"], value["promoted"]) == ("shuffled", False)

@@ -1,7 +1,6 @@
 """What cannot be a base is refused by name, before anything is trained."""
 
 import json
-import shutil
 
 import pytest
 
@@ -10,17 +9,9 @@ from reasoner.config import Model
 from reasoner.errors import ReasonerError
 
 
-@pytest.fixture
-def folder(tmp_path):
-    source = base.shipped()["pocket"]
-    target = tmp_path / "model"
-    shutil.copytree(source, target)
-    return target
-
-
-def refused(folder):
+def refused(model_folder):
     with pytest.raises(ReasonerError) as caught:
-        base.resolve(Model(base=str(folder)))
+        base.resolve(Model(base=str(model_folder)))
     assert caught.value.code == 2
     assert caught.value.fix
     return caught.value.why
@@ -33,33 +24,33 @@ def test_the_shipped_base_is_small_and_whole():
     assert len(found.sha256) == 64
 
 
-def test_without_tokenizer(folder):
-    (folder / "tokenizer.model").unlink()
-    assert refused(folder) == "it has no tokenizer"
+def test_without_tokenizer(model_folder):
+    (model_folder / "tokenizer.model").unlink()
+    assert refused(model_folder) == "it has no tokenizer"
 
 
-def test_without_config(folder):
-    (folder / "config.json").write_text("{")
-    assert refused(folder) == "it has no readable config.json"
+def test_without_config(model_folder):
+    (model_folder / "config.json").write_text("{")
+    assert refused(model_folder) == "it has no readable config.json"
 
 
-def test_pickled_weights(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert refused(folder) == "it has only pickled weights (pytorch_model.bin)"
+def test_pickled_weights(model_folder):
+    (model_folder / "model.safetensors").rename(model_folder / "pytorch_model.bin")
+    assert refused(model_folder) == "it has only pickled weights (pytorch_model.bin)"
 
 
-def test_code_of_its_own(folder):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "x.Y"}}))
-    assert "code of its own" in refused(folder)
+def test_code_of_its_own(model_folder):
+    config = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "x.Y"}}))
+    assert "code of its own" in refused(model_folder)
 
 
-def test_missing_shard(folder):
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-2.safetensors"}}))
-    assert refused(folder) == "model-2.safetensors is missing"
+def test_missing_shard(model_folder):
+    (model_folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "model-2.safetensors"}}))
+    assert refused(model_folder) == "model-2.safetensors is missing"
 
 
-@pytest.mark.parametrize("spec", ["pockte", "./nowhere", "a/b/c", "/no/such/folder"])
+@pytest.mark.parametrize("spec", ["pockte", "./nowhere", "a/b/c", "/no/such/model_folder"])
 def test_unknown_base(spec):
     with pytest.raises(ReasonerError) as caught:
         base.resolve(Model(base=spec))
