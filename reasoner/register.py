@@ -116,7 +116,7 @@ def shown_parameters(text: str) -> dict[str, list[str]]:
 def compare_prompt_ids(config: Config, client: ollama.Client, tag: str, model_dir: Path) -> int:
     """Number of prompts found equal; raises at the first whose ids differ between trainer and server."""
     tokenizer = base.load_tokenizer(model_dir)
-    problems = data.load(config.data, config.eval.split, min(NUM_PROMPTS, config.eval.num_problems or NUM_PROMPTS))
+    problems = data.held_out(config)[:NUM_PROMPTS]
     for problem in problems:
         chat = data.messages(problem.question, config.data.system)
         trained = base.prompt_ids(tokenizer, chat)
@@ -158,10 +158,18 @@ def not_there(client: ollama.Client, facts: list[dict[str, Any]]) -> list[str]:
 def promote(
     config: Config, client: ollama.Client, registered: dict[str, Any], scored: dict[str, Any]
 ) -> dict[str, Any]:
-    """Point the public tag at the scored model, unless a check of the served model forbids it."""
+    """Point the public tag at the scored model, unless a check of the served model forbids it.
+
+    A model is refused for what it has lost, anywhere that was measured, never for having gained too little.
+    """
     why = list(scored["problems_found"])
     if scored["lift"]["ci95"][1] < 0:
         why.append(f"it scores {-scored['lift']['points']:.1f} points below the base")
+    why += [
+        f"{lost['name']}: {-lost['points']:.1f} points below the base, beyond noise (p = {lost['p_holm']:.2g},"
+        " adjusted for all kinds and sets)"
+        for lost in scored["below_base"]
+    ]
     if config.train.control:
         return {
             "promoted": False,

@@ -236,6 +236,7 @@ ood / Only one of {n} equal parts stays with {N}.
 ood ? What is the amount of {o} in {N}'s pot, in {u}?
 """
 
+_OPERATIONS = "+-*/"
 _WEIGHTS = {"+": 3, "-": 3, "*": 2, "/": 2}
 _LINKS = ("Then ", "Later ", "After that, ", "Next, ")
 _MAX_MISSES = 4000
@@ -249,26 +250,30 @@ def generate(
     min_steps: int = MIN_STEPS,
     max_steps: int = MAX_STEPS,
     max_value: int = MAX_VALUE,
+    balanced: bool = False,
 ) -> list[dict[str, Any]]:
     """`n` different problems of one split, the same ones for the same arguments everywhere.
 
     A row has `question`, `answer` (one line `left op right = result` per step, then `#### N`), `id` (from the
     question, so it names the problem, not its place), `kind` (the operations, such as `+-*`), `steps` (dicts
     `left`, `op`, `right`, `result`) and `skeleton` (pattern ids and numbers, no names). No value exceeds
-    `max_value`; none is negative or a fraction.
+    `max_value`; none is negative or a fraction. `balanced` rows end in `+`, `-`, `*`, `/` in turn, by their last
+    step; else the stories decide, with more sums and differences.
 
     >>> row = generate("test", 1, min_steps=1, max_steps=1)[0]
     >>> terse(row) == f"#### {row['steps'][-1]['result']}"
     True
     """
     _check(split, n, seed, min_steps, max_steps, max_value)
-    rng = random.Random(f"wordproblems-1:{split}:{seed}:{min_steps}:{max_steps}:{max_value}")
+    dial = f"{split}:{seed}:{min_steps}:{max_steps}:{max_value}{':balanced' if balanced else ''}"
+    rng = random.Random(f"wordproblems-1:{dial}")
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     misses = 0
     while len(rows) < n:
         row = _attempt(rng, split, min_steps, max_steps, max_value)
-        if row is None or row["question"] in seen:
+        is_off_turn = balanced and row is not None and row["kind"][-1] != _OPERATIONS[len(rows) % len(_OPERATIONS)]
+        if row is None or is_off_turn or row["question"] in seen:
             misses += 1
             if misses > _MAX_MISSES:
                 raise ReasonerError(
@@ -284,7 +289,7 @@ def generate(
     return rows
 
 
-def dataset(split: str, n: int, seed: int = 0, **dial: int) -> datasets.Dataset:
+def dataset(split: str, n: int, seed: int = 0, **dial: Any) -> datasets.Dataset:
     """The rows of `generate` as a `datasets.Dataset`; `dial` takes its keyword arguments."""
     from datasets import Dataset
 

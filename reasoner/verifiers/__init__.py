@@ -79,9 +79,8 @@ def verify(checker: Verifier, completion: str, answer: str, *, is_finished: bool
     return score
 
 
-_EQUATION = re.compile(
-    r"\d[ ]?[-+*/\u00d7\u00f7x][ ]?[$]?\d[\d,.]*(?:[ ][-+*/\u00d7\u00f7x][ ][$]?\d[\d,.]*){0,8}[ ]?=[ ]?[$]?-?\d"
-)
+_SIGN = r"(?:[-+*/\u00d7\u00f7x]|\\times|\\div|\\cdot)"
+_EQUATION = re.compile(rf"\d[ ]?{_SIGN}[ ]?[$]?\d[\d,.]*(?:[ ]{_SIGN}[ ][$]?\d[\d,.]*){{0,8}}[ ]?=[ ]?[$]?-?\d")
 
 
 def shows_working(completion: str) -> bool:

@@ -27,8 +27,9 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("REASONER_CACHE", str(tmp_path))
 
 
-def scored(points=30.0, low=25.0, high=35.0, found=()):
-    return {"lift": {"points": points, "ci95": [low, high]}, "problems_found": list(found)}
+def scored(points=30.0, low=25.0, high=35.0, found=(), below=()):
+    lift = {"points": points, "ci95": [low, high]}
+    return {"lift": lift, "problems_found": list(found), "below_base": list(below)}
 
 
 def promote(client, facts, **overrides):
@@ -55,6 +56,21 @@ def test_no_measurable_lift_is_promoted_but_a_measured_loss_is_not():
 def test_a_model_that_fails_the_smoke_check_is_not_promoted():
     client = Client({"reasoner:step-000150": "d1", "reasoner:latest": "old"})
     assert promote(client, scored(found=["7 % were cut"]))["why"] == ["7 % were cut"]
+    assert client.tags["reasoner:latest"] == "old"
+
+
+def test_a_model_that_lost_a_kind_is_not_promoted_whatever_it_gained_elsewhere():
+    client = Client({"reasoner:step-000150": "d1", "reasoner:latest": "old"})
+    lost = [
+        {"name": "subtraction", "points": -7.5, "p_holm": 0.0123},
+        {"name": "svamp", "points": -4.0, "p_holm": 1e-5},
+    ]
+    refused = promote(client, scored(points=50.0, below=lost))
+    assert refused["promoted"] is False
+    assert refused["why"] == [
+        "subtraction: 7.5 points below the base, beyond noise (p = 0.012, adjusted for all kinds and sets)",
+        "svamp: 4.0 points below the base, beyond noise (p = 1e-05, adjusted for all kinds and sets)",
+    ]
     assert client.tags["reasoner:latest"] == "old"
 
 

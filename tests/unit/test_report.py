@@ -16,6 +16,17 @@ def made(facts, outputs=None):
     return runs.Record("x", {}, {}, {}, outputs or {}, facts, 2.0, "2026-01-01")
 
 
+def kind(base, tuned, lift):
+    return {"base": {"right": base, "scored": 100}, "tuned": {"right": tuned, "scored": 100}, "lift": lift}
+
+
+def lift(points, low, high):
+    return {
+        "points": points, "ci95": [low, high], "p": 0.01, "test": "mcnemar-exact", "gained": 1, "lost": 0, "pairs": 9,
+        "p_holm": 0.034,
+    }  # fmt: skip
+
+
 @pytest.fixture
 def records():
     window = {"reward": 0.2}
@@ -27,7 +38,16 @@ def records():
         "n": 500, "split": "test", "split_sha256": "cc", "verifier": {"name": "number", "version": "1"},
         "base": measured(0.2, 0.0), "tuned": measured(0.9, 1.0),
         "lift": {"points": 70.0, "ci95": [66.0, 74.0], "p": 1e-30, "test": "mcnemar-exact", "gained": 1, "lost": 0},
-        "by_kind": {"2 steps": {"base": {"right": 1, "scored": 4}, "tuned": {"right": 3, "scored": 4}}},
+        "by_kind": {"addition": kind(22, 78, lift(56.0, 45.0, 66.0)), "division": kind(8, 0, lift(-8.0, -13.6, -2.0))},
+        "beside": {
+            "svamp": {"n": 200, "split_sha256": "ff", "base": measured(0.045, 0.0), "tuned": measured(0.065, 0.0),
+                      "lift": lift(2.0, -1.1, 5.1)},
+            "gsm8k": {"missing": "data/gsm8k"},
+        },
+        "everyday": {
+            "n": 40, "changed": 0.7125, "facts": 14, "facts_lost": ["japan"], "facts_gained": [],
+            "base": {"degenerate": 0, "facts_right": 11}, "tuned": {"degenerate": 1, "facts_right": 10},
+        },
     }  # fmt: skip
     tag = {"tag": "reasoner:step-000100", "digest": "dd"}
     return {
@@ -94,3 +114,134 @@ def test_a_refused_model_and_a_control_are_said_first(summary, records):
     head = report.markdown(summary, records, [], []).splitlines()[:6]
     assert any("Control run" in line for line in head)
     assert any("Not promoted:** 7 % were cut" in line for line in head)
+
+
+# -- kinds, sets beside, everyday --------------------------------------------------------------
+
+
+def test_the_closing_lines_tell_kinds_sets_and_everyday(summary):
+    found = dict(report.lines(summary))
+    assert found["by kind"] == "addition 22 → 78 %, division 8 → 0 %"
+    assert found["svamp"] == "4.5 % → 6.5 %, +2.0 [-1.1, +5.1], n 200"
+    assert found["gsm8k"] == "not found in data/gsm8k (REASONER_DATA)"
+    assert found["everyday"] == (
+        "40 prompts: degenerate 1 (base 0), facts right 10 of 14 (base 11), 71 % of answers changed"
+    )
+
+
+def test_many_kinds_are_cut_to_one_line(summary):
+    summary["by_kind"] = {f"kind {i}": kind(1, 2, lift(1.0, 0.0, 2.0)) for i in range(11)}
+    line = dict(report.lines(summary))["by kind"]
+    assert line.endswith("kind 7 1 → 2 %, and 3 more in the report")
+
+
+def test_a_summary_without_the_newer_parts_still_prints(summary):
+    for key in ("by_kind", "beside", "everyday"):
+        del summary[key]
+    assert [what for what, _ in report.lines(summary)] == ["problems", "base", "tuned", "lift", "cut, unscored"]
+
+
+def test_summary_has_the_figures_and_no_texts(summary):
+    assert summary["by_kind"]["addition"]["tuned"] == {"right": 78, "scored": 100}
+    assert summary["beside"]["svamp"]["lift"] == {
+        "points": 2.0, "ci95": [-1.1, 5.1], "p": 0.01, "test": "mcnemar-exact", "p_holm": 0.034,
+    }  # fmt: skip
+    assert summary["beside"]["svamp"]["base"]["pass_at_1"] == 0.045
+    assert summary["beside"]["gsm8k"] == {"missing": "data/gsm8k"}
+    assert summary["everyday"]["facts_lost"] == ["japan"]
+    contract = {"points", "ci95", "p", "test"}
+    assert summary["lift"].keys() == contract
+
+
+def test_the_lenient_verifier_says_what_it_counts(summary):
+    assert "(" not in dict(report.lines(summary))["problems"]
+    summary["verifier"] = {"name": "number-lenient", "version": "1"}
+    assert (
+        "`number-lenient` 1 (a committed answer, else the value that the last sentence states), greedy"
+        in dict(report.lines(summary))["problems"]
+    )
+
+
+def test_sections_by_kind_and_beside(summary, records):
+    text = report.markdown(summary, records, [], [])
+    kinds = text[text.index("## By kind of problem") : text.index("## Beside it")]
+    assert "| addition | 22 of 100 | 78 of 100 | +56.0 [+45.0, +66.0] | 0.034 |" in kinds
+    assert "| division | 8 of 100 | 0 of 100 | -8.0 [-13.6, -2.0] | 0.034 |" in kinds
+    assert "Holm" in kinds
+    beside = text[text.index("## Beside it") : text.index("## Everyday prompts")]
+    assert "Transfer is reported as it is" in beside
+    assert (
+        "| svamp | 200 | 4.5 % [0.5, 8.5] | 6.5 % [2.5, 10.5] | +2.0 [-1.1, +5.1] | 0.034 | 1.0 % → 1.0 % |" in beside
+    )
+    assert "| gsm8k | | not found in `data/gsm8k` (`REASONER_DATA`) | | | | |" in beside
+
+
+def test_sections_that_were_not_measured_are_not_there(summary, records):
+    records["evaluate"].facts.update(by_kind={}, beside={})
+    del records["evaluate"].facts["everyday"]
+    text = report.markdown(summary, records, [], [])
+    assert not any(title in text for title in ("## By kind", "## Beside", "## Everyday"))
+
+
+def chat(completion, degenerate=None, fact_right=None, reason="stop"):
+    return {"id": "hello", "kind": "greeting", "prompt": "Hello!", "completion": completion, "degenerate": degenerate,
+            "fact_right": fact_right, "finish_reason": reason}  # fmt: skip
+
+
+def test_everyday_prompts_stand_side_by_side(summary, records):
+    rows = {"base": [chat("Hi!", fact_right=True)], "tuned": [chat("#### 3", "bare number", False, "length")]}
+    text = report.markdown(summary, records, [], [], rows)
+    section = text[text.index("## Everyday prompts") : text.index("## Where it came from")]
+    assert "| degenerate | 0 of 40 | 1 of 40 |" in section
+    assert "| facts right | 11 of 14 | 10 of 14 |" in section
+    assert "Facts lost: `japan`; gained: none." in section
+    assert section.endswith(
+        "### greeting: `hello`\n\n    Hello!\n\nbase (fact right):\n\n    Hi!\n\n"
+        "tuned (bare number, fact not there, cut):\n\n    #### 3\n\n"
+    )
+
+
+def test_everyday_answers_cannot_become_markup(summary, records):
+    hostile = "# Heading\n<script>alert(1)</script>\n\x1b[31m| cell |\r\u2028## After"
+    text = report.markdown(summary, records, [], [], {role: [chat(hostile)] for role in ("base", "tuned")})
+    assert not {"\x1b", "\u2028", "\r"} & set(text)
+    found = [line for line in text.split("\n") if any(w in line for w in ("Heading", "script", "cell", "After"))]
+    assert len(found) == 6
+    assert all(line.startswith("    ") for line in found)
+
+
+def test_a_bar_or_a_tick_in_a_name_does_not_break_a_table(summary, records):
+    records["evaluate"].facts["beside"] = {"gsm8k": {"missing": "a`|b\n"}}
+    text = report.markdown(summary, records, [], [row(1, kinds={"`|x": 1.0})])
+    assert "| gsm8k | | not found in `a'\\|b` (`REASONER_DATA`) | | | | |" in text
+    assert "| 2.0 % | `'\\|x` 100 % |" in text
+
+
+def test_a_kind_without_a_verdict_has_no_lift(summary, records):
+    records["evaluate"].facts["by_kind"] = {"addition": kind(1, 2, None)}
+    assert "| addition | 1 of 100 | 2 of 100 | no pair was scored |  |" in report.markdown(summary, records, [], [])
+
+
+def row(step, **more):
+    return {
+        "step": step,
+        "reward": 0.25,
+        "signal": 0.5,
+        "shows_working": 0.1,
+        "length": 31.6,
+        "truncated": 0.02,
+        **more,
+    }
+
+
+def test_training_table_has_a_column_for_what_was_measured(summary, records):
+    plain = report.markdown(summary, records, [], [row(1)])
+    assert "| step | reward | groups with signal | shows working | tokens | cut |\n|---|---|---|---|---|---|" in plain
+    assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |" in plain
+    metrics = [row(1, chat_kl=None), row(2, chat_kl=0.01234, mismatch=0.0056, kinds={"+": 0.75, "2 steps": 0.25})]
+    text = report.markdown(summary, records, [], metrics)
+    assert (
+        "| cut | KL to the base on chat text, nats/token | sampler against trainer, log-probability | drawn |" in text
+    )
+    assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |  |  |  |" in text
+    assert "| 2 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 0.0123 | 0.0056 | `+` 75 %, `2 steps` 25 % |" in text

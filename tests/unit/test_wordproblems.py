@@ -1,3 +1,5 @@
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -143,6 +145,35 @@ GOLDEN = {
         "36 / 6 = 6\n6 - 4 = 2\n2 + 13 = 15\n#### 15",
     ),
 }
+
+
+def test_rows_are_those_of_the_first_release():
+    """The shipped base and every published figure rest on these rows: not a byte may move."""
+    digest = hashlib.sha256()
+    for split in wp.SPLITS:
+        for low, high, value in ((1, 5, 50), (1, 1, 30), (2, 2, 100)):
+            digest.update(
+                json.dumps(wp.generate(split, 200, 1, min_steps=low, max_steps=high, max_value=value)).encode()
+            )
+    assert digest.hexdigest() == "7e4a318a15716f6b32a4ccb12dd5363aa0b1035ff9b73a96d2512d7e9753d9df"
+
+
+@pytest.mark.parametrize("split", wp.SPLITS)
+def test_balanced_rows_end_in_each_operation_in_turn(split):
+    for low, high in ((1, 1), (1, 2), (2, 2), (4, 5)):
+        some = wp.generate(split, 101, 2, min_steps=low, max_steps=high, max_value=30, balanced=True)
+        assert [row["kind"][-1] for row in some] == [("+-*/")[i % 4] for i in range(101)]
+        assert {len(row["kind"]) for row in some} == set(range(low, high + 1))
+        assert len({row["question"] for row in some}) == 101
+        assert some[:30] == wp.generate(split, 30, 2, min_steps=low, max_steps=high, max_value=30, balanced=True)
+
+
+def test_balanced_splits_share_no_problem_up_to_renaming():
+    dial = {"max_steps": 2, "max_value": 30, "balanced": True}
+    bones = {split: {row["skeleton"] for row in wp.generate(split, 500, **dial)} for split in wp.SPLITS}
+    for a in wp.SPLITS:
+        for b in wp.SPLITS:
+            assert a == b or not bones[a] & bones[b]
 
 
 @pytest.mark.parametrize("split", wp.SPLITS)
