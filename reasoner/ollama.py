@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from reasoner import toolchain
-from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.toolchain import OllamaInstall, Progress, cache_dir, locked, quiet, tools_dir
 
 if TYPE_CHECKING:
@@ -609,6 +610,40 @@ class Client:
         """
         return str(self.show(tag).get("template") or "")
 
+    def model_file(self, tag: str) -> tuple[Path, str]:
+        """The GGUF behind a tag, where this process can read it, and the text of its licence.
+
+        Raises for a tag that is not there, one that is more than one file (projector, adapter), and
+        a server whose store is not readable here.
+        """
+        if self.digest(tag) is None:
+            names = [str(model["name"]).removesuffix(":latest") for model in self.list_tags()]
+            fix = nearest(tag, names) if names else f"ollama pull {tag}"
+            raise ReasonerError(f"the Ollama at {self.host} has no model {tag!r}", fix=fix, code=USAGE)
+        shown = self.show(tag)
+        sources = _sources(str(shown.get("modelfile") or ""))
+        blobs = [value for key, value in sources if key == "FROM" and re.search(r"sha256-[0-9a-f]{64}$", value)]
+        if len(sources) != 1 or len(blobs) != 1:
+            more = ", ".join(f"{key} {value}" for key, value in sources) or "no file on this server"
+            raise ReasonerError(
+                f"{tag} is not one plain model file",
+                why=f"it is made of: {more}" + ("; a projector makes it see images" if len(blobs) > 1 else ""),
+                fix="name a model of text only, without adapters",
+                code=USAGE,
+            )
+        given = Path(blobs[0])
+        places = [given, *(models / "blobs" / given.name for models in {self.models or models_dir(), models_dir()})]
+        for path in places if self.host.is_local else ():
+            if path.is_file() and os.access(path, os.R_OK):
+                return path, str(shown.get("license") or "")
+        raise ReasonerError(
+            f"the file of {tag} cannot be read here",
+            why=f"the Ollama at {self.host} keeps it at {given}",
+            fix="set OLLAMA_MODELS to the server's folder and make it readable,"
+            " or copy the file here and use gguf:PATH",
+            code=MISSING,
+        )
+
     def has_blob(self, sha256: str) -> bool:
         answer = self._send("HEAD", f"/api/blobs/sha256:{_hex(sha256)}", "a blob")
         return bool(answer.status_code == 200)
@@ -814,6 +849,18 @@ class Client:
         if not isinstance(found, dict):
             raise ReasonerError(f"Ollama's answer to {what} is not an object", why=answer.text[:500])
         return found
+
+
+def _sources(modelfile: str) -> list[tuple[str, str]]:
+    """The files a Modelfile, as the server shows it, begins with; later lines may be anyone's text."""
+    found = []
+    for line in modelfile.splitlines():
+        key, _, value = line.strip().partition(" ")
+        if key in ("FROM", "ADAPTER", "PROJECTOR"):
+            found.append((key, value.strip()))
+        elif key and not key.startswith("#"):
+            break
+    return found
 
 
 def _hex(sha256: str) -> str:
