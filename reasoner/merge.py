@@ -5,6 +5,7 @@ The merge is done in 32 bits and rounded once to the base's own 16-bit type.
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from reasoner.errors import ReasonerError
 
 TOLERANCE = 1e-3
 """Largest accepted difference of a 32-bit logit, merged against base + adapter, relative to the logits' spread."""
+
+_COMMENT = (
+    "{# The chat template that this model was trained with, unchanged. This comment renders to nothing. It is here"
+    " because a server that recognises templates by their likeness would otherwise put a similar one of its own in"
+    " this place, and the model would be asked something else than it was trained on. #}"
+)
 
 _PROBES = [
     "There are 3 boxes with 4 pens each. 5 pens are lost. How many pens are left?",
@@ -90,6 +97,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     with runs.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
         save_tokenizer(base_path, partial, tokenizer.eos_token)
+        runs.write_text(partial / "README.md", card(config, run_, base.licence(base_path)))
     reloaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, use_safetensors=True)
     reloaded.eval()
     rounded = [_logits(reloaded, ids) for ids in texts]
@@ -106,8 +114,18 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     }
 
 
+def card(config: Config, run_: runs.Run, licence: str) -> str:
+    """The model card; the converter carries its front matter into the GGUF."""
+    return (
+        f"---\nlicense: {json.dumps(licence)}\npipeline_tag: text-generation\n---\n\n# {config.serve.name}\n\n"
+        f"Run `{run_.name}`: `{config.model.base}`, tuned with GRPO and LoRA for {config.train.steps} steps (seed"
+        f" {config.train.seed}) on `{config.data.source}`. The reward was the verifier `{config.verifier.name}` and"
+        " nothing else.\n"
+    )
+
+
 def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
-    """Copy the base's own tokenizer files unchanged but for the end token.
+    """Copy the base's own tokenizer files unchanged but for the end token and a comment in the chat template.
 
     Re-saving a tokenizer changes the hash by which the GGUF converter knows its pre-tokenizer.
     """
@@ -125,6 +143,23 @@ def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
         if (given.get("content") if isinstance(given, dict) else given) != eos_token:
             stored["eos_token"] = eos_token
             runs.write_json(target / name, stored)
+    apart = target / "chat_template.jinja"
+    if apart.exists():
+        apart.write_text(keep_template(apart.read_text(encoding="utf-8")), encoding="utf-8")
+    stored = runs.read_json(target / "tokenizer_config.json")
+    if isinstance(stored, dict) and isinstance(stored.get("chat_template"), str):
+        runs.write_json(
+            target / "tokenizer_config.json", {**stored, "chat_template": keep_template(stored["chat_template"])}
+        )
+
+
+def keep_template(text: str) -> str:
+    """The chat template, with a comment that renders to nothing where Ollama might put another in its place.
+
+    Ollama replaces a template within 100 edits of one it knows (`server/model.go`, `detectChatTemplate`); a base's
+    own default system message would be lost without a word. Remove when it asks the template's author instead.
+    """
+    return text if "{#" in text or len(text) > 4000 else _COMMENT + text
 
 
 def _sixteen_bits(path: Path) -> Any:

@@ -36,6 +36,7 @@ from reasoner import (
     runs,
     toolchain,
     train,
+    ungguf,
     verifiers,
 )
 from reasoner.config import Config, dump
@@ -81,8 +82,15 @@ class Job:
             ):
                 files = {k: runs.Output(**v) for k, v in recorded.facts["files"].items()}
                 facts = recorded.facts
-                return base.Base(facts["spec"], path, facts["architecture"], facts["weights_bytes"], files)
-        return base.resolve(self.config.model)
+                return base.Base(
+                    facts["spec"], path, facts["architecture"], facts["weights_bytes"], files, facts.get("imported")
+                )
+        model = self.config.model
+        if not ungguf.is_spec(model.base):
+            return base.resolve(model)
+        made = ungguf.materialize(model.base, self.reporter.say, lambda: self.client)
+        folder = base.resolve(model.model_copy(update={"base": str(made.path)}))
+        return dataclasses.replace(folder, spec=model.base, imported=made.facts)
 
     @property
     def step(self) -> int:
@@ -148,6 +156,8 @@ def _base(job: Job) -> Made:
                 (partial / name).symlink_to(found.path / name)
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
     made, facts = gguf.run(folder, job.base_gguf, config.gguf.quant, job.run.log_path("base"), job.reporter.say)
+    if found.imported:
+        ungguf.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = runs.sha256_file(job.base_gguf)
     tag = register.put(
@@ -160,26 +170,20 @@ def _base(job: Job) -> Made:
         "weights_bytes": found.weights_bytes,
         "files": {name: dataclasses.asdict(output) for name, output in found.files.items()},
         "sha256": found.sha256,
-        "special_tokens": sorted(set(map(str, tokenizer.all_special_tokens))),
-        "license": _license(found.path),
+        "special_tokens": sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}),
+        "license": base.licence(found.path),
+        "imported": found.imported,
         "gguf": facts,
         "pinned": pinned,
         "tag": tag,
     }
 
 
-def _license(path: Path) -> str:
-    """The licence that the model card's front matter names."""
-    card = path / "README.md"
-    if card.exists():
-        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:40]:
-            if line.lower().startswith("license:"):
-                return line.partition(":")[2].strip()
-    return "not stated by the base"
-
-
 def _train(job: Job) -> Made:
-    return train.run(job.config, job.run, job.base.path, job.reporter.say, job.reporter.train_step)
+    def to_gguf(out: Path, kind: str) -> object:
+        return gguf.run(job.run.path / "base" / "model", out, kind, job.run.log_path("train-gguf"), job.reporter.say)
+
+    return train.run(job.config, job.run, job.base.path, to_gguf, job.reporter.say, job.reporter.train_step)
 
 
 def _merge(job: Job) -> Made:
@@ -207,7 +211,7 @@ def _modelfile(job: Job) -> Made:
             "name": job.config.serve.name,
             "run": job.run.name,
             "step": job.step,
-            "base": source.facts["spec"],
+            "base": _origin(source.facts),
             "base_sha256": source.facts["sha256"],
             "license": source.facts["license"],
             "llama_cpp": made.versions["llama.cpp"],
@@ -218,6 +222,17 @@ def _modelfile(job: Job) -> Made:
     path = job.export / "Modelfile"
     runs.write_text(path, text)
     return [path], {"pinned": pinned}
+
+
+def _origin(facts: dict[str, Any]) -> str:
+    """Where the base came from, in a line; for one made of a GGUF, what it was quantized to."""
+    made = facts.get("imported")
+    if not made:
+        return str(facts["spec"])
+    return (
+        f"{facts['spec']}, a GGUF of {made['quantization']} ({made['bits_per_weight']:.2f} bits a weight, sha256"
+        f" {made['sha256']}): the adapter was fitted to the de-quantized weights"
+    )
 
 
 def _register(job: Job) -> Made:
@@ -252,8 +267,13 @@ def _report(job: Job) -> Made:
     records = {stage.name: job.need(stage.name) for stage in STAGES[:-1]}
     server = {"host": str(job.server.host), "version": job.server.version}
     value = report.summary(job.config, job.run, records, server, versions(job))
-    rows = {role: runs.read_jsonl(job.run.path / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
-    text = report.markdown(value, records, report.examples(rows), runs.read_jsonl(job.run.path / "metrics.jsonl"))
+
+    def completions(prefix: str = "") -> dict[str, list[dict[str, Any]]]:
+        folder = job.run.path / "completions"
+        return {role: runs.read_jsonl(folder / f"{prefix}{role}.jsonl") for role in ("base", "tuned")}
+
+    metrics = runs.read_jsonl(job.run.path / "metrics.jsonl")
+    text = report.markdown(value, records, report.examples(completions()), metrics, completions("everyday-"))
     path = job.run.path / "report.md"
     runs.write_text(path, text)
     runs.write_json(job.run.summary_path, value)
@@ -279,6 +299,10 @@ def _base_inputs(job: Job) -> dict[str, str]:
     return {"base": job.base.sha256}
 
 
+def _evaluate_inputs(job: Job) -> dict[str, str]:
+    return {**_key("register")(job), **evaluate.inputs(job.config)}
+
+
 STAGES = (
     Stage("base", _base, ("model", "gguf", "serve.name"), _base_inputs, ("llama.cpp",), usually="15-30 s"),
     Stage("train", _train, ("model", "data", "verifier", "train"), _base_inputs, usually="4-8 min"),
@@ -286,7 +310,7 @@ STAGES = (
     Stage("gguf", _gguf, ("gguf",), _key("merge"), ("llama.cpp",), usually="10-20 s"),
     Stage("modelfile", _modelfile, ("serve", "data.system"), _key("gguf"), ("reasoner",)),
     Stage("register", _register, ("serve",), _key("base", "gguf", "modelfile"), outside=_tags("base", "tuned")),
-    Stage("evaluate", _evaluate, ("data", "verifier", "eval", "serve"), _key("register"), usually="20-60 s"),
+    Stage("evaluate", _evaluate, ("data", "verifier", "eval", "serve", "alarms"), _evaluate_inputs, usually="20-60 s"),
     Stage("promote", _promote, ("serve.name", "eval"), _key("register", "evaluate"), outside=_public),
     Stage("report", _report, (), _key("train", "register", "evaluate", "promote")),
 )
@@ -444,6 +468,7 @@ def _check(job: Job) -> None:
     _keep_training(job)
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train")):
         train.check(job.config)
+        evaluate.inputs(job.config)
         data.check(job.config.data, job.config.eval.split)
         check_disk(job)
 
@@ -499,8 +524,14 @@ def _existing_parent(path: Path) -> Path:
     return next(p for p in (path, *path.parents) if p.exists())
 
 
+SMOL_MEMORY = 8 * 2**30
+"""Free memory that `smol` is taken with; it was measured to need less (scripts/LOG.md)."""
+
+
 def default_profile() -> tuple[str, str]:
     """The profile `make reasoner` takes where none is named, and why."""
+    import psutil
+
     if shutil.which("nvidia-smi"):
         try:
             listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
@@ -508,4 +539,10 @@ def default_profile() -> tuple[str, str]:
             listed = None
         if listed is not None and listed.returncode == 0 and "GPU" in listed.stdout:
             return "gsm8k", "a CUDA device is present"
-    return "pocket", "no CUDA device: rehearsal on the CPU"
+    free = psutil.virtual_memory().available
+    if free < SMOL_MEMORY:
+        return "pocket", (
+            f"no CUDA device, and {free / 2**30:.1f} GiB of free memory where smol wants {SMOL_MEMORY / 2**30:.0f}:"
+            " a rehearsal on the CPU"
+        )
+    return "smol", "no CUDA device: a real chat model on the CPU"

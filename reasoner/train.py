@@ -2,6 +2,10 @@
 
 The reward of a completion is its verifier's verdict (1 right, 0 wrong, None unscored). No prompt, reward
 or loss term asks for worked steps. The base stays frozen: its weights are hashed before and after.
+
+On a CPU the *fast loop* takes the place of two of the trainer library's parts, and of no mathematics: completions are
+sampled in llama.cpp (`sampler`), and log-probabilities are computed on real tokens only (`packed`), for the groups
+that carry signal. The others have an advantage of exactly 0, and so neither loss nor gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, data, runs, verifiers
+from reasoner import base, curriculum, data, packed, runs, sampler, verifiers
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.verifiers.number import reference_of
@@ -23,7 +27,6 @@ from reasoner.verifiers.number import reference_of
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
-    from trl import GRPOTrainer
 
 
 def check(config: Config) -> None:
@@ -60,13 +63,32 @@ def engine(config: Config) -> str:
     return "unsloth"
 
 
-def free_threads() -> int:
-    """Cores that are idle right now: two OpenMP threads on a busy core are slower than one."""
-    import psutil
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    busy = psutil.cpu_percent(interval=0.5) / 100
-    return max(1, round(cores * (1 - busy)))
+
+class Threads:
+    """How many cores other programs leave us: two OpenMP threads on a busy core are far slower than one."""
+
+    def __init__(self) -> None:
+        self._seen = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        import psutil
+
+        everybody, we = psutil.cpu_times(), psutil.Process().cpu_times()
+        return (
+            time.monotonic(),
+            sum(everybody) - everybody.idle - getattr(everybody, "iowait", 0.0),
+            we.user + we.system,
+        )
+
+    def free(self) -> int:
+        """Cores that were not busy with others since the last call (or the making), at least 1."""
+        before, self._seen = self._seen, self._now()
+        seconds, all_busy, ours = (b - a for a, b in zip(before, self._seen, strict=True))
+        return max(1, round(_cores() - max(0.0, all_busy - ours) / max(seconds, 1e-3)))
 
 
 @contextlib.contextmanager
@@ -90,19 +112,22 @@ def run(
     config: Config,
     run_: runs.Run,
     base_path: Path,
+    to_gguf: Callable[[Path, str], object],
     say: Callable[[str], None],
     progress: Callable[[dict[str, Any]], None],
 ) -> tuple[list[Path], dict[str, Any]]:
     """Train, or go on from the newest whole checkpoint; write `adapter/`.
 
-    `progress` gets one row a step: `step`, `steps`, `reward`, `signal` (share of groups whose
-    completions differ in reward), `length` (tokens), `shows_working`, `step_seconds`.
+    `to_gguf(out, type)` converts the base. `progress` gets one row a step: `step`, `steps`, `reward`, `signal` (share
+    of groups whose completions differ in reward), `length` (tokens), `shows_working`, `step_seconds`.
     """
-    with _logged(run_.log_path("train")):
-        return _run(config, run_, base_path, say, progress)
+    with _logged(run_.log_path("train")), contextlib.ExitStack() as until_done:
+        return _run(config, run_, base_path, to_gguf, say, progress, until_done)
 
 
-def _run(config: Config, run_: runs.Run, base_path: Path, say: Any, progress: Any) -> tuple[list[Path], dict[str, Any]]:
+def _run(
+    config: Config, run_: runs.Run, base_path: Path, to_gguf: Any, say: Any, progress: Any, until_done: Any
+) -> tuple[list[Path], dict[str, Any]]:
     settings = config.train
     chosen = engine(config)
     if chosen == "unsloth":
@@ -116,10 +141,11 @@ def _run(config: Config, run_: runs.Run, base_path: Path, say: Any, progress: An
     if on_cuda and settings.engine == "auto" and chosen == "trl":
         say("Unsloth is not installed: training with plain TRL, which is slower and needs more memory")
     if settings.vllm and not on_cuda:
-        say("vLLM needs CUDA: sampling rollouts with transformers' own generate, which is slower")
+        say("vLLM needs CUDA: sampling rollouts on the CPU, which is slower")
     if not on_cuda:
-        threads = free_threads()
-        torch.set_num_threads(threads)
+        watch = Threads()
+        time.sleep(0.5)
+        torch.set_num_threads(threads := watch.free())
         say(f"training on the CPU with {threads} threads")
     transformers.set_seed(settings.seed)
 
@@ -134,15 +160,32 @@ def _run(config: Config, run_: runs.Run, base_path: Path, say: Any, progress: An
 
     checker = verifiers.load(config.verifier.name)
     reward = Reward(config, checker, tokenizer, run_.path / "rollouts")
-    trainer = _trainer(config, run_, model, peft_config, tokenizer, reward, problems, on_cuda, Dataset)
-    reward.eos_ids = set(trainer.eos_token_ids)
-    trainer.add_callback(_callback(transformers, run_, settings.steps, reward, progress))
     ready = runs.ready_steps(run_.checkpoints_dir)
     resume = run_.checkpoints_dir / f"checkpoint-{ready[-1]}" if ready else None
     _forget_after(run_, ready[-1] if ready else 0)
+    started = time.monotonic()
+    trainer = _trainer(config, run_, model, peft_config, tokenizer, reward, problems, on_cuda, Dataset)
+    reward.eos_ids = set(trainer.eos_token_ids)
+    trainer.first_step = ready[-1] if ready else 0
+    sampled_by, why_plain = "vllm" if settings.vllm and on_cuda else "generate", None
+    if settings.loop == "fast" or (settings.loop == "auto" and not on_cuda):
+        try:
+            fast = until_done.enter_context(_Fast(config, run_, trainer, tokenizer, problems, to_gguf))
+            trainer.fast, trainer.rollout_func, sampled_by = fast, fast.rollout, "llama.cpp"
+        except ReasonerError as error:
+            if settings.loop == "fast":
+                raise
+            why_plain = f"{error.what}: {error.why}" if error.why else error.what
+            say(f"sampling with transformers' own generate, which is slower: {why_plain}")
+    if settings.curriculum:
+        trainer.curriculum = _curriculum(config, trainer, checker, tokenizer, problems, resume, say)
+        reward.curriculum = trainer.curriculum
+    measured = dict(trainer.curriculum.rates) if trainer.curriculum and not resume else None
+    chat = _Chat(config, trainer, tokenizer) if config.alarms.max_chat_kl or settings.chat_kl else None
+    trainer.chat = chat
+    trainer.add_callback(_callback(transformers, run_, config, trainer, reward, progress))
     if resume:
         say(f"continuing from step {ready[-1]}")
-    started = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -162,7 +205,8 @@ def _run(config: Config, run_: runs.Run, base_path: Path, say: Any, progress: An
     metrics = runs.read_jsonl(run_.path / "metrics.jsonl")
     return [adapter], {
         "engine": chosen,
-        "sampler": "vllm" if settings.vllm and on_cuda else "generate",
+        "sampler": sampled_by,
+        "why_not_fast": why_plain,
         "device": torch.cuda.get_device_name(0) if on_cuda else "cpu",
         "threads": None if on_cuda else torch.get_num_threads(),
         "steps": settings.steps,
@@ -174,6 +218,9 @@ def _run(config: Config, run_: runs.Run, base_path: Path, say: Any, progress: An
         "base_weights_sha256": {"before": before, "after": after},
         "unscored": reward.unscored,
         "scored": reward.scored,
+        "base_rates": measured,
+        "curriculum": trainer.curriculum.state if trainer.curriculum else None,
+        "chat_kl": chat.last if chat else None,
         "first": _window(metrics[:10]),
         "last": _window(metrics[-10:]),
     }
@@ -252,15 +299,20 @@ def _trainer(
     problems: list[data.Problem],
     on_cuda: bool,
     dataset: Any,
-) -> GRPOTrainer:
+) -> Any:
     from transformers import PrinterCallback
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     settings = config.train
     total = settings.num_prompts * settings.num_generations
     micro = settings.micro_batch or total
     rows = [
-        {"prompt": data.messages(p.question, config.data.system), "answer": p.answer, "problem_id": p.id}
+        {
+            "prompt": data.messages(p.question, config.data.system),
+            "answer": p.answer,
+            "problem_id": p.id,
+            "kind": curriculum.kind(p.kind, p.size),
+        }
         for p in problems
     ]
     vllm: dict[str, Any] = (
@@ -293,9 +345,10 @@ def _trainer(
         report_to="none",
         disable_tqdm=True,
         seed=settings.seed,
+        ignore_data_skip=settings.curriculum,
         **vllm,
     )
-    trainer = GRPOTrainer(
+    trainer = trainer_class()(
         model=model,
         reward_funcs=reward,
         args=args,
@@ -333,6 +386,7 @@ class Reward:
         self.eos_ids: set[int] = {int(tokenizer.eos_token_id)}
         self.scored = self.unscored = 0
         self.shows_working = 0.0
+        self.curriculum: curriculum.Curriculum | None = None
 
     def __call__(
         self,
@@ -341,13 +395,14 @@ class Reward:
         completion_ids: list[list[int]],
         answer: list[str],
         problem_id: list[str],
+        kind: list[str],
         trainer_state: Any,
         **_: Any,
     ) -> list[float | None]:
         rows, rewards, working = [], [], 0
         step = trainer_state.global_step + 1
-        for prompt, completion, ids, reference, problem in zip(
-            prompts, completions, completion_ids, answer, problem_id, strict=True
+        for prompt, completion, ids, reference, problem, operations in zip(
+            prompts, completions, completion_ids, answer, problem_id, kind, strict=True
         ):
             text = completion[0]["content"]
             is_finished = bool(ids) and ids[-1] in self.eos_ids
@@ -358,6 +413,7 @@ class Reward:
                 {
                     "step": step,
                     "problem_id": problem,
+                    "kind": operations,
                     "question": prompt[-1]["content"],
                     "answer": reference_of(reference),
                     "completion": text,
@@ -370,6 +426,8 @@ class Reward:
             )
         runs.append_jsonl(self._rollouts / f"{runs.step_name(step)}.jsonl", rows)
         self.shows_working = working / len(rows)
+        if self.curriculum:
+            self.curriculum.observe(_shares(problem_id, kind, rewards))
         unscored = sum(r is None for r in rewards)
         self.unscored += unscored
         self.scored += len(rewards) - unscored
@@ -386,8 +444,22 @@ class Reward:
         return rewards
 
 
+def _shares(problem_ids: list[str], kinds: list[str], rewards: list[float | None]) -> list[tuple[str, float]]:
+    """The share of right completions of each group, by kind."""
+    groups: dict[tuple[str, str], list[float]] = {}
+    for problem, kind, value in zip(problem_ids, kinds, rewards, strict=True):
+        if value is not None:
+            groups.setdefault((problem, kind), []).append(value)
+    return [(name, sum(values) / len(values)) for (_, name), values in groups.items()]
+
+
 def _callback(
-    transformers: Any, run_: runs.Run, steps: int, reward: Reward, progress: Callable[[dict[str, Any]], None]
+    transformers: Any,
+    run_: runs.Run,
+    config: Config,
+    trainer: Any,
+    reward: Reward,
+    progress: Callable[[dict[str, Any]], None],
 ) -> Any:
     class Records(transformers.TrainerCallback):
         """Writes `metrics.jsonl`, reports each step, and marks a checkpoint whole, last of all."""
@@ -402,7 +474,7 @@ def _callback(
                 return
             row = {
                 "step": state.global_step,
-                "steps": steps,
+                "steps": config.train.steps,
                 "reward": logs["reward"],
                 "signal": 1 - logs.get("frac_reward_zero_std", 0.0),
                 "length": logs.get("completions/mean_length"),
@@ -414,16 +486,417 @@ def _callback(
                 "grad_norm": logs.get("grad_norm"),
                 "learning_rate": logs.get("learning_rate"),
                 "step_seconds": logs.get("step_time"),
+                "sample_seconds": logs.get("sample_time"),
+                "mismatch": logs.get("sampling/sampling_logp_difference/mean"),
             }
+            if trainer.curriculum:
+                row["kinds"] = {name: round(share, 3) for name, share in trainer.curriculum.shares().items()}
+                row["rates"] = {name: round(rate, 3) for name, rate in trainer.curriculum.rates.items()}
+            if trainer.chat and (state.global_step % CHAT_EVERY == 0 or state.global_step >= config.train.steps):
+                row["chat_kl"] = trainer.chat.measure()
             runs.append_jsonl(run_.path / "metrics.jsonl", [row])
             progress(row)
+            limit = config.alarms.max_chat_kl
+            if limit is not None and row.get("chat_kl", 0.0) > limit:
+                kept = (runs.ready_steps(run_.checkpoints_dir) or [0])[-1]
+                raise ReasonerError(
+                    f"training stopped at step {state.global_step}: the model forgets how to chat",
+                    why=f"KL to the base on everyday text is {row['chat_kl']:.3f} nats a token (limit {limit:g})",
+                    fix="train again under another name with a lower train.learning_rate, a train.chat_kl term, or"
+                    f" fewer steps; checkpoints up to step {kept} are kept",
+                    log=run_.path / "metrics.jsonl",
+                )
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = run_.checkpoints_dir / f"checkpoint-{state.global_step}"
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing of ours reads
+            if trainer.curriculum:
+                runs.write_json(folder / "curriculum.json", trainer.curriculum.state)
             runs.write_text(folder / "DONE", "")
 
     return Records()
+
+
+# -- the fast loop -----------------------------------------------------------------------------
+
+CHAT_EVERY = 5
+"""Steps between two measurements of the KL to the base on everyday text."""
+MISMATCH = 0.5
+"""Mean difference of log-probabilities, sampler against trainer, in nats, above which something is broken: bf16 gives
+0.01-0.03."""
+
+
+def trainer_class() -> Any:
+    """TRL's `GRPOTrainer` with three hooks that leave its mathematics alone.
+
+    `fast`: log-probabilities by `packed`, only for rows that can move the loss. `curriculum`: which problems a step
+    draws. `chat`: a KL term on everyday text, where `train.chat_kl` asks for one.
+    """
+    import torch
+    from trl import GRPOTrainer
+
+    class Trainer(GRPOTrainer):
+        fast: _Fast | None = None
+        curriculum: curriculum.Curriculum | None = None
+        chat: _Chat | None = None
+        first_step = 0
+        _moving: torch.Tensor | None = None
+
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            if self.curriculum is None:
+                return super()._get_train_sampler(dataset)
+            return _Draws(self)
+
+        def _get_per_token_logps_and_entropies(
+            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+        ) -> Any:
+            if self.fast is None:
+                return super()._get_per_token_logps_and_entropies(
+                    model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+                )
+            rows = torch.arange(len(input_ids)) if self._moving is None else self._moving.nonzero()[:, 0]
+            with self.accelerator.autocast():
+                return *self.fast.logps(model, input_ids, attention_mask, logits_to_keep, rows, self.temperature), None
+
+        def _compute_loss(self, model: Any, inputs: Any) -> Any:
+            if self.fast is None:
+                loss = super()._compute_loss(model, inputs)
+            else:
+                only_reward = self.beta == 0 and not self._entropy_bonus_enabled and self.top_entropy_quantile >= 1
+                self._moving = inputs["advantages"] != 0 if only_reward else None
+                try:
+                    loss = super()._compute_loss(model, inputs)
+                    self._correct_metrics(inputs)
+                finally:
+                    self._moving = None
+            if self.chat is not None and self.chat.weight:
+                loss = loss + self.chat.weight * self.chat.term() / self.current_gradient_accumulation_steps
+            return loss
+
+        def _correct_metrics(self, inputs: Any) -> None:
+            """Entropy over the rows that were computed; the sampler's log-probabilities against the trainer's."""
+            metrics, mask = self._metrics["train"], inputs["completion_mask"].bool()
+            entropy = metrics["entropy"].pop()
+            done = mask if self._moving is None else mask & self._moving[:, None]
+            if not done.any():
+                return
+            metrics["entropy"].append(entropy * float(mask.sum() / done.sum()))
+            assert self.fast is not None
+            difference = (self.fast.newest - inputs["sampling_per_token_logps"])[done].abs().mean().item()
+            metrics["sampling/sampling_logp_difference/mean"].append(difference)
+            if difference > MISMATCH:
+                raise ReasonerError(
+                    "llama.cpp samples from another model than is trained",
+                    why=f"log-probabilities differ by {difference:.2f} nats on average (limit {MISMATCH})",
+                    fix="--set train.loop=plain; this is a bug worth reporting",
+                )
+
+    return Trainer
+
+
+class _Draws:
+    """Indices for the data loader, in the order of TRL's `RepeatSampler`, drawn when they are needed."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer, self._step = trainer, trainer.first_step
+
+    def __len__(self) -> int:
+        return len(self._trainer.train_dataset) * int(self._trainer.num_generations)
+
+    def __iter__(self) -> Iterator[int]:
+        trainer = self._trainer
+        num = trainer.args.generation_batch_size // trainer.num_generations
+        while True:
+            self._step += 1
+            chosen = trainer.curriculum.draw(self._step, num)
+            for _ in range(trainer.num_iterations * trainer.args.steps_per_generation):
+                for index in chosen:
+                    yield from [index] * trainer.num_generations
+
+
+class _Fast:
+    """Sampling in llama.cpp with the live adapter, and packed log-probabilities, for one trainer."""
+
+    def __init__(
+        self,
+        config: Config,
+        run_: runs.Run,
+        trainer: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        problems: list[data.Problem],
+        to_gguf: Callable[[Path, str], object],
+    ) -> None:
+        import torch
+
+        settings = config.train
+        self._config, self._tokenizer, self._trainer = config, tokenizer, trainer
+        model = trainer.model.get_base_model()
+        wanted = model.config
+        self._linear = {
+            name.replace("base_model.model.", "", 1) + ".weight": module
+            for name, module in trainer.model.named_modules()
+            if hasattr(module, "get_delta_weight")
+        }
+        is_half = all(torch.equal(m.weight.half().float(), m.weight.float()) for m in self._linear.values())
+        is_brain = all(torch.equal(m.weight.bfloat16().float(), m.weight.float()) for m in self._linear.values())
+        kind = "BF16" if is_brain or not is_half else "F16"
+        is_mixed = trainer.accelerator.mixed_precision == "bf16"
+        head = model.get_output_embeddings().weight.detach()
+        self._head = head.to(torch.bfloat16) if is_mixed else head
+        self._prove(trainer)
+        self._path = run_.path / "base" / f"live.{kind}.gguf"
+        to_gguf(self._path, kind)
+        heads = {wanted.num_attention_heads, getattr(wanted, "num_key_value_heads", None) or wanted.num_attention_heads}
+        weights = {name: module.weight.data for name, module in self._linear.items()}
+        self._live = sampler.LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
+        if is_brain and is_mixed:
+            for module in self._linear.values():  # exact, and what autocast would make of them at every step
+                module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
+        longest = max(len(base.prompt_ids(tokenizer, data.messages(p.question, config.data.system))) for p in problems)
+        self.sampler = sampler.Sampler(
+            self._path,
+            width=settings.num_prompts * settings.num_generations,
+            context=longest + settings.max_completion_tokens,
+            threads=torch.get_num_threads(),
+        )
+        self.newest: Any = None
+        self._threads = Threads()
+
+    def __enter__(self) -> _Fast:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sampler.close()
+        self._path.unlink(missing_ok=True)
+
+    def _prove(self, trainer: Any) -> None:
+        """Refuse an architecture for which a packed row is not the same function as padded ones."""
+        import torch
+
+        prompt, completions = [5, 6, 7, 8, 9], [[10, 11, 12, 13], [14, 15, 16]]
+        model = trainer.model
+        with torch.no_grad(), trainer.accelerator.autocast():
+            tokens = torch.tensor([t for c in completions for t in c])
+            ours, _ = packed.token_logps(packed.hidden_states(model, prompt, completions), self._head, tokens, 1.0)
+            rows = [model(input_ids=torch.tensor([[*prompt, *c]])).logits[0, 4:-1] for c in completions]
+            theirs = torch.log_softmax(torch.cat(rows).float(), dim=-1).gather(1, tokens[:, None])[:, 0]
+        worst = float((ours - theirs).abs().max())
+        if not worst < 0.25:
+            raise ReasonerError(
+                "the fast loop does not fit this architecture",
+                why=f"packed and padded log-probabilities differ by {worst:.2g}",
+                fix="--set train.loop=plain",
+            )
+
+    def complete(
+        self, prompts: list[list[int]], num_generations: int, temperature: float, max_tokens: int, seed: int
+    ) -> list[list[sampler.Drawn]]:
+        """Completions of the policy as it is now."""
+        import torch
+
+        for name, module in self._linear.items():
+            self._live.write(name, module.get_base_layer().weight.data.float() + module.get_delta_weight("default"))
+        return self.sampler.sample(
+            prompts,
+            num_generations,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            stops=self._trainer.eos_token_ids,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def rollout(self, prompts: list[Any], trainer: Any) -> dict[str, Any]:
+        """TRL's `rollout_func`: every prompt stands `num_generations` times in a row."""
+        import torch
+
+        settings = self._config.train
+        started = time.perf_counter()
+        threads = self._threads.free()
+        if threads != torch.get_num_threads():
+            torch.set_num_threads(threads)
+            self.sampler.set_threads(threads)
+        asked = [base.prompt_ids(self._tokenizer, chat) for chat in prompts[:: settings.num_generations]]
+        with torch.no_grad():
+            drawn = self.complete(
+                asked,
+                settings.num_generations,
+                settings.temperature,
+                settings.max_completion_tokens,
+                settings.seed * 1_000_003 + trainer.state.global_step,
+            )
+        trainer._metrics["train"]["sample_time"].append(time.perf_counter() - started)
+        return {
+            "prompt_ids": [ids for ids in asked for _ in range(settings.num_generations)],
+            "completion_ids": [ids for group in drawn for ids, _ in group],
+            "logprobs": [logps for group in drawn for _, logps in group],
+        }
+
+    def logps(
+        self, model: Any, input_ids: Any, attention_mask: Any, num_completion: int, rows: Any, temperature: float
+    ) -> tuple[Any, Any]:
+        """TRL's per-token log-probabilities and entropies, `(B, T)`; 0 where masked and in rows not asked for."""
+        import torch
+
+        shape = (len(input_ids), num_completion)
+        logps, entropies = torch.zeros(shape), torch.zeros(shape)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row in rows.tolist():
+            prompt = input_ids[row, :-num_completion][attention_mask[row, :-num_completion].bool()]
+            groups.setdefault(tuple(prompt.tolist()), []).append(row)
+        mask = attention_mask[:, -num_completion:].bool()
+        completion_ids = input_ids[:, -num_completion:]
+        states, places = [], []
+        for prompt, members in groups.items():
+            completions = [completion_ids[row][mask[row]].tolist() for row in members]
+            states.append(packed.hidden_states(model, prompt, completions))
+            places += [(row, at) for row in members for at in mask[row].nonzero()[:, 0].tolist()]
+        if states:
+            where = torch.tensor(places).T
+            tokens = completion_ids[where[0], where[1]]
+            values, spread = packed.token_logps(torch.cat(states), self._head, tokens, temperature)
+            logps = logps.index_put((where[0], where[1]), values)
+            entropies[where[0], where[1]] = spread
+        elif torch.is_grad_enabled():
+            logps = logps + 0 * next(p for p in model.parameters() if p.requires_grad).sum()
+        self.newest = logps.detach()
+        return logps, entropies
+
+
+def _answers(
+    trainer: Any, prompts: list[list[int]], num_generations: int, temperature: float, max_tokens: int, seed: int
+) -> list[list[list[int]]]:
+    """Token ids of completions by the policy as it is now, with whatever samples for this trainer."""
+    import torch
+
+    if trainer.fast is not None:
+        drawn = trainer.fast.complete(prompts, num_generations, temperature, max_tokens, seed)
+        return [[ids for ids, _ in group] for group in drawn]
+    pad, ends = int(trainer.processing_class.pad_token_id), set(trainer.eos_token_ids)
+    torch.manual_seed(seed)
+    found = []
+    for prompt in prompts:
+        with torch.inference_mode(), trainer.accelerator.autocast():
+            out = trainer.model.generate(
+                input_ids=torch.tensor([prompt] * num_generations, device=trainer.model.device),
+                attention_mask=torch.ones(num_generations, len(prompt), dtype=torch.long, device=trainer.model.device),
+                max_new_tokens=max_tokens,
+                do_sample=temperature > 0,
+                pad_token_id=pad,
+                **({"temperature": temperature, "top_k": 0} if temperature else {}),
+            )
+        group = []
+        for ids in out[:, len(prompt) :].tolist():
+            end = next((at for at, token in enumerate(ids) if token in ends), len(ids) - 1)
+            group.append(ids[: end + 1])
+        found.append(group)
+    return found
+
+
+class _Chat:
+    """KL to the base on everyday text: the base's own greedy answers to prompts that no evaluation asks."""
+
+    MAX_TOKENS = 64
+
+    def __init__(self, config: Config, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+        import torch
+
+        self._trainer, self.weight = trainer, config.train.chat_kl
+        head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
+        self._head = head.to(torch.bfloat16) if trainer.accelerator.mixed_precision == "bf16" else head
+        prompts = [
+            base.prompt_ids(tokenizer, data.messages(row["prompt"], config.data.system))
+            for row in data.everyday("probe")
+        ]
+        with trainer.model.disable_adapter():
+            answers = _answers(trainer, prompts, 1, 0.0, self.MAX_TOKENS, 0)
+            self._texts = [(prompt, group[0]) for prompt, group in zip(prompts, answers, strict=True)]
+            with torch.no_grad():
+                self._base = [self._states([text]) for text in self._texts]
+        self.last: float | None = None
+        self._turn = 0
+
+    def _states(self, texts: list[tuple[list[int], list[int]]]) -> Any:
+        import torch
+
+        with self._trainer.accelerator.autocast():
+            return torch.cat([packed.hidden_states(self._trainer.model, prompt, [text]) for prompt, text in texts])
+
+    def measure(self) -> float:
+        """Nats a token, over all texts."""
+        import torch
+
+        with torch.no_grad():
+            found = packed.kl(self._states(self._texts), torch.cat(self._base), self._head)
+        self.last = round(float(found.mean()), 5)
+        return self.last
+
+    def term(self) -> Any:
+        """The same on two of the texts, in turn, with its gradient."""
+        chosen = [(self._turn + i) % len(self._texts) for i in range(2)]
+        self._turn += 2
+        import torch
+
+        states = self._states([self._texts[i] for i in chosen])
+        return packed.kl(states, torch.cat([self._base[i] for i in chosen]), self._head).mean()
+
+
+PROBLEMS_A_KIND = 6
+"""Problems of each kind by which the base is measured before a curriculum starts."""
+
+
+def _curriculum(
+    config: Config,
+    trainer: Any,
+    checker: verifiers.Verifier,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[data.Problem],
+    resume: Path | None,
+    say: Callable[[str], None],
+) -> curriculum.Curriculum:
+    """The curriculum as the checkpoint left it, or from what the base can do."""
+    settings = config.train
+    kinds = [curriculum.kind(problem.kind, problem.size) for problem in problems]
+    state = runs.read_json(resume / "curriculum.json") if resume else None
+
+    def made(rates: dict[str, float]) -> curriculum.Curriculum:
+        return curriculum.Curriculum(
+            [(problem.kind, problem.size) for problem in problems],
+            num_generations=settings.num_generations,
+            seed=settings.seed,
+            rates=rates,
+        )
+
+    if state is not None:
+        found = made(dict.fromkeys(kinds, 0.0))
+        found.restore(state)
+        return found
+    rates = {}
+    for name in sorted(set(kinds)):
+        chosen = [p for p, kind in zip(problems, kinds, strict=True) if kind == name][:PROBLEMS_A_KIND]
+        asked = [base.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for p in chosen]
+        drawn = _answers(
+            trainer,
+            asked,
+            settings.num_generations,
+            settings.temperature,
+            settings.max_completion_tokens,
+            settings.seed,
+        )
+        rewards = [
+            verifiers.verify(
+                checker,
+                str(tokenizer.decode(ids, skip_special_tokens=True)),
+                problem.answer,
+                is_finished=ids[-1] in trainer.eos_token_ids,
+            ).reward
+            for problem, group in zip(chosen, drawn, strict=True)
+            for ids in group
+        ]
+        known = [value for value in rewards if value is not None]
+        rates[name] = sum(known) / max(len(known), 1)
+    shown = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
+    say(f"the base, sampled at temperature {settings.temperature:g}: {shown} right")
+    return made(rates)
 
 
 def _forget_after(run_: runs.Run, step: int) -> None:
@@ -447,7 +920,7 @@ def _window(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
-    """SHA-256 over the base's own parameters, adapter left out, independent of how PEFT wraps them."""
+    """SHA-256 over the base's own parameters as 32-bit values: whatever PEFT wraps, or 16 bits hold exactly."""
     import hashlib
 
     import torch
@@ -459,7 +932,7 @@ def weights_sha256(model: torch.nn.Module) -> str:
         if "lora_" not in name
     }
     for name in sorted(named):
-        tensor = named[name].detach().cpu().contiguous()
+        tensor = named[name].detach().cpu().float().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

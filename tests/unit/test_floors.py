@@ -11,9 +11,10 @@ PACKAGE = Path(reasoner.__file__).parent
 FLOORS = [
     ["errors"],
     ["config"],
-    ["proc", "runs", "wordproblems"],
+    ["proc", "runs", "wordproblems", "curriculum", "packed"],
     ["toolchain"],
-    ["base", "data", "verifiers", "ollama"],
+    ["base", "data", "verifiers", "ollama", "sampler"],
+    ["ungguf"],
     ["train", "merge", "gguf", "modelfile", "register", "evaluate", "report"],
     ["pipeline", "doctor"],
     ["cli"],

@@ -24,6 +24,7 @@ def call(reward, texts, answers, finished=True, step=0):
         completion_ids=[[5, EOS] if finished else [5, 6] for _ in texts],
         answer=answers,
         problem_id=[str(i) for i in range(len(texts))],
+        kind=["+"] * len(texts),
         trainer_state=types.SimpleNamespace(global_step=step),
         log_metric=None,
     )

@@ -1,0 +1,129 @@
+"""Which kinds of problem the next step draws: where the policy's groups carry signal.
+
+A group teaches only where its completions differ in reward: with success rate p and G completions that has probability
+1 - p^G - (1-p)^G. Problems fall into *families* (an operation; all problems of so many steps) and, within one, into
+*kinds* by the size of their numbers. A kind is let in when the policy solves what comes before it: the same operation
+with smaller numbers, or, for problems of more steps, those of fewer. Families and the kinds in them are drawn in
+proportion to their signal, but none below a floor: a kind left out is a kind forgotten, and the neighbours of what is
+trained are forgotten first. The rates follow the rollouts, so the curriculum follows the policy, not the calendar.
+
+A draw is a function of seed, step and rates: a run that goes on from a checkpoint draws as the first one would have.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+FAMILY_FLOOR, KIND_FLOOR = 0.5, 0.15
+"""Least weight of a family, and of a kind in it, on the scale of the signal's probability (0-1)."""
+ADMIT = 0.6
+"""Mean success rate of what comes before a kind at which it is let in."""
+MEMORY = 0.8
+"""How much of a rate is kept when a new group of its kind is seen."""
+SIZES = (10, 20)
+"""Largest numbers at which a one-step problem still belongs to the first, and to the second kind of its family."""
+
+
+def family(operations: str) -> str:
+    """The operation of a one-step problem, else its number of steps.
+
+    >>> family("+"), family("*-"), family("")
+    ('+', '2 steps', 'all')
+    """
+    return operations if len(operations) == 1 else f"{len(operations)} steps" if operations else "all"
+
+
+def kind(operations: str, size: int) -> str:
+    """What is measured and drawn as one; `size` is the largest number in the problem's steps, 0 where unknown.
+
+    >>> kind("+", 9), kind("+", 12), kind("+", 30), kind("+-", 30), kind("", 0)
+    ('+ to 10', '+ to 20', '+ beyond', '2 steps', 'all')
+    """
+    name = family(operations)
+    if len(operations) != 1 or not size:
+        return name
+    return f"{name} " + next((f"to {limit}" for limit in SIZES if size <= limit), "beyond")
+
+
+class Curriculum:
+    """Problems by (operations, size), in the order of the training set; `rates` is what was measured of the base."""
+
+    def __init__(
+        self, problems: Sequence[tuple[str, int]], *, num_generations: int, seed: int, rates: Mapping[str, float]
+    ) -> None:
+        self._members: dict[str, list[int]] = {}
+        self._families: dict[str, str] = {}
+        order: dict[str, tuple[int, int]] = {}
+        for index, (operations, size) in enumerate(problems):
+            name = kind(operations, size)
+            self._members.setdefault(name, []).append(index)
+            self._families[name] = family(operations)
+            rank = sum(size > limit for limit in SIZES) if len(operations) == 1 else 0
+            order[name] = (len(operations), rank)
+        self._before = {name: self._waits_for(name, order) for name in order}
+        self._num_generations, self._seed = num_generations, seed
+        self.rates = {name: float(rates[name]) for name in self._members}
+        self.admitted = {name for name, before in self._before.items() if not before}
+
+    def _waits_for(self, name: str, order: Mapping[str, tuple[int, int]]) -> list[str]:
+        steps, rank = order[name]
+        smaller = [n for n in order if self._families[n] == self._families[name] and order[n] < order[name]]
+        if rank and smaller:
+            return [max(smaller, key=lambda n: order[n])]
+        fewer = {s for s, _ in order.values() if s < steps}
+        return [n for n, (s, _) in order.items() if fewer and s == max(fewer)]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must remember."""
+        return {"rates": self.rates, "admitted": sorted(self.admitted)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.rates = {name: float(state["rates"][name]) for name in self._members}
+        self.admitted = set(state["admitted"])
+
+    def observe(self, groups: Iterable[tuple[str, float]]) -> None:
+        """Take in the share of right completions of each group, by kind; let in what is due."""
+        for name, share in groups:
+            self.rates[name] = MEMORY * self.rates[name] + (1 - MEMORY) * share
+        for name, before in self._before.items():
+            if sum(self.rates[n] for n in before) >= ADMIT * len(before):
+                self.admitted.add(name)
+
+    def _signal(self, name: str) -> float:
+        rate = self.rates[name]
+        return 1 - float(rate**self._num_generations) - float((1 - rate) ** self._num_generations)
+
+    def shares(self) -> dict[str, float]:
+        """Expected share of the draws, by kind; kinds not let in yet are left out."""
+        groups: dict[str, dict[str, float]] = {}
+        for name in self._members:
+            if name in self.admitted:
+                groups.setdefault(self._families[name], {})[name] = max(KIND_FLOOR, self._signal(name))
+        weights = {of: max(FAMILY_FLOOR, *kinds.values()) for of, kinds in groups.items()}
+        total = sum(weights.values())
+        return {
+            name: weights[of] / total * weight / sum(kinds.values())
+            for of, kinds in groups.items()
+            for name, weight in kinds.items()
+        }
+
+    def draw(self, step: int, num: int) -> list[int]:
+        """Indices of `num` problems for a step, spread over the kinds as evenly as their shares allow."""
+        rng = random.Random(f"curriculum:{self._seed}:{step}")
+        shares = self.shares()
+        chosen: list[int] = []
+        upto, point = 0.0, rng.random()
+        for name, share in shares.items():  # systematic sampling: each kind gets its share, rounded up or down
+            upto += share * num
+            count = 0
+            while point < upto - 1e-9:
+                count, point = count + 1, point + 1
+            members = self._members[name]
+            chosen += rng.sample(members, count) if count <= len(members) else rng.choices(members, k=count)
+        while len(chosen) < num:  # rounding of the last share
+            chosen.append(rng.choice(self._members[next(reversed(shares))]))
+        rng.shuffle(chosen)
+        return chosen[:num]

@@ -1,0 +1,122 @@
+"""Log-probabilities of completions without padding, each prompt once, the output head on real tokens only.
+
+The completions of a group follow their one prompt in one row; a mask lets each see the prompt and itself, and
+positions start over after the prompt. That is the same function as one padded row a completion, in a fraction of the
+tokens. What this module does not do: it knows no loss and no trainer; `train` puts it in the place of the trainer
+library's own computation, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+CHUNK = 64
+"""Tokens whose logits exist at once: 64 x 49,152 fit the cache, and are three times as fast as 512 (scripts/LOG.md)."""
+
+
+def hidden_states(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> torch.Tensor:
+    """States from which each completion token is predicted, `(tokens of all completions, hidden)`, in order.
+
+    `model` is a causal model as transformers builds it, with or without PEFT around it.
+    """
+    import torch
+
+    start = len(prompt)
+    ids = [*prompt, *(token for completion in completions for token in completion)]
+    positions = [*range(start), *(start + i for completion in completions for i in range(len(completion)))]
+    owner = [0] * start + [n for n, completion in enumerate(completions, 1) for _ in completion]
+    device = model.device
+    block = torch.tensor(owner, device=device)
+    seen = (block[:, None] == block[None, :]) | (block[None, :] == 0)
+    mask = torch.tril(seen)[None, None]
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    states = inner.base_model(
+        input_ids=torch.tensor([ids], device=device),
+        position_ids=torch.tensor([positions], device=device),
+        attention_mask=mask,
+        use_cache=False,
+    ).last_hidden_state[0]
+    rows, at = [], start
+    for completion in completions:  # the first token is predicted at the prompt's end, the others at their predecessor
+        rows += [start - 1, *range(at, at + len(completion) - 1)]
+        at += len(completion)
+    return states[torch.tensor(rows, device=device)]
+
+
+def token_logps(
+    states: torch.Tensor, head: torch.Tensor, tokens: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each token and entropy of its distribution, both `(tokens,)`, at a temperature.
+
+    Logits are 32-bit and live a chunk at a time. The gradient with respect to the states is taken on the way
+    forward, so that backward needs neither logits nor a second product with the head. The head is frozen, and the
+    entropy carries no gradient.
+    """
+    found: tuple[torch.Tensor, torch.Tensor] = _function().apply(states, head, tokens, temperature)
+    return found
+
+
+_made: list[Any] = []
+
+
+def _function() -> Any:
+    if not _made:
+        _made.append(_define())
+    return _made[0]
+
+
+def _define() -> Any:
+    import torch
+
+    class TokenLogps(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, states: Any, head: Any, tokens: Any, temperature: float) -> Any:
+            logps = torch.empty(len(tokens), dtype=torch.float32)
+            entropies = torch.empty_like(logps)
+            slopes = torch.empty_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+            for start in range(0, len(tokens), CHUNK):
+                part = slice(start, start + CHUNK)
+                wanted = tokens[part, None]
+                logits = logits_of(states[part], head).div_(temperature)
+                all_logps = torch.log_softmax(logits, dim=-1)
+                logps[part] = all_logps.gather(1, wanted)[:, 0]
+                shares = torch.exp(all_logps, out=logits)
+                entropies[part] = -(all_logps.mul_(shares)).sum(-1)
+                if slopes is not None:  # d logp / d state = (head[token] - shares @ head) / temperature
+                    shares.neg_().scatter_add_(1, wanted, torch.ones_like(wanted, dtype=shares.dtype))
+                    slopes[part] = (shares.to(head.dtype) @ head).float() / temperature
+            ctx.save_for_backward(slopes)
+            ctx.mark_non_differentiable(entropies)
+            return logps, entropies
+
+        @staticmethod
+        def backward(ctx: Any, grad: Any, _: Any) -> Any:
+            (slopes,) = ctx.saved_tensors
+            return (slopes * grad[:, None]).to(torch.float32), None, None, None
+
+    return TokenLogps
+
+
+def logits_of(states: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    """32-bit logits, `(tokens, vocabulary)`."""
+    return (states.to(head.dtype) @ head.T).float()
+
+
+def kl(states: torch.Tensor, base_states: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    """KL divergence of the tuned distribution from the base's, nats a token, `(tokens,)`, over the whole vocabulary.
+
+    KL(tuned || base) = sum p log(p / q), p from `states`, q from `base_states`; both `(tokens, hidden)`.
+    """
+    import torch
+
+    found = []
+    for start in range(0, len(states), CHUNK):
+        part = slice(start, start + CHUNK)
+        ours = torch.log_softmax(logits_of(states[part], head), dim=-1)
+        theirs = torch.log_softmax(logits_of(base_states[part], head), dim=-1)
+        found.append((ours.exp() * (ours - theirs)).sum(-1))
+    return torch.cat(found)

@@ -1,0 +1,295 @@
+"""Draws completions from a GGUF in process, on the CPU, with llama.cpp: the engine that will serve the model.
+
+Each prompt is evaluated once and its cache shared by its group. Weights are written straight into the file
+that llama.cpp has mapped, so a new adapter is live without loading anything anew. Log-probabilities come from
+the very logits that were sampled from. What this module does not do: it knows no trainer, no chat templates
+and no rewards; token ids go in and come out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from reasoner import toolchain
+from reasoner.errors import ReasonerError
+
+if TYPE_CHECKING:
+    import torch
+
+Drawn = tuple[list[int], list[float]]
+"""One completion: its token ids, and the log-probability of each at the sampling temperature."""
+
+
+class Sampler:
+    """A model of `path` (a BF16 or F16 GGUF that nobody else writes), ready for `width` sequences at once.
+
+    `context` is the most tokens of prompt and completion together. Not safe for several threads.
+    """
+
+    def __init__(self, path: Path, *, width: int, context: int, threads: int) -> None:
+        toolchain.use_python_binding()
+        import llama_cpp
+
+        self._lib = llama_cpp
+        self.path, self.width, self.context = path, width, context
+        llama_cpp.llama_log_set(_silent(llama_cpp), ctypes.c_void_p(0))
+        llama_cpp.llama_backend_init()
+        wanted = llama_cpp.llama_model_default_params()
+        wanted.n_gpu_layers = 0
+        wanted.use_extra_bufts = False  # repacked copies of the weights would not follow the file
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), wanted)
+        if not self._model:
+            raise ReasonerError(f"llama.cpp cannot load {path}", fix="remove it and run again")
+        self.num_vocab = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model)))
+        settings = llama_cpp.llama_context_default_params()
+        settings.n_ctx = context * width
+        settings.n_seq_max = width
+        settings.n_batch = settings.n_ubatch = max(512, width)
+        settings.n_outputs_max = width
+        settings.kv_unified = False  # a cache per sequence: attention over its own tokens only
+        settings.n_threads = settings.n_threads_batch = threads
+        settings.no_perf = True
+        self._context = llama_cpp.llama_init_from_model(self._model, settings)
+        if not self._context:
+            llama_cpp.llama_model_free(self._model)
+            raise ReasonerError(
+                f"llama.cpp has no room for {width} sequences of {context} tokens",
+                fix="lower train.num_prompts, train.num_generations or train.max_completion_tokens,"
+                " or --set train.loop=plain",
+            )
+        self._memory = llama_cpp.llama_get_memory(self._context)
+        self._batch = llama_cpp.llama_batch_init(settings.n_batch, 0, 1)
+
+    def __enter__(self) -> Sampler:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._context:
+            self._lib.llama_batch_free(self._batch)
+            self._lib.llama_free(self._context)
+            self._lib.llama_model_free(self._model)
+            self._context = None
+
+    def set_threads(self, threads: int) -> None:
+        self._lib.llama_set_n_threads(self._context, threads, threads)
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        num_generations: int,
+        *,
+        max_tokens: int,
+        temperature: float,
+        stops: Collection[int],
+        generator: torch.Generator | None = None,
+    ) -> list[list[Drawn]]:
+        """`num_generations` completions of each prompt, in the order of the prompts.
+
+        A completion ends with the stop token that ended it, or has `max_tokens` tokens. Temperature 0 is greedy
+        (log-probabilities then at temperature 1). Prompts wait for room where there are more than `width` allows.
+        """
+        found: list[list[Drawn]] = []
+        per_round = self.width // num_generations
+        if not per_round:
+            raise ValueError(f"{num_generations} completions a prompt do not fit {self.width} sequences")
+        for prompt in prompts:
+            if len(prompt) + max_tokens > self.context:
+                raise ReasonerError(
+                    f"a prompt of {len(prompt)} tokens and {max_tokens} more do not fit {self.context}",
+                    fix="raise serve.num_ctx or lower train.max_completion_tokens",
+                )
+        for start in range(0, len(prompts), per_round):
+            part = prompts[start : start + per_round]
+            flat = self._round(part, num_generations, max_tokens, temperature, frozenset(stops), generator)
+            found += [flat[i : i + num_generations] for i in range(0, len(flat), num_generations)]
+        return found
+
+    def _round(
+        self,
+        prompts: Sequence[Sequence[int]],
+        num_generations: int,
+        max_tokens: int,
+        temperature: float,
+        stops: frozenset[int],
+        generator: torch.Generator | None,
+    ) -> list[Drawn]:
+        import torch
+
+        lib = self._lib
+        lib.llama_memory_clear(self._memory, True)
+        total = len(prompts) * num_generations
+        drawn: list[Drawn] = [([], []) for _ in range(total)]
+        lengths = [len(prompt) for prompt in prompts for _ in range(num_generations)]
+        first = self._prefill(prompts, num_generations)
+        for leader in range(0, total, num_generations):
+            for member in range(leader + 1, leader + num_generations):
+                lib.llama_memory_seq_cp(self._memory, leader, member, -1, -1)
+        logits = first.repeat_interleave(num_generations, dim=0)
+        running = list(range(total))  # running[slot] is the completion in this slot; slots stay without gaps
+        while True:
+            tokens, logps = _draw(logits, temperature, generator)
+            keep: list[int] = []
+            for slot, (token, logp) in enumerate(zip(tokens, logps, strict=True)):
+                ids, values = drawn[running[slot]]
+                ids.append(token)
+                values.append(logp)
+                if token not in stops and len(ids) < max_tokens:
+                    keep.append(slot)
+            if not keep:
+                return drawn
+            running = self._compact(running, keep)
+            tokens_by_slot = [drawn[item][0][-1] for item in running]
+            positions = [lengths[item] + len(drawn[item][0]) - 1 for item in running]
+            self._fill(tokens_by_slot, positions, list(range(len(running))), [True] * len(running))
+            self._decode()
+            logits = torch.from_numpy(self._logits(len(running)))
+
+    def _compact(self, running: list[int], keep: list[int]) -> list[int]:
+        """Move the caches of the last sequences into the gaps: llama.cpp batches neighbours only."""
+        lib, memory = self._lib, self._memory
+        kept = set(keep)
+        gaps = [slot for slot in range(len(keep)) if slot not in kept]
+        movers = [slot for slot in keep if slot >= len(keep)]
+        after = list(running)
+        for gap, mover in zip(gaps, movers, strict=True):
+            lib.llama_memory_seq_rm(memory, gap, -1, -1)
+            lib.llama_memory_seq_cp(memory, mover, gap, -1, -1)
+            after[gap] = running[mover]
+        for slot in range(len(keep), len(running)):
+            lib.llama_memory_seq_rm(memory, slot, -1, -1)
+        return after[: len(keep)]
+
+    def _prefill(self, prompts: Sequence[Sequence[int]], num_generations: int) -> torch.Tensor:
+        """Logits after each prompt; its cache stands in the first slot of its group."""
+        import torch
+
+        rows = []
+        room = int(self._lib.llama_n_batch(self._context))
+        for index, prompt in enumerate(prompts):
+            for start in range(0, len(prompt), room):
+                part = list(prompt[start : start + room])
+                wanted = [False] * len(part)
+                wanted[-1] = start + len(part) == len(prompt)
+                self._fill(part, list(range(start, start + len(part))), [index * num_generations] * len(part), wanted)
+                self._decode()
+            rows.append(torch.from_numpy(self._logits(1).copy()))
+        return torch.cat(rows)
+
+    def _fill(self, tokens: list[int], positions: list[int], slots: list[int], wanted: list[bool]) -> None:
+        batch = self._batch
+        batch.n_tokens = len(tokens)
+        for i, (token, position, slot, want) in enumerate(zip(tokens, positions, slots, wanted, strict=True)):
+            batch.token[i] = token
+            batch.pos[i] = position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = slot
+            batch.logits[i] = want
+
+    def _decode(self) -> None:
+        code = self._lib.llama_decode(self._context, self._batch)
+        if code != 0:
+            raise ReasonerError(f"llama.cpp could not go on (code {code})", why=f"model {self.path}")
+
+    def _logits(self, rows: int) -> Any:
+        """A view of the newest logits, `(rows, vocabulary)`: gone at the next `_decode`."""
+        import numpy
+
+        pointer = self._lib.llama_get_logits(self._context)
+        return numpy.ctypeslib.as_array(pointer, shape=(rows, self.num_vocab))
+
+
+class LiveWeights:
+    """The linear weights inside a 16-bit GGUF, open for writing while a `Sampler` reads them.
+
+    Which bytes belong to which weight of the model is not assumed but proven: the file's tensor must equal the
+    model's own, as it is or with the rows of each attention head interleaved as the converter does for some
+    architectures. Raises `ReasonerError` where one does not.
+    """
+
+    def __init__(
+        self, path: Path, weights: Mapping[str, torch.Tensor], *, num_blocks: int, heads: Collection[int]
+    ) -> None:
+        import gguf
+        import numpy
+        import torch
+
+        reader = gguf.GGUFReader(path)
+        architecture = str(reader.get_field("general.architecture").contents())
+        known = {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}
+        names = gguf.get_tensor_name_map(known[architecture], num_blocks)
+        tensors = {tensor.name: tensor for tensor in reader.tensors}
+        self._bytes = numpy.memmap(path, dtype=numpy.uint8, mode="r+")
+        self._places: dict[str, tuple[int, int, torch.dtype, Callable[[torch.Tensor], torch.Tensor]]] = {}
+        types = {gguf.GGMLQuantizationType.BF16: torch.bfloat16, gguf.GGMLQuantizationType.F16: torch.float16}
+        for name, weight in weights.items():
+            tensor = tensors.get(names.get_name(name, try_suffixes=(".weight",)) or "")
+            dtype = types.get(tensor.tensor_type) if tensor is not None else None
+            if tensor is None or dtype is None:
+                raise ReasonerError(f"{path.name} has no 16-bit tensor for {name}")
+            start, size = int(tensor.data_offset), int(tensor.n_bytes)
+            stored = torch.from_numpy(self._bytes[start : start + size].copy())
+            for layout in [_as_is, *(_interleaved(n) for n in sorted(heads))]:
+                if len(weight) % 2 == 0 and torch.equal(_raw(layout(weight.to(dtype))), stored):
+                    self._places[name] = (start, size, dtype, layout)
+                    break
+            else:
+                raise ReasonerError(f"{path.name} stores {name} in a layout that is not known here")
+
+    def write(self, name: str, weight: torch.Tensor) -> None:
+        """Put a weight, `(out, in)` in any float type, in its place, rounded to the file's 16-bit type."""
+        start, size, dtype, layout = self._places[name]
+        self._bytes[start : start + size] = _raw(layout(weight.to(dtype))).numpy()
+
+
+def _as_is(weight: torch.Tensor) -> torch.Tensor:
+    return weight
+
+
+def _interleaved(num_heads: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Rows of a head from halves to pairs (`permute` of llama.cpp's converter for rotary embeddings)."""
+
+    def layout(weight: torch.Tensor) -> torch.Tensor:
+        rows = len(weight)
+        if rows % (2 * num_heads):
+            return weight
+        return weight.reshape(num_heads, 2, rows // num_heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
+
+    return layout
+
+
+def _raw(weight: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return weight.contiguous().view(torch.uint8).flatten()
+
+
+def _draw(logits: torch.Tensor, temperature: float, generator: torch.Generator | None) -> tuple[list[int], list[float]]:
+    """One token a row and its log-probability, by inverse transform on the exact distribution."""
+    import torch
+
+    scaled = logits / temperature if temperature else logits
+    logps = torch.log_softmax(scaled, dim=-1)
+    if temperature:
+        upto = logps.double().exp_().cumsum_(dim=-1)
+        point = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64) * upto[:, -1:]
+        tokens = torch.searchsorted(upto, point, right=True).clamp_(max=logits.shape[1] - 1)
+    else:
+        tokens = logps.argmax(dim=-1, keepdim=True)
+    return tokens[:, 0].tolist(), logps.gather(1, tokens)[:, 0].tolist()
+
+
+_callbacks: list[Any] = []
+
+
+def _silent(lib: Any) -> Any:
+    """A log callback that says nothing; kept alive for the life of the process, as llama.cpp needs."""
+    if not _callbacks:
+        _callbacks.append(lib.llama_log_callback(lambda level, text, data: None))
+    return _callbacks[0]

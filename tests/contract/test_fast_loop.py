@@ -1,0 +1,233 @@
+"""The fast loop against the trainer library and llama.cpp: the same mathematics, the same model."""
+
+import copy
+
+import pytest
+
+from reasoner import base, config, data, gguf, packed, runs, sampler, train, wordproblems
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
+
+DIAL = {
+    "train.num_prompts": "3",
+    "train.num_generations": "4",
+    "train.max_completion_tokens": "24",
+    "train.steps": "2",
+}
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return base.shipped()["pocket"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return base.load_tokenizer(folder)
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer):
+    rows = wordproblems.generate("test", 4)
+    return [base.prompt_ids(tokenizer, data.messages(row["question"], None)) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def file(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("sampler")
+    path = out / "pocket.F16.gguf"
+    gguf.run(folder, path, "F16", out / "log", lambda text: None)
+    return path
+
+
+def make_trainer(tmp_path, folder, tokenizer, **settings):
+    """A trainer as `train.run` builds it, in 32 bits, and its `_Fast`; the adapter is not zero."""
+    import torch
+    from datasets import Dataset
+
+    found, _ = config.resolve("pocket", {**DIAL, **settings})
+    run = runs.Run(tmp_path / "run")
+    problems = data.load(found.data, "train", 12)
+    torch.manual_seed(0)
+    model, peft_config = train._load(found, folder, "trl", False, tokenizer)
+    reward = train.Reward(found, train.verifiers.load("number"), tokenizer, run.path / "rollouts")
+    old = train.has_fast_bf16
+    train.has_fast_bf16 = lambda on_cuda: False
+    try:
+        trainer = train._trainer(found, run, model, peft_config, tokenizer, reward, problems, False, Dataset)
+    finally:
+        train.has_fast_bf16 = old
+    with torch.no_grad():
+        for name, weight in trainer.model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.02)
+    fast = train._Fast(
+        found, run, trainer, tokenizer, problems, lambda out, kind: gguf.run(folder, out, kind, run.path / "log", print)
+    )
+    return trainer, fast
+
+
+def rollouts(trainer, fast, prompts):
+    """What TRL would hand to its loss: sampled groups, one of them without signal."""
+    import torch
+
+    asked = prompts[:3]
+    drawn = fast.complete(asked, 4, 1.0, 24, 7)
+    pad = int(trainer.processing_class.pad_token_id)
+    completions = [ids for group in drawn for ids, _ in group]
+    logps = [values for group in drawn for _, values in group]
+    questions = [ids for ids in asked for _ in range(4)]
+    wide, long = max(map(len, questions)), max(map(len, completions))
+    prompt_ids = torch.tensor([[pad] * (wide - len(q)) + q for q in questions])
+    prompt_mask = torch.tensor([[0] * (wide - len(q)) + [1] * len(q) for q in questions])
+    completion_ids = torch.tensor([c + [pad] * (long - len(c)) for c in completions])
+    completion_mask = torch.tensor([[1] * len(c) + [0] * (long - len(c)) for c in completions])
+    advantages = torch.tensor([1.0, -1.0, 0.5, -0.5, 0.0, 0.0, 0.0, 0.0, 1.5, -0.5, -0.5, -0.5])
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(3))  # TRL shuffles the rows of a batch
+    values = torch.tensor([v + [0.0] * (long - len(v)) for v in logps])
+    batch = {
+        "prompt_ids": prompt_ids,
+        "prompt_mask": prompt_mask,
+        "completion_ids": completion_ids,
+        "completion_mask": completion_mask,
+        "advantages": advantages,
+        "sampling_per_token_logps": values,
+    }
+    return {**{k: v[order] for k, v in batch.items()}, "num_items_in_batch": completion_mask.sum()}
+
+
+def loss_and_gradients(trainer, batch):
+    trainer.model.train()
+    trainer.model.zero_grad()
+    trainer.current_gradient_accumulation_steps = 1
+    loss = trainer._compute_loss(trainer.model, copy.deepcopy(batch))
+    loss.backward()
+    found = {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+    return float(loss.detach()), found
+
+
+@pytest.mark.parametrize("settings", [{}, {"train.beta": "0.1"}, {"train.loss": "grpo", "train.temperature": "0.6"}])
+def test_loss_and_gradients_are_those_of_the_trainer_library(tmp_path, folder, tokenizer, prompts, settings):
+    import torch
+
+    trainer, fast = make_trainer(tmp_path, folder, tokenizer, **settings)
+    with fast:
+        batch = rollouts(trainer, fast, prompts)
+        if trainer.beta:
+            batch["ref_per_token_logps"] = batch["sampling_per_token_logps"] - 0.1
+        plain_loss, plain = loss_and_gradients(trainer, batch)
+        entropy = trainer._metrics["train"]["entropy"][-1]
+        trainer.fast = fast
+        loss, gradients = loss_and_gradients(trainer, batch)
+    assert loss == pytest.approx(plain_loss, rel=1e-4, abs=1e-6)
+    assert gradients.keys() == plain.keys()
+    assert len(gradients) > 20
+    worst = max(float((gradients[n] - plain[n]).norm() / plain[n].norm()) for n in plain)
+    assert worst < 1e-3
+    scale = max(float(g.norm()) for g in plain.values())
+    assert scale > 1e-3
+    assert not torch.isnan(torch.tensor(entropy))
+    difference = trainer._metrics["train"]["sampling/sampling_logp_difference/mean"]
+    if not settings.get("train.temperature"):
+        assert difference[-1] < 0.02  # llama.cpp in 16 bits with the merged adapter, the trainer in 32
+
+
+def test_a_batch_without_signal_has_no_loss_and_no_gradient(tmp_path, folder, tokenizer, prompts):
+    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    with fast:
+        trainer.fast = fast
+        batch = rollouts(trainer, fast, prompts)
+        batch["advantages"] = batch["advantages"] * 0
+        loss, gradients = loss_and_gradients(trainer, batch)
+    assert loss == 0
+    assert all(not g.any() for g in gradients.values())
+
+
+def test_another_model_in_the_sampler_is_noticed(tmp_path, folder, tokenizer, prompts):
+    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    with fast:
+        trainer.fast = fast
+        batch = rollouts(trainer, fast, prompts)
+        batch["sampling_per_token_logps"] = batch["sampling_per_token_logps"] - 1.0
+        with pytest.raises(train.ReasonerError, match="samples from another model"):
+            loss_and_gradients(trainer, batch)
+
+
+def test_live_weights_are_proven_and_followed(tmp_path, folder, tokenizer, prompts):
+    """A weight written into the file is what llama.cpp computes with, without loading anything anew."""
+    import torch
+
+    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    with fast, torch.no_grad():
+        drawn = fast.complete(prompts[:2], 4, 1.0, 24, 1)
+        tokens = torch.tensor([t for group in drawn for ids, _ in group for t in ids])
+        theirs = torch.tensor([v for group in drawn for _, values in group for v in values])
+
+        def ours():
+            states = [
+                packed.hidden_states(trainer.model, prompt, [ids for ids, _ in group])
+                for prompt, group in zip(prompts, drawn, strict=False)
+            ]
+            return packed.token_logps(torch.cat(states), fast._head, tokens, 1.0)[0]
+
+        assert float((ours() - theirs).abs().mean()) < 0.01
+        with trainer.model.disable_adapter():
+            assert float((ours() - theirs).abs().mean()) > 0.03
+
+
+def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file):
+    fast = make_trainer(tmp_path, folder, tokenizer)[1]
+    with fast:
+        name, module = next(iter(fast._linear.items()))
+        wrong = {name: module.weight.data + 1}
+        with pytest.raises(train.ReasonerError, match="layout"):
+            sampler.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
+
+
+def test_samples_follow_the_distribution(file, prompts):
+    """Frequencies of the first token against the probabilities that were reported."""
+    import torch
+
+    with sampler.Sampler(file, width=64, context=256, threads=1) as engine:
+        generator = torch.Generator().manual_seed(0)
+        counts: dict[int, int] = {}
+        share: dict[int, float] = {}
+        for _ in range(32):
+            for ids, logps in engine.sample(
+                prompts[:1], 64, max_tokens=1, temperature=1.3, stops=[2], generator=generator
+            )[0]:
+                counts[ids[0]] = counts.get(ids[0], 0) + 1
+                share[ids[0]] = float(torch.tensor(logps[0]).exp())
+    total = sum(counts.values())
+    assert total == 32 * 64
+    for token, p in share.items():
+        assert abs(counts[token] / total - p) < 5 * (p * (1 - p) / total) ** 0.5 + 1e-3
+
+
+def test_greedy_is_the_same_whatever_shares_the_batch(file, prompts, tokenizer):
+    """Sequences end at different times and caches move between slots: nobody's text changes."""
+    stops = {int(tokenizer.eos_token_id)}
+    with sampler.Sampler(file, width=16, context=256, threads=1) as engine:
+        together = engine.sample(prompts, 4, max_tokens=40, temperature=0.0, stops=stops)
+        alone = [engine.sample([p], 1, max_tokens=40, temperature=0.0, stops=stops)[0][0][0] for p in prompts]
+    assert [group[0][0] for group in together] == alone
+    assert all(ids == group[0][0] for group in together for ids, _ in group)
+    assert len({len(ids) for ids in alone}) > 1
+
+
+def test_more_prompts_than_fit_at_once(file, prompts):
+    with sampler.Sampler(file, width=8, context=256, threads=1) as engine:
+        drawn = engine.sample(prompts, 4, max_tokens=8, temperature=1.0, stops=[2])
+        assert [len(group) for group in drawn] == [4] * 4
+        with pytest.raises(train.ReasonerError, match="do not fit"):
+            engine.sample(prompts, 4, max_tokens=1000, temperature=1.0, stops=[2])
+
+
+def test_kl_is_zero_against_itself_and_positive_against_another(folder):
+    import torch
+
+    torch.manual_seed(0)
+    states, other, head = torch.randn(20, 16), torch.randn(20, 16), torch.randn(50, 16)
+    assert float(packed.kl(states, states, head).abs().max()) < 1e-6
+    p, q = torch.softmax(states @ head.T, -1), torch.softmax(other @ head.T, -1)
+    assert torch.allclose(packed.kl(states, other, head), (p * (p / q).log()).sum(-1), rtol=1e-3)
