@@ -39,6 +39,8 @@ DEFAULT_PORT = 11434
 START_S = 60.0
 """Longest wait for a server of ours to answer; it takes 1-2 s on an idle machine."""
 PROBE_S = 5.0
+PARALLEL = "8"
+"""Answers at once from a server of ours, where the environment does not say: 263 tokens/s instead of 161 (LOG.md)."""
 LOG_BYTES = 10 << 20
 """A server log larger than this is set aside before the next start."""
 
@@ -328,7 +330,7 @@ def _start(where: Host, install: OllamaInstall, progress: Progress) -> Server:
         log.rename(log.with_suffix(".log.1"))
     progress(f"ollama {install.version}: starting a server on {where} ({install.path}; log: {log})")
     offset = log.stat().st_size if log.exists() else 0
-    env = {**os.environ, "OLLAMA_HOST": where.env, "OLLAMA_MODELS": str(models)}
+    env = {"OLLAMA_NUM_PARALLEL": PARALLEL, **os.environ, "OLLAMA_HOST": where.env, "OLLAMA_MODELS": str(models)}
     pid = _spawn_detached([str(install.path), "serve"], log, env)
     record = _Record(
         pid, _started(pid), socket.gethostname(), where.port, str(install.path), install.route, str(models)

@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -133,7 +133,7 @@ class Job:
 class Stage:
     """One arrow. `reads` names config keys or whole sections; `inputs` what else the outputs depend on.
 
-    `usually` is how long the stage takes with `pocket` on two cores; other profiles depend too much on the machine.
+    `usually` is how long the stage takes on two cores, by profile; on a GPU it depends too much on the machine.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Stage:
     inputs: Callable[[Job], dict[str, str]]
     tools: tuple[str, ...] = ()
     outside: Callable[[Job, runs.Record], list[str]] = lambda job, record: []
-    usually: str = ""
+    usually: Mapping[str, str] = field(default_factory=dict)
 
 
 def _base(job: Job) -> Made:
@@ -304,13 +304,32 @@ def _evaluate_inputs(job: Job) -> dict[str, str]:
 
 
 STAGES = (
-    Stage("base", _base, ("model", "gguf", "serve.name"), _base_inputs, ("llama.cpp",), usually="15-30 s"),
-    Stage("train", _train, ("model", "data", "verifier", "train"), _base_inputs, usually="4-8 min"),
+    Stage(
+        "base",
+        _base,
+        ("model", "gguf", "serve.name"),
+        _base_inputs,
+        ("llama.cpp",),
+        usually={"pocket": "15-30 s", "smol": "20-40 s"},
+    ),
+    Stage(
+        "train",
+        _train,
+        ("model", "data", "verifier", "train"),
+        _base_inputs,
+        usually={"pocket": "2-4 min", "smol": "12-25 min"},
+    ),
     Stage("merge", _merge, ("model",), lambda job: {**_base_inputs(job), **_key("train")(job)}),
-    Stage("gguf", _gguf, ("gguf",), _key("merge"), ("llama.cpp",), usually="10-20 s"),
+    Stage("gguf", _gguf, ("gguf",), _key("merge"), ("llama.cpp",), usually={"pocket": "10-20 s", "smol": "10-20 s"}),
     Stage("modelfile", _modelfile, ("serve", "data.system"), _key("gguf"), ("reasoner",)),
     Stage("register", _register, ("serve",), _key("base", "gguf", "modelfile"), outside=_tags("base", "tuned")),
-    Stage("evaluate", _evaluate, ("data", "verifier", "eval", "serve", "alarms"), _evaluate_inputs, usually="20-60 s"),
+    Stage(
+        "evaluate",
+        _evaluate,
+        ("data", "verifier", "eval", "serve", "alarms"),
+        _evaluate_inputs,
+        usually={"pocket": "20-60 s", "smol": "5-10 min"},
+    ),
     Stage("promote", _promote, ("serve.name", "eval"), _key("register", "evaluate"), outside=_public),
     Stage("report", _report, (), _key("train", "register", "evaluate", "promote")),
 )
@@ -402,7 +421,7 @@ def _run_stage(job: Job, stage: Stage) -> None:
     if not reasons:
         job.reporter.stage(stage.name, "fresh", "same inputs, config and tools; outputs whole", 0.0)
         return
-    usually = f"; usually {stage.usually}" if stage.usually and job.config.profile == "pocket" else ""
+    usually = f"; usually {stage.usually[job.config.profile]}" if job.config.profile in stage.usually else ""
     job.reporter.begin(stage.name, reasons[0] + usually)
     job.record_path(stage.name).unlink(missing_ok=True)
     if stage.name != "report":

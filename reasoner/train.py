@@ -15,7 +15,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +138,8 @@ def _run(
 
     _quiet(transformers)
     on_cuda = torch.cuda.is_available()
+    if on_cuda and settings.loop == "fast":
+        raise ReasonerError("train.loop = fast is for the CPU", fix="--set train.loop=plain", code=USAGE)
     if on_cuda and settings.engine == "auto" and chosen == "trl":
         say("Unsloth is not installed: training with plain TRL, which is slower and needs more memory")
     if settings.vllm and not on_cuda:
@@ -534,6 +536,7 @@ def trainer_class() -> Any:
     """
     import torch
     from trl import GRPOTrainer
+    from trl.trainer import grpo_trainer
 
     class Trainer(GRPOTrainer):
         fast: _Fast | None = None
@@ -546,6 +549,12 @@ def trainer_class() -> Any:
             if self.curriculum is None:
                 return super()._get_train_sampler(dataset)
             return _Draws(self)
+
+        def _prepare_inputs(self, generation_batch: Any) -> Any:
+            if self.fast is None:
+                return super()._prepare_inputs(generation_batch)
+            with _in_order(grpo_trainer):
+                return super()._prepare_inputs(generation_batch)
 
         def _get_per_token_logps_and_entropies(
             self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
@@ -592,6 +601,17 @@ def trainer_class() -> Any:
                 )
 
     return Trainer
+
+
+@contextlib.contextmanager
+def _in_order(library: Any) -> Iterator[None]:
+    """Keep TRL from shuffling a batch before it cuts it into micro-batches: a group stays together, its prompt is
+    computed once. The gradients of micro-batches are summed, so their order changes nothing."""
+    shuffle, library.shuffle_sequence_dict = library.shuffle_sequence_dict, lambda batch: batch
+    try:
+        yield
+    finally:
+        library.shuffle_sequence_dict = shuffle
 
 
 class _Draws:
@@ -793,7 +813,10 @@ def _answers(
 
 
 class _Chat:
-    """KL to the base on everyday text: the base's own greedy answers to prompts that no evaluation asks."""
+    """KL to the base on everyday text: the base's own greedy answers to prompts that no evaluation asks.
+
+    Half of the texts are for the loss term, where there is one; what is measured is the other half.
+    """
 
     MAX_TOKENS = 64
 
@@ -812,8 +835,15 @@ class _Chat:
             self._texts = [(prompt, group[0]) for prompt, group in zip(prompts, answers, strict=True)]
             with torch.no_grad():
                 self._base = [self._states([text]) for text in self._texts]
+        self._held_out, self._trained = range(0, len(self._texts), 2), range(1, len(self._texts), 2)
         self.last: float | None = None
         self._turn = 0
+
+    def _kl(self, chosen: Sequence[int]) -> Any:
+        import torch
+
+        states = self._states([self._texts[i] for i in chosen])
+        return packed.kl(states, torch.cat([self._base[i] for i in chosen]), self._head).mean()
 
     def _states(self, texts: list[tuple[list[int], list[int]]]) -> Any:
         import torch
@@ -822,25 +852,21 @@ class _Chat:
             return torch.cat([packed.hidden_states(self._trainer.model, prompt, [text]) for prompt, text in texts])
 
     def measure(self) -> float:
-        """Nats a token, over all texts."""
+        """Nats a token, over the held-out texts."""
         import torch
 
         with torch.no_grad():
-            found = packed.kl(self._states(self._texts), torch.cat(self._base), self._head)
-        self.last = round(float(found.mean()), 5)
+            self.last = round(float(self._kl(self._held_out)), 5)
         return self.last
 
     def term(self) -> Any:
-        """The same on two of the texts, in turn, with its gradient."""
-        chosen = [(self._turn + i) % len(self._texts) for i in range(2)]
+        """The same on two of the other texts, in turn, with its gradient."""
+        chosen = [self._trained[(self._turn + i) % len(self._trained)] for i in range(2)]
         self._turn += 2
-        import torch
-
-        states = self._states([self._texts[i] for i in chosen])
-        return packed.kl(states, torch.cat([self._base[i] for i in chosen]), self._head).mean()
+        return self._kl(chosen)
 
 
-PROBLEMS_A_KIND = 6
+PROBLEMS_A_KIND = 4
 """Problems of each kind by which the base is measured before a curriculum starts."""
 
 
@@ -870,30 +896,25 @@ def _curriculum(
         found = made(dict.fromkeys(kinds, 0.0))
         found.restore(state)
         return found
-    rates = {}
+    asked: list[tuple[str, data.Problem]] = []
     for name in sorted(set(kinds)):
-        chosen = [p for p, kind in zip(problems, kinds, strict=True) if kind == name][:PROBLEMS_A_KIND]
-        asked = [base.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for p in chosen]
-        drawn = _answers(
-            trainer,
-            asked,
-            settings.num_generations,
-            settings.temperature,
-            settings.max_completion_tokens,
-            settings.seed,
-        )
-        rewards = [
-            verifiers.verify(
-                checker,
-                str(tokenizer.decode(ids, skip_special_tokens=True)),
-                problem.answer,
-                is_finished=ids[-1] in trainer.eos_token_ids,
-            ).reward
-            for problem, group in zip(chosen, drawn, strict=True)
-            for ids in group
-        ]
-        known = [value for value in rewards if value is not None]
-        rates[name] = sum(known) / max(len(known), 1)
+        asked += [(name, p) for p, kind in zip(problems, kinds, strict=True) if kind == name][:PROBLEMS_A_KIND]
+    groups = _answers(
+        trainer,
+        [base.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for _, p in asked],
+        settings.num_generations,
+        settings.temperature,
+        settings.max_completion_tokens,
+        settings.seed,
+    )
+    rewards: dict[str, list[float]] = {name: [] for name in kinds}
+    for (name, problem), group in zip(asked, groups, strict=True):
+        for ids in group:
+            text = str(tokenizer.decode(ids, skip_special_tokens=True))
+            is_finished = ids[-1] in trainer.eos_token_ids
+            reward = verifiers.verify(checker, text, problem.answer, is_finished=is_finished).reward
+            rewards[name] += [] if reward is None else [reward]
+    rates = {name: sum(values) / max(len(values), 1) for name, values in sorted(rewards.items())}
     shown = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
     say(f"the base, sampled at temperature {settings.temperature:g}: {shown} right")
     return made(rates)

@@ -195,6 +195,8 @@ def test_training_interrupted_goes_on(world, flow, how):
         *world.short.split(),
         "--set",
         "train.steps=60",
+        "--set",
+        f"train.curriculum={'true' if how == signal.SIGINT else 'false'}",
     ]
     log = (world.folder / f"{name}.log").open("w")
     process = subprocess.Popen(argv, env=world.env, stderr=log, stdout=log)
@@ -220,6 +222,54 @@ def test_training_interrupted_goes_on(world, flow, how):
     assert f"continuing from step {reached}" in done.stderr
     rows = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
     assert rows == list(range(1, steps + 1))
+
+
+def test_a_tuned_model_is_tuned_again(world, flow):
+    """The model that the flow registered is a base: a GGUF, with everything that watches for what it forgets."""
+    public = digests(world)["reasoner:latest"]
+    done = world.reasoner(
+        "run", "--profile", "pocket", "--base", "ollama:reasoner", *world.short.split(),
+        *(part for setting in (
+            "train.curriculum=true", "alarms.max_chat_kl=50", "data.balanced=true", "eval.everyday=true",
+            "eval.max_steps=1", 'eval.beside=["two-step", "ood", "svamp"]', "eval.num_beside=12",
+        ) for part in ("--set", setting)),
+    )  # fmt: skip
+    assert done.returncode in (0, 4), done.stderr
+    name = "pocket-from-reasoner"
+    value = summary(world, name)
+    imported = record(world, "base", name)["facts"]["imported"]
+    assert imported["strings_compared"] > 2000
+    assert imported["sha256"] == record(world, "gguf")["outputs"]["exports/step-000004/model.Q8_0.gguf"]["sha256"]
+    assert "Q8_0" in done.stderr
+    assert "fitted to the de-quantized weights" in done.stderr
+    assert "Q8_0" in next((world.runs / name / "exports").glob("*/Modelfile")).read_text()
+    trained = record(world, "train", name)["facts"]
+    assert (trained["sampler"], trained["why_not_fast"]) == ("llama.cpp", None)
+    assert {"+ to 10", "2 steps"} <= set(trained["base_rates"])
+    assert trained["chat_kl"] > 0
+    rows = [json.loads(line) for line in (world.runs / name / "metrics.jsonl").open()]
+    assert all(0 <= row["mismatch"] < 0.1 for row in rows if row["mismatch"] is not None)
+    assert any(row["mismatch"] is not None for row in rows)
+    assert sum(rows[-1]["kinds"].values()) == pytest.approx(1, abs=0.01)
+    assert set(value["by_kind"]) == {"addition", "subtraction", "product", "division"}
+    assert [cell["base"]["scored"] for cell in value["by_kind"].values()] == [15] * 4
+    assert value["beside"]["two-step"]["n"] == value["beside"]["ood"]["n"] == 12
+    assert "missing" in value["beside"]["svamp"]
+    assert value["everyday"]["n"] == 40
+    report = (world.runs / name / "report.md").read_text()
+    assert report.count("Tell me the capital of France") == 1
+    if done.returncode == 4:  # a model of word problems only may babble; then the tag must not have moved
+        assert value["promoted"] is False
+        assert value["gate"]
+        assert digests(world)["reasoner:latest"] == public
+
+
+def test_a_base_that_is_not_there_is_named(world, flow):
+    done = world.reasoner("train", "--profile", "pocket", "--base", "ollama:reasonr")
+    assert done.returncode == 2
+    assert "did you mean `reasoner`" in done.stderr
+    assert not (world.runs / "pocket-from-reasonr" / "train.json").exists()
+    assert not list((world.cache / "bases").glob("*.partial"))
 
 
 def test_a_control_run_is_scored_and_not_promoted(world, flow):
