@@ -143,7 +143,8 @@ def _default_name(profile: str, overrides: dict[str, str]) -> str:
     """A name of its own for a run that is not just its profile: another base, a control."""
     name = profile
     if "model.base" in overrides:
-        name += "-from-" + re.sub(r"[^A-Za-z0-9._]+", "-", overrides["model.base"].rpartition("/")[2]).strip("-")[:40]
+        source = re.sub(r"^(gguf|ollama|pypi):", "", overrides["model.base"].rstrip("/")).rpartition("/")[2]
+        name += "-from-" + re.sub(r"[^A-Za-z0-9._]+", "-", source).strip("-.")[:40]
     return name + ("-shuffled" if "train.control" in overrides else "")
 
 

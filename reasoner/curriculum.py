@@ -65,6 +65,7 @@ class Curriculum:
         self._before = {name: self._waits_for(name, order) for name in order}
         self._num_generations, self._seed = num_generations, seed
         self.rates = {name: float(rates[name]) for name in self._members}
+        self.base_rates = dict(self.rates)
         self.admitted = {name for name, before in self._before.items() if not before}
 
     def _waits_for(self, name: str, order: Mapping[str, tuple[int, int]]) -> list[str]:
@@ -78,10 +79,11 @@ class Curriculum:
     @property
     def state(self) -> dict[str, Any]:
         """What a checkpoint must remember."""
-        return {"rates": self.rates, "admitted": sorted(self.admitted)}
+        return {"rates": self.rates, "base_rates": self.base_rates, "admitted": sorted(self.admitted)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.rates = {name: float(state["rates"][name]) for name in self._members}
+        self.base_rates = dict(state["base_rates"])
         self.admitted = set(state["admitted"])
 
     def observe(self, groups: Iterable[tuple[str, float]]) -> None:

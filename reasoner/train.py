@@ -182,8 +182,7 @@ def _run(
     if settings.curriculum:
         trainer.curriculum = _curriculum(config, trainer, checker, tokenizer, problems, resume, say)
         reward.curriculum = trainer.curriculum
-    measured = dict(trainer.curriculum.rates) if trainer.curriculum and not resume else None
-    chat = _Chat(config, trainer, tokenizer) if config.alarms.max_chat_kl or settings.chat_kl else None
+    chat = _Chat(config, trainer, tokenizer) if _watches_chat(config) else None
     trainer.chat = chat
     trainer.add_callback(_callback(transformers, run_, config, trainer, reward, progress))
     if resume:
@@ -220,7 +219,6 @@ def _run(
         "base_weights_sha256": {"before": before, "after": after},
         "unscored": reward.unscored,
         "scored": reward.scored,
-        "base_rates": measured,
         "curriculum": trainer.curriculum.state if trainer.curriculum else None,
         "chat_kl": chat.last if chat else None,
         "first": _window(metrics[:10]),
@@ -665,20 +663,29 @@ class _Fast:
         self._head = head.to(torch.bfloat16) if is_mixed else head
         self._prove(trainer)
         self._path = run_.path / "base" / f"live.{kind}.gguf"
-        to_gguf(self._path, kind)
-        heads = {wanted.num_attention_heads, getattr(wanted, "num_key_value_heads", None) or wanted.num_attention_heads}
-        weights = {name: module.weight.data for name, module in self._linear.items()}
-        self._live = sampler.LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
-        if is_brain and is_mixed:
-            for module in self._linear.values():  # exact, and what autocast would make of them at every step
-                module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
-        longest = max(len(base.prompt_ids(tokenizer, data.messages(p.question, config.data.system))) for p in problems)
-        self.sampler = sampler.Sampler(
-            self._path,
-            width=settings.num_prompts * settings.num_generations,
-            context=longest + settings.max_completion_tokens,
-            threads=torch.get_num_threads(),
-        )
+        try:
+            to_gguf(self._path, kind)
+            heads = {
+                wanted.num_attention_heads,
+                getattr(wanted, "num_key_value_heads", None) or wanted.num_attention_heads,
+            }
+            weights = {name: module.weight.data for name, module in self._linear.items()}
+            self._live = sampler.LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
+            if is_brain and is_mixed:
+                for module in self._linear.values():  # exact, and what autocast would make of them at every step
+                    module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
+            questions = [p.question for p in problems] + (_probes() if _watches_chat(config) else [])
+            asked = (base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in questions)
+            longest = max(map(len, asked))
+            self.sampler = sampler.Sampler(
+                self._path,
+                width=settings.num_prompts * settings.num_generations,
+                context=longest + max(settings.max_completion_tokens, _Chat.MAX_TOKENS),
+                threads=torch.get_num_threads(),
+            )
+        except ReasonerError:
+            self._path.unlink(missing_ok=True)
+            raise
         self.newest: Any = None
         self._threads = Threads()
 
@@ -812,6 +819,14 @@ def _answers(
     return found
 
 
+def _watches_chat(config: Config) -> bool:
+    return config.alarms.max_chat_kl is not None or config.train.chat_kl > 0
+
+
+def _probes() -> list[str]:
+    return [str(row["prompt"]) for row in data.everyday("probe")]
+
+
 class _Chat:
     """KL to the base on everyday text: the base's own greedy answers to prompts that no evaluation asks.
 
@@ -826,10 +841,7 @@ class _Chat:
         self._trainer, self.weight = trainer, config.train.chat_kl
         head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
         self._head = head.to(torch.bfloat16) if trainer.accelerator.mixed_precision == "bf16" else head
-        prompts = [
-            base.prompt_ids(tokenizer, data.messages(row["prompt"], config.data.system))
-            for row in data.everyday("probe")
-        ]
+        prompts = [base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _probes()]
         with trainer.model.disable_adapter():
             answers = _answers(trainer, prompts, 1, 0.0, self.MAX_TOKENS, 0)
             self._texts = [(prompt, group[0]) for prompt, group in zip(prompts, answers, strict=True)]

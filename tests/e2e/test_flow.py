@@ -245,7 +245,7 @@ def test_a_tuned_model_is_tuned_again(world, flow):
     assert "Q8_0" in next((world.runs / name / "exports").glob("*/Modelfile")).read_text()
     trained = record(world, "train", name)["facts"]
     assert (trained["sampler"], trained["why_not_fast"]) == ("llama.cpp", None)
-    assert {"+ to 10", "2 steps"} <= set(trained["base_rates"])
+    assert {"+ to 20", "2 steps"} <= set(trained["curriculum"]["base_rates"])
     assert trained["chat_kl"] > 0
     rows = [json.loads(line) for line in (world.runs / name / "metrics.jsonl").open()]
     assert all(0 <= row["mismatch"] < 0.1 for row in rows if row["mismatch"] is not None)

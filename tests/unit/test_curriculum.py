@@ -81,6 +81,7 @@ def test_draws_are_a_function_of_seed_step_and_rates():
     assert [first.draw(s, 4) for s in range(20)] == [second.draw(s, 4) for s in range(20)]
     first.observe([("+ to 10", 1.0), ("- to 10", 0.5)] * 10)
     second.restore(first.state)
+    assert second.base_rates == RATES
     assert [first.draw(s, 4) for s in range(20)] == [second.draw(s, 4) for s in range(20)]
     other = Curriculum(PROBLEMS, num_generations=8, seed=1, rates=RATES)
     assert [other.draw(s, 4) for s in range(20)] != [made().draw(s, 4) for s in range(20)]
