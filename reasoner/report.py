@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,7 +74,8 @@ def summary(
             "sha256": output.sha256,
         },
         "base_sha256": train["base_weights_sha256"],
-        "train": {key: train[key] for key in ("steps", "first", "last", "engine", "threads")},
+        "train": {key: train[key] for key in ("steps", "first", "last", "engine", "threads")}
+        | {"chat_kl": train.get("chat_kl"), "chat_kl_weight": config.train.chat_kl},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)},
         "versions": versions,
     }
@@ -172,6 +174,9 @@ def markdown(
     out += ["", "Intervals are 95 % (Wilson for shares; Agresti-Min, paired, for the lift). One training run,"
             f" seed {summary_['seed']}: the interval speaks of the problems, not of other seeds.", ""]  # fmt: skip
     out += ["## While it trained", "", "The reward was the verifier's verdict and nothing else.", ""]
+    weight = summary_["train"].get("chat_kl_weight")
+    if weight:
+        out[-2] += f" The loss also holds the KL to the base on everyday text, weight {weight:g}: it keeps the chat."
     out += _training(metrics)
     scored = records["evaluate"].facts
     out += _kinds(scored["by_kind"]) + _beside(scored["beside"])
@@ -211,11 +216,7 @@ def _training(metrics: list[dict[str, Any]]) -> list[str]:
     optional: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
         ("chat_kl", "KL to the base on chat text, nats/token", lambda value: f"{value:.4f}"),
         ("mismatch", "sampler against trainer, log-probability", lambda value: f"{value:.2g}"),
-        (
-            "kinds",
-            "drawn",
-            lambda value: ", ".join(f"{_cell(_code(kind))} {100 * part:.0f} %" for kind, part in value.items()),
-        ),
+        ("kinds", "drawn", _families),
     )
 
     def column(key: str, show: Callable[[Any], str]) -> Callable[[dict[str, Any]], str]:
@@ -224,8 +225,23 @@ def _training(metrics: list[dict[str, Any]]) -> list[str]:
     for key, title, show in optional:
         if any(row.get(key) is not None for row in metrics):
             columns[title] = column(key, show)
+    newest: dict[str, Any] = {}
+    filled = []
+    for row in metrics:  # what is measured every few steps only stands until it is measured again
+        newest |= {key: row[key] for key in ("chat_kl",) if row.get(key) is not None}
+        filled.append({**row, **newest})
+    metrics = filled
     lines_ = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     return lines_ + [f"| {' | '.join(show(row) for show in columns.values())} |" for row in _thin(metrics, 12)]
+
+
+def _families(kinds: dict[str, float]) -> str:
+    """Shares of the draws, by kind without the size of its numbers."""
+    shares: dict[str, float] = {}
+    for kind, part in kinds.items():
+        name = re.sub(r" (to \d+|beyond)$", "", kind)
+        shares[name] = shares.get(name, 0.0) + part
+    return ", ".join(f"{_cell(_code(name))} {100 * part:.0f} %" for name, part in sorted(shares.items()))
 
 
 def _kinds(kinds: dict[str, dict[str, Any]]) -> list[str]:

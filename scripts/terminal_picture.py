@@ -1,6 +1,6 @@
 """The README's terminal picture, from a log of a real run: `make reasoner 2>&1 | tee LOG`, then this.
 
-.venv/bin/python scripts/terminal_picture.py LOG docs/terminal.svg
+.venv/bin/python scripts/terminal_picture.py LOG docs/terminal.svg 'make reasoner PROFILE=smol'
 """
 
 import io
@@ -12,14 +12,16 @@ from rich.text import Text
 
 
 def main() -> None:
-    source, target = map(Path, sys.argv[1:3])
+    source, target, command = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     lines = source.read_text(encoding="utf-8").rstrip().splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("profile "))
     steps = [line for line in lines if line.startswith("  train ")]
     shown = {*steps[::4], steps[-1]}
     lines = [line for line in lines[start:] if line not in steps or line in shown]
+    lines = [line for line in lines if not line.startswith("  score ") or "left" not in line]
+    lines = [line.replace(str(Path.cwd()), "~/reasoner").replace(str(Path.home()), "~") for line in lines]
     console = Console(record=True, width=120, file=io.StringIO())
-    console.print(Text("$ make reasoner", style="bold green"))
+    console.print(Text(f"$ {command}", style="bold green"))
     for line in lines:
         indent = len(line) - len(line.lstrip())
         text = Text("\u00a0" * indent + line.lstrip())  # viewers drop plain leading spaces

@@ -82,3 +82,22 @@ def test_terminal_text_shows_control_characters():
     from reasoner.cli import printable
 
     assert printable("a\x1b[31mred\x07\nb\tc") == "a\\x1b[31mred\\x07\nb\tc"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({}, "smol"),
+        ({"train.control": "shuffled"}, "smol-shuffled"),
+        ({"model.base": "ollama:reasoner"}, "smol-from-reasoner"),
+        ({"model.base": "ollama:reasoner:step-000120"}, "smol-from-reasoner-step-000120"),
+        ({"model.base": "gguf:/models/My Model.Q4_K_M.gguf"}, "smol-from-My-Model.Q4_K_M.gguf"),
+        ({"model.base": "./folder/", "train.control": "shuffled"}, "smol-from-folder-shuffled"),
+    ],
+)
+def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
+    from reasoner import runs
+    from reasoner.cli import _default_name
+
+    assert _default_name("smol", overrides) == name
+    assert runs.new(name).name == name

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import types
 
 import pytest
 
@@ -175,3 +176,27 @@ def test_stage_names_are_the_contract():
     assert [name for name in pipeline.NAMES if name in contract] == contract
     assert pipeline.NAMES[0] == "base"
     assert pipeline.NAMES[-2:] == ("promote", "report")
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "free_gib", "profile", "why"),
+    [
+        (True, 64, "gsm8k", "a CUDA device is present"),
+        (False, 12, "smol", "no CUDA device"),
+        (False, 3, "pocket", "3.0 GiB of free memory where smol wants 8"),
+    ],
+)
+def test_the_default_profile_is_what_the_machine_can_do(monkeypatch, has_cuda, free_gib, profile, why):
+    listed = types.SimpleNamespace(returncode=0, stdout="GPU 0: a device")
+    monkeypatch.setattr(pipeline.shutil, "which", lambda name: "/usr/bin/nvidia-smi" if has_cuda else None)
+    monkeypatch.setattr(pipeline.subprocess, "run", lambda *args, **kwargs: listed)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=free_gib * 2**30))
+    assert pipeline.default_profile()[0] == profile
+    assert why in pipeline.default_profile()[1]
+
+
+def test_a_base_made_of_a_gguf_says_what_the_adapter_was_fitted_to():
+    facts = {"quantization": "Q4_1", "bits_per_weight": 5.744, "sha256": "ab"}
+    text = pipeline._origin({"spec": "pypi:x==1", "imported": facts})
+    assert text.startswith("pypi:x==1, a GGUF of Q4_1 (5.74 bits a weight, sha256 ab): the adapter was fitted to")
+    assert pipeline._origin({"spec": "pocket", "imported": None}) == "pocket"

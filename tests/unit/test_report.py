@@ -238,8 +238,16 @@ def test_training_table_has_a_column_for_what_was_measured(summary, records):
     plain = report.markdown(summary, records, [], [row(1)])
     assert "| step | reward | groups with signal | shows working | tokens | cut |\n|---|---|---|---|---|---|" in plain
     assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |" in plain
-    metrics = [row(1, chat_kl=None), row(2, chat_kl=0.01234, mismatch=0.0056, kinds={"+": 0.75, "2 steps": 0.25})]
+    metrics = [
+        row(1, chat_kl=None),
+        row(2, chat_kl=0.01234, mismatch=0.0056, kinds={"+ to 10": 0.5, "+ beyond": 0.25, "2 steps": 0.25}),
+    ]
+    metrics.append(row(3))
+    summary["train"]["chat_kl_weight"] = 0.5
     text = report.markdown(summary, records, [], metrics)
+    assert "everyday text, weight 0.5" in text
+    assert "everyday text, weight" not in plain
+    assert "| 3 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 0.0123 |  |  |" in text
     assert (
         "| cut | KL to the base on chat text, nats/token | sampler against trainer, log-probability | drawn |" in text
     )

@@ -77,3 +77,14 @@ def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
     train._forget_after(run, 5)
     assert [row["step"] for row in runs.read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
     assert len(list((tmp_path / "rollouts").iterdir())) == 5
+
+
+def test_threads_are_the_cores_that_others_leave(monkeypatch):
+    """Seconds of processor time since the last look: all of the machine, ours, and the time that went by."""
+    seen = iter([(0.0, 0.0, 0.0), (10.0, 19.0, 19.0), (20.0, 38.0, 28.0), (30.0, 58.0, 28.0)])
+    monkeypatch.setattr(train.Threads, "_now", staticmethod(lambda: next(seen)))
+    monkeypatch.setattr(train, "_cores", lambda: 2)
+    watch = train.Threads()
+    assert watch.free() == 2  # busy with ourselves alone
+    assert watch.free() == 1  # another program takes one core
+    assert watch.free() == 1  # and two: we still need one
