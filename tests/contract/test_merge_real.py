@@ -44,7 +44,10 @@ def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path)
     assert facts["top_token_agreement_16_bit"] > 0.9
     merged = AutoModelForCausalLM.from_pretrained(outputs[0])
     assert str(merged.dtype) == "torch.bfloat16"
-    assert base.load_tokenizer(outputs[0]).chat_template == base.load_tokenizer(POCKET).chat_template
+    ours, original = base.load_tokenizer(outputs[0]), base.load_tokenizer(POCKET)
+    assert ours.chat_template == merge.keep_template(original.chat_template)
+    chat = [{"role": "user", "content": "1 + 1"}]
+    assert base.prompt_ids(ours, chat) == base.prompt_ids(original, chat)
 
 
 @pytest.mark.parametrize(("fill", "says"), [(0.0, "changed nothing"), (float("nan"), "not numbers")])
