@@ -159,7 +159,7 @@ def keep_template(text: str) -> str:
     Ollama replaces a template within 100 edits of one it knows (`server/model.go`, `detectChatTemplate`); a base's
     own default system message would be lost without a word. Remove when it asks the template's author instead.
     """
-    return text if "{#" in text or len(text) > 4000 else _COMMENT + text
+    return text if text.startswith(_COMMENT) or len(text) > 4000 else _COMMENT + text
 
 
 def _sixteen_bits(path: Path) -> Any:

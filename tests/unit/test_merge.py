@@ -22,6 +22,8 @@ def test_the_comment_in_a_template_renders_to_nothing_and_is_added_once():
     assert rendered(kept) == rendered(CHATML)
     assert len(kept) > len(CHATML) + 200  # Ollama's limit of likeness is 100 edits
     assert merge.keep_template(kept) == kept
+    assert merge.keep_template("{# short #}" + CHATML).endswith("{# short #}" + CHATML)
+    assert len(merge.keep_template("{# short #}" + CHATML)) > len(CHATML) + 200  # a short comment protects nothing
 
 
 def test_a_template_that_resembles_no_short_one_stays_as_it_is():
