@@ -21,14 +21,15 @@ Verdict = Literal["right", "wrong", "unscored"]
 class Score:
     """A verdict and how it came about.
 
-    `extracted` is the answer as taken from the completion, `rule` the rule that found it, `why` a
-    short reason for the verdict.
+    `extracted` is the answer as taken from the completion, `rule` the rule that found it or that decided, `why` a
+    short reason for the verdict, `type` the type of the reference (`integer`, `interval`, …; empty: not read).
     """
 
     verdict: Verdict
     extracted: str | None = None
     rule: str = ""
     why: str = ""
+    type: str = ""
 
     @property
     def reward(self) -> float | None:
@@ -36,23 +37,36 @@ class Score:
         return {"right": 1.0, "wrong": 0.0, "unscored": None}[self.verdict]
 
 
+Check = Callable[[str, str], Score]
+"""`(completion, answer) -> Score`: pure and picklable."""
+
+
 @dataclass(frozen=True)
 class Verifier:
-    """A registered checker; `version` changes whenever a verdict can change."""
+    """A registered checker; `version` changes whenever a verdict can change.
+
+    `commit` turns a reference into a completion that commits to it in the asked format: what the audit starts from.
+    `strict` is a second, stricter rule, which never accepts what `function` rejects: a sample of what was accepted in
+    training is judged by it again, and the gap between the two is a metric.
+    """
 
     name: str
     version: str
-    function: Callable[[str, str], Score]
+    function: Check
+    commit: Callable[[str], str] = str
+    strict: Check | None = None
 
 
 _REGISTRY: dict[str, Verifier] = {}
 
 
-def verifier(name: str, *, version: str) -> Callable[[Callable[[str, str], Score]], Callable[[str, str], Score]]:
+def verifier(
+    name: str, *, version: str, commit: Callable[[str], str] = str, strict: Check | None = None
+) -> Callable[[Check], Check]:
     """Register `function(completion, answer) -> Score` under a name."""
 
-    def register(function: Callable[[str, str], Score]) -> Callable[[str, str], Score]:
-        _REGISTRY[name] = Verifier(name, version, function)
+    def register(function: Check) -> Check:
+        _REGISTRY[name] = Verifier(name, version, function, commit, strict)
         return function
 
     return register
