@@ -33,7 +33,7 @@ class Model(Section):
 
 class Data(Section):
     source: str
-    """`wordproblems` (generated), a hub dataset id, or a folder or JSONL file with `question` and `answer`."""
+    """`wordproblems` (generated), `gsm8k`, `math`, `svamp`, a hub id, or a folder or JSONL file of your own."""
     subset: str | None = None
     """Name of the hub dataset's configuration."""
     revision: str | None = None
@@ -56,7 +56,8 @@ class Data(Section):
 
 class Verifier(Section):
     name: str = "number"
-    """The registered checker that scores completions, in training and evaluation alike."""
+    """What scores completions, in training and evaluation alike: a built-in checker, or a function of your own as
+    `path/to/file.py:name`."""
     max_unscored: float = Field(0.02, ge=0, le=1)
     """Share of unscored completions above which the run stops: a broken verifier is not a wrong answer."""
 
@@ -153,6 +154,11 @@ class Eval(Section):
 class Alarms(Section):
     max_chat_kl: float | None = Field(None, gt=0)
     """KL to the base in nats per token on everyday chat text above which training stops; None does not measure it."""
+    failed_audit: Literal["stop", "tell"] = "stop"
+    """What a verifier that fails its audit does to a training: `stop` refuses it, `tell` says so and goes on."""
+    max_strict_gap: float | None = Field(None, ge=0, le=1)
+    """Share of accepted completions of the last 10 steps that the verifier's stricter rule rejects, above which
+    training stops; None only records it (`strict_gap`)."""
     max_degenerate: float = Field(0.05, ge=0, le=1)
     """Share of everyday answers that are empty, repeat themselves, or are a bare number where none was asked,
     above which the model is not promoted."""
@@ -175,6 +181,15 @@ class Config(Section):
     def slice(self, *sections: str) -> dict[str, Any]:
         """The named sections as plain values: what a stage's record remembers."""
         return {name: getattr(self, name).model_dump(mode="json") for name in sections}
+
+
+def public(name: str) -> str:
+    """A name as it may be published: of a path only the last part.
+
+    >>> public("/home/ada/judge.py:strict"), public("openai/gsm8k")
+    ('judge.py:strict', 'openai/gsm8k')
+    """
+    return Path(name).name if name.startswith(("/", "~", ".")) else name
 
 
 def profiles() -> dict[str, Path]:

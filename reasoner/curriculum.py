@@ -27,11 +27,13 @@ SIZES = (10, 20)
 
 
 def family(operations: str) -> str:
-    """The operation of a one-step problem, else its number of steps.
+    """The operation of a one-step problem, else its number of steps; a kind that is no operations is its own family.
 
-    >>> family("+"), family("*-"), family("")
-    ('+', '2 steps', 'all')
+    >>> family("+"), family("*-"), family(""), family("Algebra")
+    ('+', '2 steps', 'all', 'Algebra')
     """
+    if not set(operations) <= set("+-*/"):
+        return operations
     return operations if len(operations) == 1 else f"{len(operations)} steps" if operations else "all"
 
 

@@ -1,69 +1,67 @@
-"""Problems, splits and prompts: generated, from a hub, or from the person's own files.
+"""Problems, splits and prompts: generated, or read from a data set (`sources`).
 
-Every source comes out as the same rows, with the fields of `openai/gsm8k`: the pipeline cannot tell
-them apart. The sets scored beside the main one are generated, or read from files that the person has
-(SVAMP, GSM8K); where the files are not found, the set is left out.
+Every source comes out as the same problems: the pipeline cannot tell them apart. The sets scored beside the main one
+are generated, or read from files that the person has (SVAMP, GSM8K); where the files are not found, the set is left
+out.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import math
-import os
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import runs, wordproblems
+from reasoner import runs, sources, wordproblems
 from reasoner.config import Config, Data
-from reasoner.errors import MISSING, USAGE, ReasonerError
-
-GENERATED = "wordproblems"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One question and its reference answer.
-
-    `kind` is the operations of its steps (such as `+-`) where they are known, `size` the largest number in those
-    steps (0: unknown); reports and curriculum go by them.
-    """
-
-    id: str
-    question: str
-    answer: str
-    kind: str = ""
-    size: int = 0
+from reasoner.errors import USAGE, ReasonerError
+from reasoner.sources import GENERATED, Read
+from reasoner.sources import Problem as Problem
+from reasoner.sources import sets_dir as sets_dir
 
 
 def load(data: Data, split: str, num: int | None) -> list[Problem]:
     """The first `num` problems of a split, in a fixed order; None takes all of them."""
-    rows = _generated(data, split, num) if data.source == GENERATED else _dataset(data, split, num)
-    problems = []
-    for index, row in enumerate(rows):
-        missing = [name for name in ("question", "answer") if not isinstance(row.get(name), str)]
-        if missing:
-            raise ReasonerError(
-                f"{data.source}: row {index} of {split} has no text field {' and '.join(missing)}",
-                fix="give every row `question` and `answer`, as openai/gsm8k does",
-                code=USAGE,
-            )
-        problems.append(
-            Problem(
-                str(row.get("id") or f"{split}-{index:06d}"),
-                row["question"],
-                row["answer"],
-                row.get("kind") or "",
-                _size(row) if data.source == GENERATED else 0,
-            )
+    return _read(data, split, num).problems
+
+
+def provenance(data: Data, split: str, num: int | None = None) -> dict[str, Any]:
+    """The record of what `load` gives for the same arguments; None takes `data.num_train` for train, else all.
+
+    `source`, `split`, `found` (files with their sha256, hub ids with their commit), `licence` (None: unknown),
+    `verifier` (None: not paired), `rows` as read, `dropped` (reason -> count), `carved` (held-out split -> problems
+    taken from train), `available` problems, and of those used `problems`, `kinds` (kind -> count) and `sha256`.
+    """
+    if num is None and split == "train":
+        num = data.num_train
+    found = _read(data, split, num)
+    kinds = Counter(problem.kind for problem in found.problems if problem.kind)
+    return {
+        **found.record,
+        "problems": len(found.problems),
+        "kinds": dict(sorted(kinds.items())),
+        "sha256": split_sha256(found.problems),
+    }
+
+
+def _read(data: Data, split: str, num: int | None) -> Read:
+    if data.source == GENERATED:
+        found = Read(_generated(data, split, num), _generator(data, split))
+    else:
+        whole = sources.read(data, split)
+        found = Read(whole.problems[:num], {**whole.record, "available": len(whole.problems)})
+    if not found.problems:
+        carved = found.record["carved"]
+        raise ReasonerError(
+            f"{data.source} has no problems in split {split!r}",
+            why=f"of {found.record['rows']} rows, {sum(carved.values())} are held out" if carved else None,
+            fix="give it more problems, or train.jsonl and test.jsonl in a folder" if carved else "name another split",
+            code=USAGE,
         )
-    if not problems:
-        raise ReasonerError(f"{data.source} has no problems in split {split!r}", fix="name another split", code=USAGE)
-    return problems
+    return found
 
 
 def _size(row: dict[str, Any]) -> int:
@@ -75,6 +73,11 @@ def check(data: Data, split: str) -> None:
     load(data, split, 1)
 
 
+def check_verifier(config: Config) -> None:
+    """Refuse a verifier of another family than the source is paired with."""
+    sources.check_verifier(config.data.source, config.verifier.name)
+
+
 def held_out(config: Config) -> list[Problem]:
     """The main evaluation set."""
     return load(_held_out_data(config), config.eval.split, config.eval.num_problems)
@@ -84,9 +87,8 @@ def beside(config: Config, name: str) -> list[Problem] | None:
     """A set scored beside the main one: one of `eval.beside`. None where its file is not found.
 
     `two-step` is generated like the main set, with two steps each; `ood` likewise, in sentence patterns that no
-    other split uses. `svamp` and `gsm8k` are read from `sets_dir()`, at `svamp/SVAMP.json` and `gsm8k/test.jsonl` as
-    their authors published them, in an order fixed by a hash of the name and id: heads of these files are not like
-    the rest, so the first `eval.num_beside` of the order are a fair sample, and a larger number only adds to it.
+    other split uses. `svamp` and `gsm8k` are the test splits of these sources, read from their files alone: the order
+    is a hash of name and id, so the first `eval.num_beside` are a fair sample, and a larger number only adds to it.
     """
     num = config.eval.num_beside
     if name in ("two-step", "ood"):
@@ -99,21 +101,8 @@ def beside(config: Config, name: str) -> list[Problem] | None:
         if name == "ood":
             return load(_held_out_data(config), "ood", num)
         return load(config.data.model_copy(update={"min_steps": 2, "max_steps": 2}), "test", num)
-    path, read = {
-        "svamp": (sets_dir() / "svamp" / "SVAMP.json", _svamp),
-        "gsm8k": (sets_dir() / "gsm8k" / "test.jsonl", _gsm8k),
-    }[name]
-    if not path.is_file():
-        return None
-    problems = read(path)
-    if not problems:
-        raise ReasonerError(f"{path} has no problems", fix="put the whole file there, or take it away", code=USAGE)
-    return sorted(problems, key=lambda p: hashlib.sha256(f"{name}:{p.id}".encode()).digest())[:num]
-
-
-def sets_dir() -> Path:
-    """Where files of known data sets are looked for: `REASONER_DATA`, else `data` in the current folder."""
-    return Path(os.environ.get("REASONER_DATA") or "data").expanduser()
+    problems = sources.local(name, "test")
+    return problems if problems is None else problems[:num]
 
 
 def everyday(use: Literal["eval", "probe"]) -> list[dict[str, Any]]:
@@ -135,96 +124,31 @@ def _held_out_data(config: Config) -> Data:
     return config.data.model_copy(update={"max_steps": most, "min_steps": min(least, most) if least else None})
 
 
-_SVAMP_KINDS = {"Addition": "+", "Subtraction": "-", "Multiplication": "*", "Common-Division": "/"}
+def _dial(data: Data) -> dict[str, int]:
+    return {k: v for k in ("min_steps", "max_steps", "max_value") if (v := getattr(data, k)) is not None}
 
 
-def _svamp(path: Path) -> list[Problem]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _malformed(path, str(error)) from None
-    if not isinstance(rows, list):
-        raise _malformed(path, "it is no JSON list")
-    problems = []
-    for index, row in enumerate(rows):
-        id_, body, question = (_text(path, index, row, field) for field in ("ID", "Body", "Question"))
-        answer = row.get("Answer")
-        if isinstance(answer, bool) or not isinstance(answer, int | float) or not math.isfinite(answer):
-            raise _malformed(path, f"row {index}: Answer is no number: {answer!r}")
-        # A third of the bodies have no full stop ("If he had $ 4 at the start"): the question ends their sentence.
-        body, question = body.strip(), question.strip()
-        is_whole = body.endswith((".", "!", "?"))
-        told = f"{body} {question}" if is_whole else f"{body}, {question[:1].lower()}{question[1:]}"
-        value = str(answer) if answer % 1 else f"{answer:.0f}"
-        kind = str(row.get("Type", "")).replace("Divison", "Division")  # the file spells one of them so
-        problems.append(Problem(f"svamp-{id_}", told, value, _SVAMP_KINDS.get(kind, "")))
-    return problems
+def _generator(data: Data, split: str) -> dict[str, Any]:
+    return {
+        "source": GENERATED,
+        "split": split,
+        "found": [{"generator": GENERATED, "seed": data.seed, "balanced": data.balanced, **_dial(data)}],
+        "licence": "this project's",
+        "verifier": sources.verifier_for(GENERATED),
+        "rows": None,
+        "dropped": {},
+        "carved": {},
+        "available": None,
+    }
 
 
-def _gsm8k(path: Path) -> list[Problem]:
-    problems = []
-    # Not `splitlines`: it also splits at characters that JSON leaves inside a text.
-    for index, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n")):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise _malformed(path, f"row {index}: {error}") from None
-        question, answer = (_text(path, index, row, field) for field in ("question", "answer"))
-        problems.append(Problem(f"gsm8k-test-{index:06d}", question, answer))
-    return problems
-
-
-def _text(path: Path, index: int, row: object, field: str) -> str:
-    value = row.get(field) if isinstance(row, dict) else None
-    if not isinstance(value, str) or not value.strip():
-        raise _malformed(path, f"row {index} has no text field {field}")
-    return value
-
-
-def _malformed(path: Path, why: str) -> ReasonerError:
-    fix = "put the published file there, or take it away"
-    return ReasonerError(f"{path} cannot be read as its data set", why=why, fix=fix, code=USAGE)
-
-
-def _generated(data: Data, split: str, num: int | None) -> list[dict[str, Any]]:
+def _generated(data: Data, split: str, num: int | None) -> list[Problem]:
     if num is None:
         raise ReasonerError(
             "generated problems have no end", fix="set data.num_train and eval.num_problems", code=USAGE
         )
-    dial = {k: v for k in ("min_steps", "max_steps", "max_value") if (v := getattr(data, k)) is not None}
-    return wordproblems.generate(split, num, data.seed, balanced=data.balanced, **dial)
-
-
-def _dataset(data: Data, split: str, num: int | None) -> list[dict[str, Any]]:
-    path = Path(data.source).expanduser()
-    if path.is_file():
-        rows = runs.read_jsonl(path)
-        return rows[:num]
-    import datasets
-    from huggingface_hub.errors import HfHubHTTPError
-
-    datasets.disable_progress_bars()
-    source = str(path) if path.is_dir() else data.source
-    try:
-        loaded = datasets.load_dataset(
-            source, data.subset if not path.is_dir() else None, split=split, revision=data.revision
-        )
-    except ValueError as error:
-        raise ReasonerError(
-            f"{data.source} has no split {split!r}",
-            why=str(error),
-            fix="set eval.split or data.source",
-            code=USAGE,
-        ) from None
-    except (ConnectionError, OSError, HfHubHTTPError, datasets.exceptions.DatasetNotFoundError) as error:
-        raise ReasonerError(
-            f"the dataset {data.source} cannot be loaded",
-            why=f"{type(error).__name__}: {str(error).splitlines()[0][:300]}",
-            fix="connect to the hub, or set data.source to a folder or JSONL file you have"
-            " (or use PROFILE=pocket, which needs none)",
-            code=MISSING,
-        ) from None
-    return [dict(row) for row in (loaded if num is None else loaded.select(range(min(num, len(loaded)))))]
+    rows = wordproblems.generate(split, num, data.seed, balanced=data.balanced, **_dial(data))
+    return [Problem(row["id"], row["question"], row["answer"], row["kind"], _size(row)) for row in rows]
 
 
 def messages(question: str, system: str | None) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import base, data, runs
-from reasoner.config import Config
+from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 
 TOLERANCE = 1e-3
@@ -119,7 +119,7 @@ def card(config: Config, run_: runs.Run, licence: str) -> str:
     return (
         f"---\nlicense: {json.dumps(licence)}\npipeline_tag: text-generation\n---\n\n# {config.serve.name}\n\n"
         f"Run `{run_.name}`: `{config.model.base}`, tuned with GRPO and LoRA for {config.train.steps} steps (seed"
-        f" {config.train.seed}) on `{config.data.source}`. The reward was the verifier `{config.verifier.name}` and"
+        f" {config.train.seed}) on `{public(config.data.source)}`. The reward was the verifier `{public(config.verifier.name)}` and"
         " nothing else.\n"
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import __version__, base
-from reasoner.config import Config
+from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 
 
@@ -47,8 +47,8 @@ def render(config: Config, gguf: Path, pinned: dict[str, Any], facts: dict[str, 
     values = {
         "version": __version__,
         "steps": config.train.steps,
-        "verifier": config.verifier.name,
-        "source": config.data.source,
+        "verifier": public(config.verifier.name),
+        "source": public(config.data.source),
         "seed": config.train.seed,
         "quant": config.gguf.quant,
         **facts,

@@ -1,10 +1,12 @@
 """Sources look alike to the pipeline; splits have an identity; the control is a control."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
-from reasoner import config, data
+from reasoner import config, data, runs, sources
 from reasoner.errors import ReasonerError
 from reasoner.verifiers.number import reference_of
 
@@ -13,51 +15,287 @@ def settings(**overrides):
     return config.resolve("pocket", {f"data.{key}": value for key, value in overrides.items()})[0].data
 
 
+def own(tmp_path, rows, name="mine.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def counting(num, **fields):
+    return [{"question": f"{i} + 1?", "answer": f"#### {i + 1}", **fields} for i in range(num)]
+
+
 def test_generated_and_own_problems_come_out_alike(tmp_path):
-    generated = data.load(settings(), "test", 5)
-    path = tmp_path / "mine.jsonl"
-    path.write_text("".join(json.dumps({"question": p.question, "answer": p.answer}) + "\n" for p in generated))
-    own = data.load(settings(source=str(path)), "test", 5)
-    assert [(p.question, p.answer) for p in own] == [(p.question, p.answer) for p in generated]
-    assert len({p.id for p in own}) == 5
+    generated = data.load(settings(), "test", 50)
+    path = own(tmp_path, [{"question": p.question, "answer": p.answer, "id": p.id} for p in generated])
+    mine = [p for split in ("train", "dev", "test") for p in data.load(settings(source=path), split, None)]
+    assert {(p.id, p.question, p.answer) for p in mine} == {(p.id, p.question, p.answer) for p in generated}
+    assert len(mine) == 50
+
+
+def test_held_out_splits_of_a_single_file_are_carved_and_stay_the_same(tmp_path):
+    path = own(tmp_path, counting(100))
+    splits = {name: data.load(settings(source=path), name, None) for name in ("train", "dev", "test")}
+    assert {name: len(problems) for name, problems in splits.items()} == {"train": 80, "dev": 10, "test": 10}
+    assert len({p.question for problems in splits.values() for p in problems}) == 100
+    assert [p.id for p in splits["train"][:3]] == ["mine-000001", "mine-000002", "mine-000003"]
+    assert data.load(settings(source=path), "train", 3) == splits["train"][:3]
+    # By the question alone: another order, other ids and answers hold out the same ones.
+    other = own(tmp_path, [{**row, "id": "x", "answer": 5} for row in reversed(counting(100))], "other.jsonl")
+    assert {p.question for p in data.load(settings(source=other), "test", None)} == {p.question for p in splits["test"]}
+    record = data.provenance(settings(source=path), "test")
+    assert (record["rows"], record["carved"], record["problems"]) == (100, {"test": 10, "dev": 10}, 10)
+
+
+def test_a_carved_split_has_a_tenth_but_at_most_500(tmp_path):
+    path = own(tmp_path, counting(6000))
+    assert data.provenance(settings(source=path), "train")["carved"] == {"test": 500, "dev": 500}
+
+
+def test_a_file_too_small_to_hold_anything_out_says_so(tmp_path):
+    path = own(tmp_path, counting(2))
+    with pytest.raises(ReasonerError, match="has no problems in split 'train'") as caught:
+        data.load(settings(source=path), "train", None)
+    assert caught.value.why == "of 2 rows, 2 are held out"
+    assert caught.value.code == 2
+
+
+def test_a_folder_of_splits(tmp_path):
+    rows = counting(40)
+    own(tmp_path, [*rows, rows[0]], "train.jsonl")
+    own(tmp_path, [{"question": "  1  + 1? ", "answer": "2"}, {"question": "What?", "answer": "2"}], "test.jsonl")
+    source = settings(source=str(tmp_path))
+    assert [p.id for p in data.load(source, "test", None)] == ["test-000001", "test-000002"]
+    train = data.provenance(source, "train")
+    assert train["dropped"] == {"also in test": 1, "repeated": 1}
+    assert (train["rows"], train["carved"], train["problems"]) == (41, {"dev": 3}, 36)
+    assert [place["path"] for place in train["found"]] == [str(tmp_path / f"{s}.jsonl") for s in ("train", "test")]
+    questions = [p.question for split in ("train", "dev") for p in data.load(source, split, None)]
+    assert "1 + 1?" not in questions and len(set(questions)) == 39
+    with pytest.raises(ReasonerError, match="no split 'ood'") as caught:
+        data.load(source, "ood", 2)
+    assert (caught.value.code, caught.value.why) == (2, "it has train, dev, test")
+
+
+def test_a_folder_with_dev_by_another_name_and_two_files_for_one(tmp_path):
+    own(tmp_path, counting(30), "train.jsonl")
+    (tmp_path / "validation.json").write_text(json.dumps([{"question": "Why?", "answer": "#### 1"}]))
+    source = settings(source=str(tmp_path))
+    assert [p.question for p in data.load(source, "dev", None)] == ["Why?"]
+    assert len(data.load(source, "test", None)) == 3
+    own(tmp_path, counting(3), "dev.jsonl")
+    with pytest.raises(ReasonerError, match="two files for the split 'dev'"):
+        data.load(source, "train", None)
 
 
 @pytest.mark.slow
 def test_a_folder_in_the_hub_layout(tmp_path):
-    row = {"question": "1 + 1?", "answer": "1 + 1 = 2\n#### 2"}
-    for split in ("train", "test"):
-        (tmp_path / f"{split}.jsonl").write_text((json.dumps(row) + "\n") * 3)
-    assert len(data.load(settings(source=str(tmp_path)), "train", None)) == 3
-    assert len(data.load(settings(source=str(tmp_path)), "test", 2)) == 2
-    with pytest.raises(ReasonerError, match="no split 'ood'") as caught:
-        data.load(settings(source=str(tmp_path)), "ood", 2)
-    assert caught.value.code == 2
+    (tmp_path / "data").mkdir()
+    own(tmp_path / "data", counting(30), "train-00000-of-00001.jsonl")
+    own(tmp_path / "data", [{"question": "Why?", "answer": "#### 1"}], "test-00000-of-00001.jsonl")
+    source = settings(source=str(tmp_path))
+    assert [p.question for p in data.load(source, "test", None)] == ["Why?"]
+    assert len(data.load(source, "train", None)) == 27
+    assert data.provenance(source, "dev")["found"] == [{"path": str(tmp_path), "subset": None}]
+
+
+class Hub:
+    """Answers for the hub from rows in memory, and notes what was asked."""
+
+    def __init__(self, monkeypatch, sets):
+        import datasets
+        import huggingface_hub
+
+        self.sets, self.asked = sets, []
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", self.info)
+        monkeypatch.setattr(datasets, "load_dataset", self.load)
+
+    def info(self, id_, *, revision, timeout):
+        return type("Info", (), {"sha": revision or "c0ffee"})
+
+    def load(self, id_, subset, *, revision):
+        self.asked.append((id_, subset, revision))
+        return self.sets[id_]
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_says_so(monkeypatch):
-    import datasets
+def test_a_hub_id_is_pinned_to_the_commit_it_had(monkeypatch):
+    hub = Hub(monkeypatch, {"me/mine": {"train": counting(30), "validation": [{"question": "Why?", "answer": 7}]}})
+    record = data.provenance(settings(source="me/mine", subset="main"), "dev")
+    assert record["found"] == [{"hub": "me/mine", "subset": "main", "revision": "c0ffee"}]
+    assert hub.asked == [("me/mine", "main", "c0ffee")]
+    assert data.load(settings(source="me/mine"), "dev", None)[0].answer == "7"
+    assert len(data.load(settings(source="me/mine"), "test", None)) == 3
+    hub.sets["me/mine"] = {"everything": counting(30)}
+    assert len(data.load(settings(source="me/mine"), "train", None)) == 24
+    hub.sets["me/mine"] = {"a": counting(3), "b": counting(3)}
+    with pytest.raises(ReasonerError, match="no split that we know"):
+        data.load(settings(source="me/mine"), "train", None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["me/mine", "gsm8k"])
+def test_a_hub_that_cannot_be_reached_says_so(sets, monkeypatch, name):
+    import httpx
+    import huggingface_hub
 
     def unreachable(*args, **kwargs):
-        raise ConnectionError("Couldn't reach the hub")
+        raise httpx.ConnectError("Name or service not known")
 
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(ReasonerError, match="cannot be loaded") as caught:
-        data.load(settings(source="openai/gsm8k"), "train", 1)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
+    with pytest.raises(ReasonerError) as caught:
+        data.load(settings(source=name), "train", 1)
     assert caught.value.code == 3
-    assert "PROFILE=pocket" in caught.value.fix
+    assert "ConnectError: Name or service not known" in caught.value.why
+    if name == "gsm8k":
+        assert caught.value.what == "the data set gsm8k was found neither here nor at the hub"
+        assert str(sets / "gsm8k" / "train.jsonl") in caught.value.why
+        assert "REASONER_DATA" in caught.value.fix
+    else:
+        assert "cannot be loaded" in caught.value.what
+        assert "PROFILE=pocket" in caught.value.fix
 
 
-def test_rows_without_the_fields_are_refused(tmp_path):
-    (tmp_path / "bad.jsonl").write_text('{"question": "1 + 1?", "solution": "2"}\n')
-    with pytest.raises(ReasonerError, match="row 0 of train has no text field answer"):
+@pytest.mark.slow
+def test_a_configuration_that_is_missing_is_named(monkeypatch):
+    import datasets
+
+    Hub(monkeypatch, {})
+
+    def picky(*args, **kwargs):
+        raise ValueError("Config name is missing. Please pick one among the available configs: ['main', 'socratic']")
+
+    monkeypatch.setattr(datasets, "load_dataset", picky)
+    with pytest.raises(ReasonerError) as caught:
+        data.load(settings(source="me/mine"), "train", 1)
+    assert "['main', 'socratic']" in caught.value.why
+    assert "data.subset" in caught.value.fix
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("gms8k", "did you mean `gsm8k`?"),
+        ("wordproblem", "did you mean `wordproblems`?"),
+        ("no/such.jsonl", "there is no file or folder no/such.jsonl"),
+        ("./nothing", "there is no file or folder ./nothing"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused_before_a_hub_is_asked(name, says):
+    with pytest.raises(ReasonerError) as caught:
+        data.check(settings(source=name), "train")
+    assert says in str(caught.value)
+    assert caught.value.code == 2
+
+
+def test_a_mistyped_path_names_the_nearest(tmp_path):
+    path = own(tmp_path, counting(3))
+    with pytest.raises(ReasonerError) as caught:
+        data.check(settings(source=path.replace("mine", "mien")), "train")
+    assert caught.value.fix == f"did you mean {path}?"
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ('{"question": "1 + 1?", "solution": "2"}', r"line 3: there is no `answer`, and `solution` has no \boxed{}"),
+        ('{"question": "1 + 1?"}', "line 3: there is no `answer`, and no `solution` with one"),
+        ('{"question": "1 + 1?", "answer": [2]}', "line 3: `answer` is neither text nor a number: [2]"),
+        ('{"question": "1 + 1?", "answer": NaN}', "line 3: `answer` is neither text nor a number: nan"),
+        ('{"question": "1 + 1?", "answer": true}', "line 3: `answer` is neither text nor a number: True"),
+        ('{"question": "1 + 1?", "answer": 1e999999999}', "line 3: `answer` is neither text nor a number: inf"),
+        ('{"question": "1 + 1?", "answer": " "}', "line 3: `answer` is neither text nor a number: ' '"),
+        ('{"prompt": "1 + 1?", "answer": "2"}', "line 3: there is no text field `question` (or `problem`)"),
+        ('{"question": " ", "answer": "2"}', "line 3: there is no text field `question`"),
+        ('{"question": "1 + 1?", "answer": "2"', "line 3: Expecting ',' delimiter"),
+        ("[1]", "line 3: it is no JSON object: [1]"),
+    ],
+)
+def test_rows_that_are_no_problems_are_named_by_line(tmp_path, row, says):
+    (tmp_path / "bad.jsonl").write_text(f'{{"question": "2 + 2?", "answer": "4"}}\n\n{row}\n')
+    with pytest.raises(ReasonerError, match="bad.jsonl has rows that are no problems") as caught:
         data.load(settings(source=str(tmp_path / "bad.jsonl")), "train", None)
+    assert caught.value.why.startswith(says)
+    assert caught.value.code == 2
+
+
+def test_many_bad_rows_are_counted(tmp_path):
+    (tmp_path / "bad.jsonl").write_text("{}\n" * 7)
+    with pytest.raises(ReasonerError) as caught:
+        data.load(settings(source=str(tmp_path / "bad.jsonl")), "train", None)
+    assert caught.value.why.splitlines()[5] == "and 2 more of 7"
+
+
+@pytest.mark.parametrize(
+    ("fields", "answer"),
+    [
+        ('"question": "q", "answer": 0.10', "0.10"),
+        ('"question": "q", "answer": -3', "-3"),
+        ('"question": "q", "answer": 1E+3', "1000"),
+        (
+            '"question": "q", "answer": 12345678901234567890.000000000000000001',
+            "12345678901234567890.000000000000000001",
+        ),
+        ('"problem": "q", "solution": "so $\\\\boxed{\\\\frac{1}{2}}$."', r"\frac{1}{2}"),
+        ('"problem": "q", "solution": "$\\\\boxed{1}$", "answer": "2"', "2"),
+        ('"problem": "q", "answer": "p - q"', "p - q"),
+    ],
+)
+def test_fields_and_numbers_of_own_rows(tmp_path, fields, answer):
+    (tmp_path / "test.jsonl").write_text(f"{{{fields}}}\n")
+    assert data.load(settings(source=str(tmp_path)), "test", None) == [data.Problem("test-000001", "q", answer)]
+
+
+@pytest.mark.parametrize(
+    ("solution", "answer"),
+    [
+        (r"$\boxed{\left\{1, 2\right\}}$", r"\left\{1, 2\right\}"),
+        (r"$\boxed{1}$ or rather $\fbox{2}$", "2"),
+        (r"$\boxed{1}$, $\boxed{2", "1"),
+        (r"$\boxed 7$", "7"),
+        (r"$\boxed {7}$", "7"),
+        (r"$\boxed\frac12$", None),
+        (r"$\boxed{ }$", None),
+        ("7", None),
+    ],
+)
+def test_the_last_box_is_the_answer_of_a_solution(solution, answer):
+    assert sources.last_boxed(solution) == answer
+
+
+def test_ids_that_repeat_are_made_unique(tmp_path):
+    path = own(tmp_path, [*counting(3, id="x"), {"question": "Why?", "answer": 1, "id": 7}], "test.jsonl")
+    problems = data.load(settings(source=str(path.rpartition("/")[0])), "test", None)
+    assert [p.id for p in problems] == ["x", "x-000002", "x-000003", "7"]
+
+
+def test_a_question_told_twice_with_two_answers_is_counted_apart(tmp_path):
+    rows = [{"question": "q", "answer": a} for a in ("1", "1", "2")]
+    own(tmp_path, rows, "test.jsonl")
+    record = data.provenance(settings(source=str(tmp_path)), "test")
+    assert record["dropped"] == {"repeated": 1, "repeated with another answer": 1}
+    assert data.load(settings(source=str(tmp_path)), "test", None)[0].answer == "1"
 
 
 def test_no_problems_is_an_error(tmp_path):
     (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(ReasonerError, match="has no problems"):
         data.load(settings(source=str(tmp_path / "none.jsonl")), "train", None)
+
+
+@pytest.mark.parametrize("name", ["mine.jsonl", "mine.json"])
+def test_a_file_that_is_no_text_is_an_error(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ReasonerError, match="cannot be read"):
+        data.load(settings(source=str(tmp_path / name)), "train", None)
+
+
+def test_the_record_of_generated_problems():
+    record = data.provenance(settings(num_train="20", max_steps="1"), "train")
+    assert record["found"] == [{"generator": "wordproblems", "seed": 0, "balanced": False, "max_steps": 1}]
+    assert record["problems"] == sum(record["kinds"].values()) == 20
+    assert record["sha256"] == data.split_sha256(data.load(settings(num_train="20", max_steps="1"), "train", 20))
 
 
 def test_split_identity_changes_with_any_reference():
@@ -145,7 +383,7 @@ def svamp_row(i, **changes):
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
     monkeypatch.setenv("REASONER_DATA", str(tmp_path))
-    for name in ("svamp", "gsm8k"):
+    for name in ("svamp", "gsm8k", "math500", "math-train", "math-test"):
         (tmp_path / name).mkdir()
     return tmp_path
 
@@ -192,26 +430,30 @@ def test_gsm8k_and_the_order_of_files(sets):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "why"),
+    ("name", "text", "says"),
     [
         ("svamp", "[{", "Expecting"),
-        ("svamp", "{}", "it is no JSON list"),
-        ("svamp", json.dumps([svamp_row(1), {"ID": "x", "Question": "?"}]), "row 1 has no text field Body"),
-        ("svamp", json.dumps([svamp_row(1), 5]), "row 1 has no text field ID"),
-        ("svamp", json.dumps([svamp_row(1, Answer="12")]), "row 0: Answer is no number: '12'"),
-        ("svamp", json.dumps([svamp_row(1, Answer=float("nan"))]), "row 0: Answer is no number: nan"),
-        ("gsm8k", '{"question": "q", "answer": "#### 1"}\n{"question": "q"}\n', "row 1 has no text field answer"),
-        ("gsm8k", '{"question": "q", "answer": "#### 1"}\n{"question": \n', "row 1: Expecting value"),
-        ("gsm8k", "", "row 0: Expecting value"),
+        ("svamp", "{}", "is no JSON list"),
+        ("svamp", json.dumps([svamp_row(1), {"ID": "x", "Question": "?"}]), "row 2: there is no text field `Body`"),
+        ("svamp", json.dumps([svamp_row(1), 5]), "row 2: it is no JSON object: 5"),
+        ("svamp", json.dumps([svamp_row(1, Answer="a dozen")]), "row 1: `Answer` is no number: 'a dozen'"),
+        ("svamp", json.dumps([svamp_row(1, Answer=float("nan"))]), "row 1: `Answer` is no number: nan"),
+        (
+            "gsm8k",
+            '{"question": "q", "answer": "#### 1"}\n{"question": "q"}\n',
+            "line 2: there is no text field `answer`",
+        ),
+        ("gsm8k", '{"question": "q", "answer": "#### 1"}\n{"question": \n', "line 2: Expecting value"),
+        ("gsm8k", "", "gsm8k has no problems in its split 'test'"),
     ],
 )
-def test_a_malformed_file_names_itself_and_the_row(sets, name, text, why):
+def test_a_malformed_file_names_itself_and_the_row(sets, name, text, says):
     path = sets / name / {"svamp": "SVAMP.json", "gsm8k": "test.jsonl"}[name]
     path.write_text(text)
     with pytest.raises(ReasonerError) as caught:
         data.beside(smol(), name)
-    assert str(path) in caught.value.what
-    assert why in caught.value.why
+    assert str(path) in str(caught.value)
+    assert says in str(caught.value)
     assert caught.value.code == 2
 
 
@@ -219,6 +461,197 @@ def test_a_set_without_problems_is_an_error(sets):
     (sets / "svamp" / "SVAMP.json").write_text("[]")
     with pytest.raises(ReasonerError, match="has no problems"):
         data.beside(smol(), "svamp")
+
+
+@pytest.fixture
+def gsm8k_files(sets):
+    own(sets / "gsm8k", counting(200), "train.jsonl")
+    own(sets / "gsm8k", [{"question": f"{i} * 2?", "answer": f"#### {2 * i}"} for i in range(50)], "test.jsonl")
+    return sets / "gsm8k"
+
+
+def test_gsm8k_by_name(gsm8k_files):
+    source = settings(source="gsm8k")
+    record = data.provenance(source, "train")
+    assert (record["licence"], record["verifier"]) == ("MIT", "number")
+    assert (record["rows"], record["dropped"], record["carved"], record["problems"]) == (200, {}, {"dev": 20}, 180)
+    assert record["found"] == [
+        {"path": str(gsm8k_files / f"{split}.jsonl"), "sha256": runs.sha256_file(gsm8k_files / f"{split}.jsonl")}
+        for split in ("train", "test")
+    ]
+    train = data.load(source, "train", None)
+    assert record["sha256"] == data.split_sha256(train)
+    # A fixed order that is not the file's, so that the first n are a fair sample; test is the set beside others.
+    assert data.load(source, "train", 30) == train[:30]
+    assert [p.id for p in train] != sorted(p.id for p in train)
+    assert data.load(source, "test", 12) == data.beside(smol(), "gsm8k")
+    dev = data.load(source, "dev", None)
+    assert len({p.id for p in train} | {p.id for p in dev}) == 200
+
+
+def test_test_problems_need_no_training_file(gsm8k_files):
+    (gsm8k_files / "train.jsonl").unlink()
+    assert len(data.load(settings(source="gsm8k"), "test", None)) == 50
+
+
+@pytest.mark.slow
+def test_a_named_set_comes_from_the_hub_where_its_files_are_not(sets, monkeypatch):
+    test = [{"question": f"{i} * 2?", "answer": f"#### {2 * i}"} for i in range(50)]
+    hub = Hub(monkeypatch, {"openai/gsm8k": {"train": counting(200), "test": test}})
+    found = data.provenance(settings(source="gsm8k"), "train")
+    commit = "740312add88f781978c0658806c59bc2815b9866"
+    place = {"hub": "openai/gsm8k", "subset": "main", "revision": commit}
+    assert found["found"] == [place]
+    assert set(hub.asked) == {("openai/gsm8k", "main", commit)}
+    own(sets / "gsm8k", counting(200), "train.jsonl")
+    own(sets / "gsm8k", test, "test.jsonl")
+    assert data.provenance(settings(source="gsm8k"), "train")["sha256"] == found["sha256"]
+
+
+@pytest.mark.slow
+def test_svamp_of_the_hub_has_the_same_rows(sets, monkeypatch):
+    rows = [svamp_row(i) for i in range(20)]
+    (sets / "svamp" / "SVAMP.json").write_text(json.dumps(rows))
+    local = data.load(settings(source="svamp"), "test", None)
+    (sets / "svamp" / "SVAMP.json").unlink()
+    texts = [{**row, "Answer": "145.0"} for row in rows]
+    Hub(monkeypatch, {"ChilleD/SVAMP": {"train": texts[:14], "test": texts[14:]}})
+    assert data.load(settings(source="svamp"), "test", None) == local
+
+
+def test_svamp_is_not_trained_on(sets):
+    (sets / "svamp" / "SVAMP.json").write_text(json.dumps([svamp_row(1)]))
+    with pytest.raises(ReasonerError, match="svamp has no split 'train'") as caught:
+        data.check(settings(source="svamp"), "train")
+    assert (caught.value.why, caught.value.code) == ("its problems are for testing only", 2)
+
+
+def math_row(i, **changes):
+    return {"problem": f"Find ${i}$.", "answer": str(i), "type": "Algebra", "difficulty": 1.0} | changes
+
+
+@pytest.fixture
+def math_files(sets):
+    held_out = [
+        {"problem": f"Find ${i}$.", "solution": rf"$\boxed{{{i}}}$", "answer": str(i), "subject": "Geometry"}
+        | {"level": 1, "unique_id": f"test/geometry/{i}.json"}
+        for i in range(20, 25)
+    ]
+    own(sets / "math500", held_out, "test.jsonl")
+    train = [math_row(i) for i in range(20)]
+    train += [math_row(90, answer=None), math_row(0, problem="find  $0$."), math_row(22, problem="Find $ 22 $.")]
+    (sets / "math-train" / "train.json").write_text(json.dumps(train))
+    rest = [
+        {"problem": f"Find ${i}$.", "level": "Level 1", "type": "Algebra", "solution": rf"$\boxed{{{i}}}$", "idx": i}
+        for i in range(20, 40)
+    ]
+    own(sets / "math-test", [*rest, {**rest[0], "problem": "Find $91$.", "solution": "None."}], "test.jsonl")
+    return sets
+
+
+def test_math_by_name(math_files):
+    source = settings(source="math")
+    test = data.load(source, "test", None)
+    assert sorted(p.id for p in test) == [f"math-test/geometry/{i}" for i in range(20, 25)]
+    assert {p.kind for p in test} == {"Geometry"}
+    record = data.provenance(source, "train")
+    assert record["rows"] == 44
+    assert record["dropped"] == {"also in test": 6, "repeated": 1, "without an answer": 2}
+    assert (record["carved"], record["problems"], record["kinds"]) == ({"dev": 3}, 32, {"Algebra": 32})
+    assert (record["verifier"], len(record["found"])) == ("math", 3)
+    train, dev = data.load(source, "train", None), data.load(source, "dev", None)
+    assert sorted(int(p.answer) for p in train + dev) == [*range(20), *range(25, 40)]
+    assert all(f"${p.answer}$" in p.question for p in train + dev + test)
+
+
+def test_math_trains_on_nothing_where_what_is_held_out_is_unknown(math_files, monkeypatch):
+    import huggingface_hub
+
+    (math_files / "math500" / "test.jsonl").unlink()
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "dataset_info", lambda *args, **kwargs: (_ for _ in ()).throw(ConnectionError("no"))
+    )
+    with pytest.raises(ReasonerError, match="neither here nor at the hub") as caught:
+        data.load(settings(source="math"), "train", None)
+    assert caught.value.code == 3
+
+
+def test_named_sets_are_pinned():
+    with pytest.raises(ReasonerError, match="is pinned") as caught:
+        data.check(settings(source="gsm8k", revision="main"), "train")
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "verifier", "is_fine"),
+    [
+        ("gsm8k", "number", True),
+        ("gsm8k", "number-lenient", True),
+        ("wordproblems", "arithmetic", True),
+        ("math", "math", True),
+        ("math", "checks/mine.py:mine", True),
+        ("mine.jsonl", "math", True),
+        ("math", "number", False),
+        ("gsm8k", "math", False),
+        ("openai/gsm8k", "math", False),
+        ("wordproblems", "math", False),
+        ("math", "mathematics", False),
+    ],
+)
+def test_a_source_is_paired_with_its_family_of_verifiers(source, verifier, is_fine):
+    asked = config.resolve("pocket", {"data.source": source, "verifier.name": verifier})[0]
+    if is_fine:
+        return data.check_verifier(asked)
+    with pytest.raises(ReasonerError) as caught:
+        data.check_verifier(asked)
+    assert caught.value.code == 2
+    assert f"--set verifier.name={sources.verifier_for(source)}" in caught.value.fix
+
+
+def reasoner(*argv, **env):
+    environment = {"PATH": "/usr/bin:/bin", **env}
+    return subprocess.run(
+        [sys.executable, "-m", "reasoner.cli", "data", *argv], capture_output=True, text=True, env=environment
+    )
+
+
+def test_the_command_lists_the_named_sets(gsm8k_files):
+    done = reasoner("--json", REASONER_DATA=str(gsm8k_files.parent))
+    rows = {row["source"]: row for row in json.loads(done.stdout)}
+    assert rows["gsm8k"]["splits"] == {"train": 180, "dev": 20, "test": 50}
+    assert (rows["svamp"]["found"], rows["svamp"]["missing"]) == ([], ["svamp/SVAMP.json"])
+    (gsm8k_files / "test.jsonl").write_text("oops\n")
+    done = reasoner(REASONER_DATA=str(gsm8k_files.parent))
+    assert done.returncode == 0
+    assert "cannot be read" in done.stdout and "line 1: Expecting value" in done.stdout
+    assert "licence: MIT; its problems come from competitions" in done.stdout
+
+
+def test_the_command_shows_problems_and_what_is_read(tmp_path):
+    rows = [{"question": "1 + 1?\x1b[31m", "answer": "#### 2"}, {"question": "Why?", "answer": "#### because"}]
+    own(tmp_path, rows, "test.jsonl")
+    done = reasoner(str(tmp_path))
+    assert "1 + 1?\\x1b[31m\n" in done.stdout
+    assert "2 read; dropped: none" in done.stdout
+    assert "read as    no: the reference is not a number: 'because'" in done.stdout
+    value = json.loads(reasoner(str(tmp_path), "--split", "test", "--show", "1", "--json").stdout)
+    assert (value["problems"], [row["read"]["value"] for row in value["shown"]]) == (2, ["2"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["gms8k"], "did you mean `gsm8k`?"),
+        (["svamp", "--split", "train"], "its problems are for testing only"),
+        (["wordproblems", "--verifier", "nubmer"], "number"),
+        (["wordproblems", "--split", "tset"], "--split"),
+    ],
+)
+def test_mistakes_at_the_command(argv, says):
+    done = reasoner(*argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_everyday_prompts_of_a_use_are_never_those_of_the_other():
