@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from reasoner.errors import USAGE, ReasonerError, nearest
@@ -73,23 +73,34 @@ def verifier(
 
 
 def load(name: str) -> Verifier:
-    """The verifier of this name."""
-    from reasoner.verifiers import number  # noqa: F401  (registers itself)
+    """The verifier of this name, or of `path/to/file.py:name` (see `own`)."""
+    from reasoner.verifiers import arithmetic, mathematics, number  # noqa: F401  (register themselves)
 
-    try:
+    if name in _REGISTRY:
         return _REGISTRY[name]
-    except KeyError:
-        raise ReasonerError(f"no verifier named {name!r}", fix=nearest(name, _REGISTRY), code=USAGE) from None
+    if ":" in name or name.endswith(".py"):
+        from reasoner.verifiers import own
+
+        return own.load(name)
+    close = nearest(name, _REGISTRY)
+    raise ReasonerError(
+        f"no verifier named {name!r}",
+        why=f"built in: {', '.join(sorted(_REGISTRY))}",
+        fix=f"{close if close.startswith('did') else 'take one of these'} (your own: path/to/file.py:name)",
+        code=USAGE,
+    )
 
 
 def verify(checker: Verifier, completion: str, answer: str, *, is_finished: bool = True) -> Score:
     """Score one completion. One that was cut off has committed to nothing, so it is wrong."""
     try:
         score = checker.function(completion, answer)
+        if not isinstance(score, Score):
+            raise TypeError(f"it gave {type(score).__name__}, not a Score")
     except Exception as error:  # noqa: BLE001  (the one catch-all around a verifier)
         return Score("unscored", why=f"{checker.name} failed: {type(error).__name__}: {error}"[:300])
     if not is_finished and score.verdict != "unscored":
-        return Score("wrong", score.extracted, score.rule, "cut off before its end")
+        return replace(score, verdict="wrong", why="cut off before its end")
     return score
 
 

@@ -1,0 +1,232 @@
+"""A verifier of the user's own: `path/to/file.py:name`, run in the killable worker and nowhere else.
+
+    def same(completion: str, answer: str) -> bool:
+        return completion.strip() == answer
+
+`name` is a function of the file, or the name under which it registers one (`@verifier("same", version="1")`). It takes
+a completion and an answer and gives a `Score`, or True for right and False for wrong. Anything else that it gives, an
+exception, a crash, and more than `LIMIT_S` seconds are `unscored` with the reason. `same.commit = …`, a function from
+a reference to a completion in the asked format, is what the audit starts from.
+
+The version is the content of the file: a verdict may change when it does. What the file imports is not part of the
+version; modules beside it can be imported. The current folder is an empty one: open data by `Path(__file__)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, get_args
+
+from reasoner import verifiers
+from reasoner.errors import USAGE, ReasonerError, nearest
+from reasoner.verifiers import Score, Verdict, Verifier, worker
+
+LIMIT_S = 5.0
+"""Wall time of one verdict."""
+
+HOW = "path/to/file.py:name, where name(completion, answer) gives a Score or a bool"
+
+
+def load(name: str) -> Verifier:
+    """The verifier of `path/to/file.py:name`.
+
+    Its name is the absolute path: what a run records under it holds in every other folder too.
+    """
+    given, _, function = name.rpartition(":")
+    if not given or not function:
+        raise ReasonerError(f"{name!r} names no function", fix=HOW, code=USAGE)
+    path = Path(given).expanduser().absolute()
+    digest = _digest(_source(path))
+    spec = f"{digest}:{path}:{function}"
+    try:
+        found: Any = worker.call(f"{__name__}:inspected", str(path), digest, function, timeout=worker.START_S)
+    except worker.TimedOut as error:
+        raise ReasonerError(
+            f"{path} did not load", why=f"it still ran after {worker.START_S:g} s", fix=HOW, code=USAGE
+        ) from error
+    except worker.Broken as error:
+        raise ReasonerError(f"{path} did not load", why=str(error), fix="repair the file", code=USAGE) from error
+    if found["problem"] == "missing":
+        fix = nearest(function, found["functions"]) if found["functions"] else HOW
+        raise ReasonerError(f"{path} has no {function!r}", fix=fix, code=USAGE)
+    if found["problem"]:
+        raise ReasonerError(f"{path}: {function!r} {found['problem']}", fix=HOW, code=USAGE)
+    return Verifier(
+        f"{path}:{function}",
+        f"sha256:{digest}",
+        Own(f"check:{spec}"),
+        OwnCommit(f"commit:{spec}") if found["commit"] else str,
+        Own(f"strict:{spec}") if found["strict"] else None,
+    )
+
+
+def _source(path: Path) -> bytes:
+    try:
+        source = path.read_bytes()
+    except FileNotFoundError:
+        raise ReasonerError(f"there is no file {path}", fix=HOW, code=USAGE) from None
+    except OSError as error:
+        raise ReasonerError(f"{path} cannot be read", why=error.strerror, fix=HOW, code=USAGE) from error
+    try:
+        compile(source, str(path), "exec", dont_inherit=True)
+    except SyntaxError as error:
+        why = f"line {error.lineno}: {error.msg}"
+        raise ReasonerError(f"{path} is not Python", why=why, fix="repair the file", code=USAGE) from error
+    except ValueError as error:  # a zero byte
+        raise ReasonerError(f"{path} is not Python", why=str(error), fix=HOW, code=USAGE) from error
+    return source
+
+
+def _digest(source: bytes) -> str:
+    return hashlib.sha256(source).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Own:
+    """`(completion, answer) -> Score`, by a call of the worker."""
+
+    spec: str
+
+    def __call__(self, completion: str, answer: str) -> Score:
+        try:
+            row: Any = worker.call(f"{__name__}:{self.spec}", completion, answer, timeout=LIMIT_S)
+        except (worker.TimedOut, worker.Broken) as error:
+            return Score("unscored", why=_readable(error, self.spec))
+        return Score(*row)
+
+
+@dataclass(frozen=True)
+class OwnCommit:
+    """`reference -> completion in the asked format`, by a call of the worker."""
+
+    spec: str
+
+    def __call__(self, reference: str) -> str:
+        try:
+            text = worker.call(f"{__name__}:{self.spec}", reference, timeout=LIMIT_S)
+        except (worker.TimedOut, worker.Broken) as error:
+            why = _readable(error, self.spec)
+        else:
+            if isinstance(text, str):
+                return text
+            why = f"it gave {type(text).__name__}, not text"
+        raise ReasonerError(f"commit of {_label(self.spec)} failed", why=why, fix="repair it", code=USAGE)
+
+
+def _readable(error: Exception, spec: str) -> str:
+    return str(error).replace(f"{__name__}:{spec}", _label(spec))
+
+
+def _label(spec: str) -> str:
+    path, _, function = spec.rpartition(":")
+    return f"{Path(path).name}:{function}"
+
+
+# -- in the worker -----------------------------------------------------------------------------
+
+_loaded: dict[tuple[str, str], tuple[ModuleType, dict[str, Verifier]]] = {}
+
+
+def _target(name: str) -> Callable[..., object]:
+    """The attribute `part:digest:path:function` of this module, which a worker looks up before it runs it.
+
+    So the file is loaded before the first verdict's time begins, in every new worker.
+    """
+    part, _, rest = name.partition(":")
+    if part not in ("check", "strict", "commit") or not rest:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    digest, _, rest = rest.partition(":")
+    path, _, function = rest.rpartition(":")
+    checker = _found(path, digest, function)
+    assert checker is not None
+    if part == "commit":
+        return checker.commit
+    check = checker.strict if part == "strict" else checker.function
+    assert check is not None
+    return lambda completion, answer: _row(check(completion, answer))
+
+
+if not TYPE_CHECKING:  # for a type checker every name would be an attribute then
+    __getattr__ = _target
+
+
+def inspected(path: str, digest: str, function: str) -> dict[str, object]:
+    """What is to be known of a file's function before a run trusts it."""
+    module, registered = _load(path, digest)
+    checker = _found(path, digest, function)
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+    problem = "missing" if checker is None else _unfit(checker.function)
+    return {
+        "problem": problem,
+        "functions": [*own, *registered],
+        "commit": checker is not None and checker.commit is not str,
+        "strict": checker is not None and checker.strict is not None,
+    }
+
+
+def _unfit(function: object) -> str:
+    """Why this cannot be called with a completion and an answer; empty: it can."""
+    if not callable(function):
+        return f"is no function but {type(function).__name__}"
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a built-in function that does not say what it takes
+        return ""
+    try:
+        signature.bind("completion", "answer")
+    except TypeError:
+        return f"takes {signature}, not (completion, answer)"
+    return ""
+
+
+def _found(path: str, digest: str, name: str) -> Verifier | None:
+    module, registered = _load(path, digest)
+    if name not in vars(module):
+        return registered.get(name)
+    function = vars(module)[name]
+    checker = next((one for one in registered.values() if one.function is function), None)
+    return checker or Verifier(name, digest, function, getattr(function, "commit", str))
+
+
+def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
+    """The file as a module, and the verifiers that it registers."""
+    if (path, digest) in _loaded:
+        return _loaded[path, digest]
+    source = Path(path).read_bytes()
+    if _digest(source) != digest:
+        raise ValueError(f"{path} has changed since it was loaded")
+    module = ModuleType(f"own_{digest}")
+    module.__file__ = path
+    before = dict(verifiers._REGISTRY)
+    folder = str(Path(path).parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # last: a module beside the file takes no other's place
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    registered = {name: one for name, one in verifiers._REGISTRY.items() if before.get(name) is not one}
+    _loaded[path, digest] = module, registered
+    return module, registered
+
+
+def _row(result: object) -> list[str | None]:
+    """The fields of a score, in their order."""
+    if isinstance(result, bool):
+        return ["right" if result else "wrong", None, "", "", ""]
+    if not isinstance(result, Score):
+        return ["unscored", None, "", f"it gave {_shown(result)}, not a Score or a bool", ""]
+    if result.verdict not in get_args(Verdict):
+        return ["unscored", None, "", f"it gave the verdict {_shown(result.verdict)}", ""]
+    row: list[str | None] = [result.verdict, result.extracted, result.rule, result.why, result.type]
+    if not all(isinstance(text, str) for text in (*row[2:], result.extracted or "")):
+        return ["unscored", None, "", f"a field of its score is no text: {_shown(result)}", ""]
+    return row
+
+
+def _shown(value: object) -> str:
+    return f"{type(value).__name__} {value!r}"[:200]

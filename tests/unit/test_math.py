@@ -1,0 +1,158 @@
+"""The mathematics checker: its table, what a careful reader would sign, and what no text can make it do."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from reasoner import verifiers
+from reasoner.verifiers import mathematics, reading, values
+
+TABLE = Path(__file__).parent / "verifiers" / "math.jsonl"
+MATH = verifiers.load("math")
+
+
+def check(completion: str, answer: str) -> verifiers.Score:
+    return verifiers.verify(MATH, completion, answer)
+
+
+@pytest.mark.parametrize(
+    "row", [json.loads(line) for line in TABLE.read_text().splitlines()], ids=lambda row: row["answer"][:30]
+)
+def test_table(row):
+    for verdict in ("right", "wrong"):
+        for span in row.get(verdict, []):
+            score = check(f"so it is \\boxed{{{span}}}.", row["answer"])
+            assert score.verdict == verdict, (span, score)
+            strict = mathematics.strict(f"so it is \\boxed{{{span}}}.", row["answer"])
+            assert score.verdict == "right" or strict.verdict == "wrong", (
+                "the second rule accepts what the first rejects"
+            )
+
+
+@pytest.mark.parametrize(
+    "row", [json.loads(line) for line in TABLE.read_text().splitlines()], ids=lambda row: row["answer"][:30]
+)
+def test_every_reference_is_its_own_answer(row):
+    for text in (mathematics.commit(row["answer"]), f"#### {row['answer']}", f"The answer is ${row['answer']}$."):
+        score = check(text, row["answer"])
+        assert score.verdict == "right" and score.type, (text, score)
+
+
+@pytest.mark.parametrize(
+    ("answer", "type_"),
+    [
+        ("42", "integer"), ("-42", "integer"), ("\\frac{3}{4}", "rational"), ("0.25", "decimal"), ("50\\%", "percent"),
+        ("(2,5]", "interval"), ("(-\\infty,3)", "interval"), ("(2,5)", "tuple"), ("\\{1,2\\}", "set"), ("1,2", "list"),
+        ("1 \\pm x", "list"), ("\\begin{pmatrix}1\\\\2\\end{pmatrix}", "matrix"), ("x=5", "equation"), ("x>5", "inequality"),
+        ("\\sqrt2", "expression"), ("\\text{red}", "text"), ("90^\\circ", "degree"), ("4:30 \\text{ p.m.}", "time"),
+        ("3:4", "ratio"), ("52_8", "number in a base"), ("1,000", "integer"), ("5 \\text{ cm}", "integer"),
+    ],
+)  # fmt: skip
+def test_types(answer, type_):
+    assert mathematics.type_of(reading.read(answer)) == type_
+
+
+def test_what_is_not_committed_is_no_answer():
+    for text, answer in (
+        ("", "0"), ("I think 5 or 6.", "5"), ("There are 7 days. The answer is 49.", "7"), ("\\boxed{5} or \\boxed{6}", "6"),
+        ("<think>\\boxed{5}</think> Well.", "5"), ("Is it $5$?", "5"), ("The answer is not 5.", "5"), ("Score: 100/100.", "100"),
+        ("It might be $5$.", "5"), ("\\boxed{5", "5"), ("The answer is correct.", "1"),
+    ):  # fmt: skip
+        assert check(text, answer).verdict == "wrong", text
+
+
+def test_a_short_formula_or_a_last_sentence_is_an_answer():
+    for text, answer in (
+        ("\\frac{10}{9}", "10/9"), ("$x \\in [-2,7]$", "[-2,7]"), ("The solution is $x \\neq 5$.", "x \\ne 5"),
+        ("So she pays 2 x 9 = 18 dollars.", "18"), ("The length is not 10, it's 12.5 cm.", "12.5"),
+    ):  # fmt: skip
+        assert check(text, answer).verdict == "right", text
+
+
+BOMBS = (
+    "9^{9^{9^{9}}}", "10^{10^{10}}", "\\sqrt[3]{10^{60000}}", "(10^{10})!", "((((5)!)!)!)!", "\\binom{10^{999}}{2000}",
+    "\\sum_{k=1}^{3000} k^{3000}", "\\prod_{k=1}^{1000000000} k", "9" * 5000, "2^{2^{2^{2^{2^{2}}}}}", "\\sin(10^{10^5})",
+    "x^{x^{x^{x^{x}}}}", "(x+1)^{99999}", "5" + "!" * 300, "+".join(f"\\sqrt{{{i}}}" for i in range(2, 200)),
+    ",".join(f"\\sqrt{{{i}}}" for i in range(2, 60)), "\\pm" * 200 + "1", "1*" * 500 + "1", "\\frac{1}{1+" * 3000 + "1" + "}" * 3000,
+    "(" * 20_000 + "5" + ")" * 20_000, "1," * 100_000 + "1", "\\log(\\log(10^{10^{10}}))", "\\int_0^1 \\sin(\\tan(x^{x^x}))\\,dx",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:20])
+@pytest.mark.parametrize("answer", ["5", "\\sqrt{2}+x", "1,2", "[0,1]"])
+def test_bombs_are_never_right_and_never_last(bomb, answer):
+    started = time.perf_counter()
+    assert check(f"\\boxed{{{bomb}}}", answer).verdict != "right"
+    assert time.perf_counter() - started < 5
+
+
+def test_a_reference_over_a_limit_is_unscored_and_so_is_an_unreadable_one():
+    assert check("\\boxed{5}", "9" * 5000).verdict == "unscored"
+    assert check("\\boxed{5}", "\\frac{1}{").verdict == "unscored"
+
+
+def test_nothing_of_an_answer_is_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text in (
+        "open('canary','w')",
+        "__import__('os').system('touch canary')",
+        "[open('canary','w')]",
+        "\\pi*0+open('canary','w')",
+    ):
+        for answer in ("5", "\\pi", "\\int_0^1 x dx", "(1,2)"):
+            assert check(f"\\boxed{{{text}}}", answer).verdict != "right"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reference_that_only_sympy_can_work_out_goes_to_math_verify():
+    assert check("\\boxed{\\frac13}", "\\int_0^1 x^2 \\, dx").verdict == "right"
+    assert check("\\boxed{\\frac14}", "\\int_0^1 x^2 \\, dx").verdict == "wrong"
+
+
+PIECES = (
+    "1 2 10 0 -3 x y n \\pi e i , ; : + - * / ^ _ = < > ! ( ) [ ] { } | \\{ \\} \\frac \\sqrt \\pm \\cup \\in \\le \\text{or} \\text{cm}"
+    " \\text{not} \\circ \\% % $ . \\left \\right \\begin{pmatrix} \\end{pmatrix} & \\\\ \\sin \\log \\infty \\boxed \\sum_{k=1}^{5}"
+    " or and about \\overline \\binom ½ ² ° π − \\, , \\cdot \\ldots ' \\int \\lim 0.5 1,000 3/4"
+).split(" ")  # fmt: skip
+ANSWERS = (
+    "5",
+    "\\frac{3}{4}",
+    "x^2+1",
+    "(1,2)",
+    "1,2",
+    "[0,\\infty)",
+    "x=5",
+    "\\text{red}",
+    "90^\\circ",
+    "3:4",
+    "1 \\pm \\sqrt2",
+)
+
+
+def fuzz(seed: int, number: int) -> None:
+    draw = random.Random(seed)
+    for _ in range(number):
+        text = draw.choice(("", " ")).join(draw.choices(PIECES, k=draw.randint(1, 14)))
+        completion = draw.choice(("\\boxed{%s}", "#### %s", "The answer is %s.", "%s", "so $%s$")) % text
+        score = check(completion, draw.choice(ANSWERS))
+        assert "failed" not in score.why, (completion, score)
+
+
+def test_fuzzed_completions_raise_nothing():
+    fuzz(0, 3_000)
+
+
+def test_equal_is_exact_where_it_can_be():
+    def same(a: str, b: str) -> bool:
+        values.allow()
+        return values.equal(reading.read(a), reading.read(b))
+
+    assert same("9007199254740993", "9007199254740992+1") and not same("9007199254740993", "9007199254740992")
+    assert same("\\sqrt{2}\\sqrt{2}-2", "0") and not same("10^{-400}", "0")
+    assert not same("\\sqrt{10^{100}+1}", "10^{50}")
+    assert same("\\sqrt{5+2\\sqrt6}", "\\sqrt2+\\sqrt3") and not same("\\sqrt{5+2\\sqrt6}", "\\sqrt2+\\sqrt3+10^{-60}")
+    assert not same("\\frac{1}{x-x}", "x") and not same("\\frac{1}{0}", "\\frac{2}{0}")
+    assert same("(x+y)^5", "x^5+5x^4y+10x^3y^2+10x^2y^3+5xy^4+y^5") and not same("(x+y)^5", "x^5+y^5")
