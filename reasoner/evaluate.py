@@ -8,6 +8,7 @@ is still in it, not whether it is good.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -49,9 +50,10 @@ def run(
     """
     found: dict[str, list[data.Problem] | None] = {MAIN: data.held_out(config)}
     found |= {name: data.beside(config, name) for name in config.eval.beside}
-    sets = {name: problems for name, problems in found.items() if problems is not None}
-    everyday = data.everyday("eval") if config.eval.everyday else []
     checker = verifiers.load(config.verifier.name)
+    sets = {name: judged(checker, name, problems) for name, problems in found.items() if problems is not None}
+    unjudged = {name: len(found[name] or ()) - len(problems) for name, problems in sets.items()}
+    everyday = data.everyday("eval") if config.eval.everyday else []
     scored: dict[str, dict[str, Rows]] = {name: {} for name in sets}
     chatted: dict[str, Rows] = {}
     outputs = []
@@ -79,11 +81,14 @@ def run(
 
     facts: dict[str, Any] = {
         **_compared(sets[MAIN], scored[MAIN]),
+        "unjudged": unjudged[MAIN],
         "split": config.eval.split,
         "verifier": {"name": checker.name, "version": checker.version},
         "by_kind": by_kind(**scored[MAIN]),
         "beside": {
-            name: _compared(sets[name], scored[name]) if name in sets else {"missing": str(data.sets_dir() / name)}
+            name: {**_compared(sets[name], scored[name]), "unjudged": unjudged[name]}
+            if name in sets
+            else {"missing": str(data.sets_dir() / name)}
             for name in config.eval.beside
         },
     }
@@ -96,10 +101,24 @@ def run(
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """What is asked besides the main set, by hash: a set found since, or another prompt, makes the scores stale."""
+    """What is asked besides the main set, by hash, and who judges: a set found since, another prompt or another version
+    of the verifier makes the scores stale."""
+    checker = verifiers.load(config.verifier.name)
     found = {f"set {name}": data.beside(config, name) for name in config.eval.beside}
     hashes = {name: "missing" if problems is None else data.split_sha256(problems) for name, problems in found.items()}
+    hashes["verifier"] = f"{checker.name} {checker.version}"
     return {**hashes, **({"everyday": runs.sha256_json(data.everyday("eval"))} if config.eval.everyday else {})}
+
+
+def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Problem]) -> list[data.Problem]:
+    """The problems whose reference the verifier can judge; to ask the others would only add to `unscored`."""
+    kept = [p for p in problems if verifiers.verify(checker, checker.commit(p.answer), p.answer).verdict != "unscored"]
+    if not kept:
+        raise ReasonerError(
+            f"the verifier {checker.name} can judge no reference of {name or 'the held-out problems'}",
+            fix="reasoner audit --data … says why; set verifier.name, or leave the set out of eval.beside",
+        )
+    return kept
 
 
 # -- asking ------------------------------------------------------------------------------------
@@ -157,7 +176,12 @@ def _ask(
 def _judged(
     checker: verifiers.Verifier, problem: data.Problem, answer: Answer, special: Sequence[str]
 ) -> dict[str, Any]:
-    score = verifiers.verify(checker, answer.text, problem.answer, is_finished=answer.finish_reason == "stop")
+    is_finished = answer.finish_reason == "stop"
+    score = verifiers.verify(checker, answer.text, problem.answer, is_finished=is_finished)
+    strict = None
+    if checker.strict is not None:
+        rule = dataclasses.replace(checker, function=checker.strict)
+        strict = verifiers.verify(rule, answer.text, problem.answer, is_finished=is_finished).verdict
     return {
         "problem_id": problem.id,
         "kind": problem.kind,
@@ -165,7 +189,9 @@ def _judged(
         "answer": problem.answer.rpartition("####")[2].strip(),
         "completion": answer.text,
         "verdict": score.verdict,
+        "strict": strict,
         "extracted": score.extracted,
+        "type": score.type,
         "rule": score.rule,
         "why": score.why,
         "finish_reason": answer.finish_reason,
@@ -211,7 +237,11 @@ def _compared(problems: Sequence[data.Problem], scored: dict[str, Rows]) -> dict
 
 
 def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """pass@1 with its Wilson interval, and what else a reader needs to trust it. Shares are 0-1."""
+    """pass@1 with its Wilson interval, and what else a reader needs to trust it. Shares are 0-1.
+
+    `strict` is the share right under the verifier's stricter rule, of the completions on which that rule has a
+    verdict; None where the verifier has no such rule.
+    """
     from scipy.stats import binomtest
 
     judged = [row for row in rows if row["verdict"] != "unscored"]
@@ -223,6 +253,7 @@ def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             why=rows[0]["why"] if rows else "no problems",
             fix="repair the verifier",
         )
+    strict = [row["strict"] for row in rows if row["strict"] not in (None, "unscored")]
     interval = binomtest(right, len(judged)).proportion_ci(CONFIDENCE, method="wilson")
     texts = Counter(row["completion"].strip() for row in rows)
     return {
@@ -230,6 +261,7 @@ def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "ci95": [float(interval.low), float(interval.high)],
         "right": right,
         "scored": len(judged),
+        "strict": strict.count("right") / len(strict) if strict else None,
         "shows_working": sum(row["shows_working"] for row in rows) / n,
         "truncated": sum(row["finish_reason"] == "length" for row in rows) / n,
         "unscored": n - len(judged),

@@ -24,6 +24,7 @@ from typing import Any
 
 from reasoner import (
     __version__,
+    audit,
     base,
     data,
     evaluate,
@@ -183,7 +184,35 @@ def _train(job: Job) -> Made:
     def to_gguf(out: Path, kind: str) -> object:
         return gguf.run(job.run.path / "base" / "model", out, kind, job.run.log_path("train-gguf"), job.reporter.say)
 
-    return train.run(job.config, job.run, job.base.path, to_gguf, job.reporter.say, job.reporter.train_step)
+    audited = _audit(job)
+    unjudged = {row["index"] for row in audited["unjudged"]}
+    outputs, facts = train.run(
+        job.config, job.run, job.base.path, to_gguf, job.reporter.say, job.reporter.train_step, unjudged
+    )
+    return outputs, {**facts, "audit": audit.short(audited)}
+
+
+def _audit(job: Job) -> dict[str, Any]:
+    """The run's verifier on the run's own references: `audit.json` first, then a refusal where it does not hold.
+
+    `alarms.failed_audit = tell` says so instead. Not an output of the stage: its seconds differ from one time to the
+    next, and nothing is made from it.
+    """
+    config = job.config
+    checker = verifiers.load(config.verifier.name)
+    value = audit.run(checker, data.load(config.data, "train", config.data.num_train), config.data.source)
+    runs.write_json(job.run.path / "audit.json", value)
+    if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
+        audit.refuse(value, f"reasoner audit --run {job.run.name}")
+    left_out = f", {len(value['unjudged']):,} that it cannot judge are left out" if value["unjudged"] else ""
+    holds = (
+        "holds" if value["holds"] else f"FAILS its audit ({'; '.join(value['failed'])}), as alarms.failed_audit allows,"
+    )
+    job.reporter.say(
+        f"verifier {checker.name} {checker.version} {holds} on {value['data']['judged']:,} references{left_out}"
+        f" ({value['seconds']:.1f} s, {job.run.path / 'audit.json'})"
+    )
+    return value
 
 
 def _merge(job: Job) -> Made:
@@ -483,6 +512,7 @@ def versions(job: Job) -> dict[str, str]:
 def _check(job: Job) -> None:
     """Everything that can be refused early, before anything is trained or written."""
     verifiers.load(job.config.verifier.name)
+    data.check_verifier(job.config)
     modelfile.template_path()
     _keep_training(job)
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train")):

@@ -16,6 +16,10 @@ P_VALUES = (
     "p: McNemar's exact test on the problems that flipped, adjusted by Holm for all kinds and sets of this report. A"
     " model below the base with p < 0.05 on any of them, trained or not, is not promoted."
 )
+STRICT = (
+    "Accepted completions are judged again by the verifier's stricter rule, which pays nothing. A share that grows is a"
+    " policy that found what only the reward accepts; one near 100 % from the start is a base without an answer format."
+)
 MOST_KINDS = 8
 """Kinds named in one line; the table of the report has all."""
 
@@ -56,6 +60,9 @@ def summary(
         "split_sha256": scored["split_sha256"],
         "verifier": scored["verifier"],
         **compared(scored),
+        "strict": {role: scored[role].get("strict") for role in ("base", "tuned")},
+        "unjudged": scored.get("unjudged", 0),
+        "audit": train.get("audit"),
         "by_kind": scored["by_kind"],
         "beside": beside,
         **({"everyday": scored["everyday"]} if "everyday" in scored else {}),
@@ -101,8 +108,26 @@ def lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
         ("lift", f"{effect}, p = {lift['p']:.1g} ({lift['test']}){doubt}"),
         ("cut, unscored", ", ".join(f"{role} {share(m['truncated'])} and {m['unscored']}"
                                     for role, m in (("base", base), ("tuned", tuned)))),
+        *_judge_lines(summary_),
         *_more_lines(summary_),
     ]  # fmt: skip
+
+
+def _judge_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the stricter rule says, what the audit found; a summary written by an older version may have none of it."""
+    found = []
+    strict = summary_.get("strict") or {}
+    if strict.get("base") is not None and strict.get("tuned") is not None:
+        found.append(("stricter rule", f"{share(strict['base'])} → {share(strict['tuned'])} right"))
+    if audit := summary_.get("audit"):
+        counts = ", ".join(f"{name} {n - failed:,} of {n:,}" for name, (failed, n) in audit["checks"].items())
+        how = "as they must be" if audit["holds"] else "DOES NOT HOLD, trained on all the same"
+        found.append(("audit", f"{how}: {counts}"))
+        unjudged = {"training": audit["unjudged"], "evaluation": summary_.get("unjudged", 0)}
+        if any(unjudged.values()):
+            told = " and ".join(f"{count:,} of {what}" for what, count in unjudged.items() if count)
+            found.append(("left out", f"references that cannot be judged: {told}"))
+    return found
 
 
 def _more_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
@@ -215,6 +240,7 @@ def _training(metrics: list[dict[str, Any]]) -> list[str]:
     }
     optional: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
         ("chat_kl", "KL to the base on chat text, nats/token", lambda value: f"{value:.4f}"),
+        ("strict_gap", "accepted, but not by the stricter rule", share),
         ("mismatch", "sampler against trainer, log-probability", lambda value: f"{value:.2g}"),
         ("kinds", "drawn", _families),
     )
@@ -232,7 +258,10 @@ def _training(metrics: list[dict[str, Any]]) -> list[str]:
         filled.append({**row, **newest})
     metrics = filled
     lines_ = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    return lines_ + [f"| {' | '.join(show(row) for show in columns.values())} |" for row in _thin(metrics, 12)]
+    lines_ += [f"| {' | '.join(show(row) for show in columns.values())} |" for row in _thin(metrics, 12)]
+    if any(row.get("strict_gap") is not None for row in metrics):
+        lines_ += ["", STRICT]
+    return lines_
 
 
 def _families(kinds: dict[str, float]) -> str:

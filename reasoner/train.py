@@ -11,11 +11,13 @@ that carry signal. The others have an advantage of exactly 0, and so neither los
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,18 +117,27 @@ def run(
     to_gguf: Callable[[Path, str], object],
     say: Callable[[str], None],
     progress: Callable[[dict[str, Any]], None],
+    unjudged: Collection[int] = (),
 ) -> tuple[list[Path], dict[str, Any]]:
     """Train, or go on from the newest whole checkpoint; write `adapter/`.
 
+    Problems whose index is in `unjudged` are left out: the verifier has no verdict on them.
     `to_gguf(out, type)` converts the base. `progress` gets one row a step: `step`, `steps`, `reward`, `signal` (share
     of groups whose completions differ in reward), `length` (tokens), `shows_working`, `step_seconds`.
     """
     with _logged(run_.log_path("train")), contextlib.ExitStack() as until_done:
-        return _run(config, run_, base_path, to_gguf, say, progress, until_done)
+        return _run(config, run_, base_path, to_gguf, say, progress, unjudged, until_done)
 
 
 def _run(
-    config: Config, run_: runs.Run, base_path: Path, to_gguf: Any, say: Any, progress: Any, until_done: Any
+    config: Config,
+    run_: runs.Run,
+    base_path: Path,
+    to_gguf: Any,
+    say: Any,
+    progress: Any,
+    unjudged: Collection[int],
+    until_done: Any,
 ) -> tuple[list[Path], dict[str, Any]]:
     settings = config.train
     chosen = engine(config)
@@ -152,6 +163,7 @@ def _run(
     transformers.set_seed(settings.seed)
 
     problems = data.load(config.data, "train", config.data.num_train)
+    problems = [problem for index, problem in enumerate(problems) if index not in unjudged]
     if settings.control == "shuffled":
         problems = data.shuffle_references(problems, settings.seed, reference_of)
         say("control run: every training reference belongs to another problem")
@@ -219,6 +231,7 @@ def _run(
         "base_weights_sha256": {"before": before, "after": after},
         "unscored": reward.unscored,
         "scored": reward.scored,
+        "unjudged_problems": len(unjudged),
         "curriculum": trainer.curriculum.state if trainer.curriculum else None,
         "chat_kl": chat.last if chat else None,
         "first": _window(metrics[:10]),
@@ -373,8 +386,21 @@ def has_fast_bf16(on_cuda: bool) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+RECHECKED = 256
+"""Most accepted completions of a step that the stricter rule judges again, evenly over the step."""
+GAP_STEPS = 10
+GAP_LEAST = 20
+"""Steps, and completions judged again in them, that `alarms.max_strict_gap` goes by."""
+
+
 class Reward:
-    """The outcome reward: the verifier's verdict on each completion, and its line in `rollouts/`."""
+    """The outcome reward: the verifier's verdict on each completion, and its line in `rollouts/`.
+
+    Accepted completions are judged again by the verifier's stricter rule, where it has one. It pays nothing and takes
+    nothing: `strict_gap` is the share that it rejects. A gap that grows is a policy that found what only the reward
+    accepts. Where the base has no answer format and a lenient rule is trained on (`smol`), the gap is near 1 from the
+    start, and says nothing but that.
+    """
 
     __name__ = "verifier"
 
@@ -386,6 +412,10 @@ class Reward:
         self.eos_ids: set[int] = {int(tokenizer.eos_token_id)}
         self.scored = self.unscored = 0
         self.shows_working = 0.0
+        self.step_unscored = 0
+        self.strict_gap: float | None = None
+        self._strict = strict_rule(checker)
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=GAP_STEPS)
         self.curriculum: curriculum.Curriculum | None = None
 
     def __call__(
@@ -419,16 +449,19 @@ class Reward:
                     "completion": text,
                     "verdict": score.verdict,
                     "extracted": score.extracted,
+                    "type": score.type,
+                    "rule": score.rule,
                     "why": score.why,
                     "finish_reason": "stop" if is_finished else "length",
                     "tokens": len(ids),
                 }
             )
+        self._judge_again(rows, answer)
         runs.append_jsonl(self._rollouts / f"{runs.step_name(step)}.jsonl", rows)
         self.shows_working = working / len(rows)
         if self.curriculum:
             self.curriculum.observe(_shares(problem_id, kind, rewards))
-        unscored = sum(r is None for r in rewards)
+        self.step_unscored = unscored = sum(r is None for r in rewards)
         self.unscored += unscored
         self.scored += len(rewards) - unscored
         if unscored > self._max_unscored * len(rewards) and self.unscored > self._max_unscored * (
@@ -442,6 +475,34 @@ class Reward:
                 log=self._rollouts / f"{runs.step_name(step)}.jsonl",
             )
         return rewards
+
+    def _judge_again(self, rows: list[dict[str, Any]], answers: list[str]) -> None:
+        """Give a sample of the accepted rows their `strict` verdict, and take the gap."""
+        self.strict_gap = None
+        if self._strict is None:
+            return
+        accepted = [at for at, row in enumerate(rows) if row["verdict"] == "right"]
+        num = min(len(accepted), RECHECKED)
+        for at in (accepted[i * len(accepted) // num] for i in range(num)):
+            rows[at]["strict"] = verifiers.verify(self._strict, rows[at]["completion"], answers[at]).verdict
+        verdicts = [row["strict"] for row in rows if row.get("strict", "unscored") != "unscored"]
+        rejected = verdicts.count("wrong")
+        self._gaps.append((rejected, len(verdicts)))
+        if verdicts:
+            self.strict_gap = rejected / len(verdicts)
+
+    @property
+    def recent_gap(self) -> float | None:
+        """The gap over the last steps; None where too few completions were judged again to say."""
+        rejected, judged = (sum(pair) for pair in zip(*self._gaps, strict=True)) if self._gaps else (0, 0)
+        return rejected / judged if judged >= GAP_LEAST else None
+
+
+def strict_rule(checker: verifiers.Verifier) -> verifiers.Verifier | None:
+    """The stricter rule as a verifier of its own, to be called through `verifiers.verify`."""
+    if checker.strict is None:
+        return None
+    return dataclasses.replace(checker, name=f"{checker.name} (strict)", function=checker.strict, strict=None)
 
 
 def _shares(problem_ids: list[str], kinds: list[str], rewards: list[float | None]) -> list[tuple[str, float]]:
@@ -480,6 +541,8 @@ def _callback(
                 "length": logs.get("completions/mean_length"),
                 "truncated": logs.get("completions/clipped_ratio"),
                 "shows_working": reward.shows_working,
+                "unscored": reward.step_unscored,
+                "strict_gap": reward.strict_gap,
                 "entropy": logs.get("entropy"),
                 "kl": logs.get("kl"),
                 "loss": logs.get("loss"),
@@ -496,6 +559,7 @@ def _callback(
                 row["chat_kl"] = trainer.chat.measure()
             runs.append_jsonl(run_.path / "metrics.jsonl", [row])
             progress(row)
+            self._check_gap(state.global_step)
             limit = config.alarms.max_chat_kl
             if limit is not None and row.get("chat_kl", 0.0) > limit:
                 kept = (runs.ready_steps(run_.checkpoints_dir) or [0])[-1]
@@ -506,6 +570,17 @@ def _callback(
                     f" fewer steps; checkpoints up to step {kept} are kept",
                     log=run_.path / "metrics.jsonl",
                 )
+
+        def _check_gap(self, step: int) -> None:
+            limit, gap = config.alarms.max_strict_gap, reward.recent_gap
+            if limit is None or gap is None or gap <= limit:
+                return
+            raise ReasonerError(
+                f"training stopped at step {step}: the policy earns what the stricter rule rejects",
+                why=f"of the accepted completions of the last {GAP_STEPS} steps it rejects {gap:.1%} (limit {limit:g})",
+                fix="read the rows with `strict` = wrong; repair the verifier, or raise alarms.max_strict_gap",
+                log=run_.path / "rollouts",
+            )
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = run_.checkpoints_dir / f"checkpoint-{state.global_step}"
@@ -926,7 +1001,13 @@ def _curriculum(
             is_finished = ids[-1] in trainer.eos_token_ids
             reward = verifiers.verify(checker, text, problem.answer, is_finished=is_finished).reward
             rewards[name] += [] if reward is None else [reward]
-    rates = {name: sum(values) / max(len(values), 1) for name, values in sorted(rewards.items())}
+    silent = [name for name, values in rewards.items() if not values]
+    if silent:
+        raise ReasonerError(
+            f"the verifier {checker.name} gave no verdict on any completion of kind {silent[0]!r}",
+            fix="repair the verifier: no verdict is not a rate of 0",
+        )
+    rates = {name: sum(values) / len(values) for name, values in sorted(rewards.items())}
     shown = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
     say(f"the base, sampled at temperature {settings.temperature:g}: {shown} right")
     return made(rates)

@@ -8,7 +8,7 @@ from importlib import resources
 
 import pytest
 
-from reasoner import config, data, evaluate, runs
+from reasoner import config, data, evaluate, runs, verifiers
 from reasoner.errors import ReasonerError
 
 
@@ -104,8 +104,8 @@ def rows(right, wrong, unscored=0):
     verdicts = ["right"] * right + ["wrong"] * wrong + ["unscored"] * unscored
     return [
         {
-            "verdict": v, "completion": str(i), "shows_working": True, "finish_reason": "stop", "leaked": [],
-            "extracted": "1", "tokens": 2, "why": "", "kind": "",
+            "verdict": v, "strict": None, "completion": str(i), "shows_working": True, "finish_reason": "stop",
+            "leaked": [], "extracted": "1", "tokens": 2, "why": "", "kind": "",
         }
         for i, v in enumerate(verdicts)
     ]  # fmt: skip
@@ -120,6 +120,43 @@ def test_wilson_interval_is_the_textbook_one():
 def test_unscored_is_not_wrong():
     found = evaluate.measure(rows(5, 5, unscored=10))
     assert (found["pass_at_1"], found["unscored"], found["scored"]) == (0.5, 10, 10)
+
+
+def test_the_stricter_rule_is_reported_beside_and_its_silence_is_not_wrong():
+    found = rows(2, 2)
+    assert evaluate.measure(found)["strict"] is None
+    for row, verdict in zip(found, ["right", "wrong", "wrong", "unscored"], strict=True):
+        row["strict"] = verdict
+    assert evaluate.measure(found)["strict"] == pytest.approx(1 / 3)
+
+
+def test_every_completion_has_its_type_and_its_verdict_under_both_rules(scored):
+    def answers(tag, question):
+        return (f"So that is {reference(question)}." if tag == "m:base" else f"#### {reference(question)}", "stop")
+
+    _, outputs, facts = scored(answers, problems=10, **{"verifier.name": "number-lenient"})
+    assert {(row["verdict"], row["strict"], row["type"]) for row in runs.read_jsonl(outputs[0])} == {
+        ("right", "wrong", "integer"),
+    }  # fmt: skip
+    assert (facts["base"]["pass_at_1"], facts["base"]["strict"]) == (1, 0)
+    assert (facts["tuned"]["pass_at_1"], facts["tuned"]["strict"]) == (1, 1)
+
+
+def test_problems_that_cannot_be_judged_are_left_out_and_counted(scored, tmp_path):
+    def write(*answers):
+        rows = [{"question": f"q{n}", "answer": answer} for n, answer in enumerate(answers)]
+        path = tmp_path / "mine" / "test.jsonl"
+        runs.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        runs.write_text(path.with_name("train.jsonl"), json.dumps({"question": "q", "answer": "1"}) + "\n")
+
+    write("5", "blue", "7", "8", "9", "10")
+    override = {"data.source": str(tmp_path / "mine"), "data.num_train": "none"}
+    client, _, facts = scored(lambda tag, question: ("#### 5", "stop"), problems=6, **override)
+    assert (facts["n"], facts["unjudged"], facts["base"]["unscored"], facts["base"]["scored"]) == (5, 1, 0, 5)
+    assert "q1" not in {messages[-1]["content"] for _, messages, _ in client.asked}
+    write("blue")
+    with pytest.raises(ReasonerError, match="can judge no reference of the held-out problems"):
+        scored(lambda tag, question: ("#### 5", "stop"), problems=1, **override)
 
 
 def test_nothing_scored_is_an_error_not_zero():
@@ -268,7 +305,7 @@ def test_a_set_that_was_found_since_makes_the_scores_stale(tmp_path, monkeypatch
     before = evaluate.inputs(found)
     assert before["set svamp"] == "missing"
     assert re.fullmatch("[0-9a-f]{64}", before["everyday"])
-    assert evaluate.inputs(config.resolve("pocket")[0]) == {}
+    assert evaluate.inputs(config.resolve("pocket")[0]) == {"verifier": f"number {verifiers.load('number').version}"}
 
 
 # -- everyday ----------------------------------------------------------------------------------

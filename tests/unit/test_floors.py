@@ -14,8 +14,8 @@ FLOORS = [
     ["proc", "runs", "wordproblems", "curriculum", "packed"],
     ["toolchain"],
     ["base", "sources", "verifiers", "ollama", "sampler"],
-    ["ungguf", "data"],
-    ["train", "merge", "gguf", "modelfile", "register", "evaluate", "report"],
+    ["ungguf", "data", "check"],
+    ["train", "merge", "gguf", "modelfile", "register", "evaluate", "report", "audit"],
     ["pipeline", "doctor"],
     ["cli"],
 ]

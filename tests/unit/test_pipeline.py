@@ -1,12 +1,13 @@
 """The planner: why a stage is stale, what is refused early, what a failure leaves behind."""
 
 import dataclasses
+import json
 import shutil
 import types
 
 import pytest
 
-from reasoner import base, config, pipeline, runs
+from reasoner import base, config, data, pipeline, runs
 from reasoner.errors import ReasonerError
 
 
@@ -200,3 +201,77 @@ def test_a_base_made_of_a_gguf_says_what_the_adapter_was_fitted_to():
     text = pipeline._origin({"spec": "pypi:x==1", "imported": facts})
     assert text.startswith("pypi:x==1, a GGUF of Q4_1 (5.74 bits a weight, sha256 ab): the adapter was fitted to")
     assert pipeline._origin({"spec": "pocket", "imported": None}) == "pocket"
+
+
+# -- the audit before a training ---------------------------------------------------------------
+
+
+def audited(problems):
+    """What `audit.run` gives, from `(answer, is judged)` pairs."""
+    unjudged = [
+        {"index": at, "id": p.id, "answer": p.answer, "why": "no"}
+        for at, p in enumerate(problems)
+        if p.answer == "blue"
+    ]
+    data = {"source": "mine", "n": len(problems), "judged": len(problems) - len(unjudged), "sampled": 1, "sha256": "x"}
+    return {"holds": True, "failed": [], "unjudged": unjudged, "checks": [], "data": data, "seconds": 0.1,
+            "verifier": {"name": "number", "version": "2"}}  # fmt: skip
+
+
+@pytest.fixture
+def trained(job, tmp_path, monkeypatch):
+    """What `train.run` was given, with the audit replaced by one of `audited`."""
+    rows = tmp_path / "mine.jsonl"
+    rows.write_text("".join(f'{{"question": "q{n}", "answer": "{a}"}}\n' for n, a in enumerate(["1", "blue", "3"])))
+    with_config(job, data__source=str(rows), data__num_train="none")
+    given = []
+
+    def run(config, run, base, to_gguf, say, progress, unjudged):
+        given.append(unjudged)
+        return [], {}
+
+    monkeypatch.setattr(pipeline.train, "run", run)
+    monkeypatch.setattr(pipeline.audit, "run", lambda checker, problems, source: audited(problems))
+    monkeypatch.setattr(pipeline.data, "load", lambda data, split, num: sources(rows))
+    return given
+
+
+def sources(path):
+    answers = [json.loads(line)["answer"] for line in path.read_text().splitlines()]
+    return [data.Problem(f"p{n}", f"q{n}", answer) for n, answer in enumerate(answers)]
+
+
+def test_the_verifier_is_audited_on_the_references_before_training(job, trained):
+    said = []
+    job.reporter.say = said.append
+    _, facts = pipeline._train(job)
+    assert trained == [{1}]
+    assert facts["audit"] == {"holds": True, "references": 2, "unjudged": 1, "seconds": 0.1, "checks": {}}
+    assert runs.read_json(job.run.path / "audit.json")["unjudged"][0]["id"] == "p1"
+    assert "holds on 2 references, 1 that it cannot judge are left out" in said[0]
+
+
+def failing(monkeypatch):
+    failed = {"holds": False, "failed": ["near misses that must fail: 3 of 900"]}
+    monkeypatch.setattr(pipeline.audit, "run", lambda checker, problems, source: audited(problems) | failed)
+
+
+def test_a_verifier_that_fails_its_audit_trains_nothing(job, trained, monkeypatch):
+    failing(monkeypatch)
+    with pytest.raises(ReasonerError, match="the verifier number fails its audit") as caught:
+        pipeline._train(job)
+    assert caught.value.code == 4
+    assert "near misses that must fail: 3 of 900" in caught.value.why
+    assert "reasoner audit --run run" in caught.value.fix
+    assert trained == []
+    assert runs.read_json(job.run.path / "audit.json")["holds"] is False
+
+
+def test_a_failed_audit_may_be_only_told(job, trained, monkeypatch):
+    failing(monkeypatch)
+    said = []
+    job.reporter.say = said.append
+    job.config = job.config.model_copy(update={"alarms": config.Alarms(failed_audit="tell")})
+    _, facts = pipeline._train(job)
+    assert facts["audit"]["holds"] is False
+    assert "FAILS its audit (near misses that must fail: 3 of 900)" in said[0]

@@ -153,6 +153,32 @@ def test_summary_has_the_figures_and_no_texts(summary):
     assert summary["lift"].keys() == contract
 
 
+def test_the_stricter_rule_the_audit_and_what_was_left_out_have_their_rows(records, tmp_path):
+    records["evaluate"].facts["base"]["strict"], records["evaluate"].facts["tuned"]["strict"] = 0.0, 0.875
+    records["evaluate"].facts["unjudged"] = 2
+    records["train"].facts["audit"] = {
+        "holds": True, "references": 1998, "unjudged": 1002, "seconds": 2.0,
+        "checks": {"references against themselves": [0, 1998], "near misses that must fail": [3, 9000]},
+    }  # fmt: skip
+    found, _ = config.resolve("pocket")
+    server = {"host": "h", "version": "1"}
+    value = report.summary(found, runs.Run(tmp_path / "demo"), records, server, {})
+    assert value["strict"] == {"base": 0.0, "tuned": 0.875}
+    assert set(value["base"]) == {"pass_at_1", "ci95", "shows_working", "truncated", "unscored"}
+    told = dict(report.lines(value))
+    assert told["stricter rule"] == "0.0 % → 87.5 % right"
+    assert told["audit"] == (
+        "as they must be: references against themselves 1,998 of 1,998, near misses that must fail 8,997 of 9,000"
+    )
+    value["audit"]["holds"] = False
+    assert dict(report.lines(value))["audit"].startswith("DOES NOT HOLD, trained on all the same: ")
+    assert told["left out"] == "references that cannot be judged: 1,002 of training and 2 of evaluation"
+
+
+def test_without_a_stricter_rule_or_an_audit_there_are_no_rows_for_them(summary):
+    assert not {"stricter rule", "audit", "left out"} & set(dict(report.lines(summary)))
+
+
 def test_the_lenient_verifier_says_what_it_counts(summary):
     assert "(" not in dict(report.lines(summary))["problems"]
     summary["verifier"] = {"name": "number-lenient", "version": "1"}
@@ -240,16 +266,25 @@ def test_training_table_has_a_column_for_what_was_measured(summary, records):
     assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |" in plain
     metrics = [
         row(1, chat_kl=None),
-        row(2, chat_kl=0.01234, mismatch=0.0056, kinds={"+ to 10": 0.5, "+ beyond": 0.25, "2 steps": 0.25}),
+        row(
+            2,
+            chat_kl=0.01234,
+            strict_gap=0.25,
+            mismatch=0.0056,
+            kinds={"+ to 10": 0.5, "+ beyond": 0.25, "2 steps": 0.25},
+        ),
     ]
     metrics.append(row(3))
     summary["train"]["chat_kl_weight"] = 0.5
     text = report.markdown(summary, records, [], metrics)
     assert "everyday text, weight 0.5" in text
     assert "everyday text, weight" not in plain
-    assert "| 3 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 0.0123 |  |  |" in text
+    assert report.STRICT in text
+    assert report.STRICT not in plain
+    assert "| 3 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 0.0123 |  |  |  |" in text
     assert (
-        "| cut | KL to the base on chat text, nats/token | sampler against trainer, log-probability | drawn |" in text
+        "| cut | KL to the base on chat text, nats/token | accepted, but not by the stricter rule"
+        " | sampler against trainer, log-probability | drawn |" in text
     )
-    assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |  |  |  |" in text
-    assert "| 2 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 0.0123 | 0.0056 | `+` 75 %, `2 steps` 25 % |" in text
+    assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |  |  |  |  |" in text
+    assert "| 2 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 0.0123 | 25.0 % | 0.0056 | `+` 75 %, `2 steps` 25 % |" in text

@@ -62,6 +62,79 @@ def test_every_rollout_is_written_with_its_score(reward, tmp_path):
     assert rows[0]["finish_reason"] == "stop"
 
 
+def strict_reward(tmp_path, **overrides):
+    found, _ = config.resolve("pocket", overrides)
+    checker = verifiers.load("number-lenient")
+    return train.Reward(found, checker, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
+
+
+def test_what_was_accepted_is_judged_again_by_the_stricter_rule_and_earns_the_same(tmp_path):
+    reward = strict_reward(tmp_path)
+    texts = ["#### 2", "So there are 2 pens.", "That is 1 + 1 = 2.", "#### 3"]
+    assert call(reward, texts, ["#### 2"] * 4) == [1.0, 1.0, 1.0, 0.0]
+    assert reward.strict_gap == pytest.approx(2 / 3)
+    rows = runs.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
+    assert [row.get("strict") for row in rows] == ["right", "wrong", "wrong", None]
+    assert [row["type"] for row in rows] == ["integer"] * 4
+    assert rows[0]["rule"] == "hashes"
+    call(reward, ["#### 3"], ["#### 2"])
+    assert reward.strict_gap is None  # nothing was accepted: no gap, which is not a gap of 0
+
+
+def test_the_gap_is_told_over_the_last_steps_once_there_is_enough(tmp_path):
+    reward = strict_reward(tmp_path)
+    assert reward.recent_gap is None
+    call(reward, ["So there are 2 pens."] * 19, ["#### 2"] * 19)
+    assert reward.recent_gap is None
+    call(reward, ["#### 2"] * 19, ["#### 2"] * 19)
+    assert reward.recent_gap == 0.5
+    for _ in range(train.GAP_STEPS):
+        call(reward, ["#### 2"] * 3, ["#### 2"] * 3)
+    assert reward.recent_gap == 0
+
+
+def test_a_verifier_without_a_stricter_rule_has_no_gap(tmp_path):
+    found, _ = config.resolve("pocket")
+    plain = verifiers.Verifier("plain", "1", lambda completion, answer: verifiers.Score("right"))
+    reward = train.Reward(found, plain, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
+    assert call(reward, ["x"], ["x"]) == [1.0]
+    assert (reward.strict_gap, reward.recent_gap) == (None, None)
+
+
+def test_of_many_accepted_a_fixed_number_is_judged_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "RECHECKED", 4)
+    reward = strict_reward(tmp_path)
+    call(reward, ["#### 2"] * 10, ["#### 2"] * 10)
+    rows = runs.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
+    assert [at for at, row in enumerate(rows) if "strict" in row] == [0, 2, 5, 7]
+
+
+class Base:
+    class TrainerCallback:
+        pass
+
+
+def logged(tmp_path, reward, **overrides):
+    """The callback's log of one step."""
+    found, _ = config.resolve("pocket", overrides)
+    trainer = types.SimpleNamespace(curriculum=None, chat=None)
+    records = train._callback(Base, runs.Run(tmp_path), found, trainer, reward, lambda row: None)
+    state = types.SimpleNamespace(global_step=3)
+    records.on_log(None, state, None, {"reward": 0.5})
+    return runs.read_jsonl(tmp_path / "metrics.jsonl")[-1]
+
+
+def test_the_gap_is_a_metric_and_may_be_an_alarm(tmp_path):
+    reward = strict_reward(tmp_path)
+    call(reward, ["So there are 2 pens."] * 15 + ["#### 2"] * 5, ["#### 2"] * 20)
+    row = logged(tmp_path, reward)
+    assert (row["strict_gap"], row["unscored"]) == (0.75, 0)
+    assert logged(tmp_path, reward, **{"alarms.max_strict_gap": "0.75"})["strict_gap"] == 0.75
+    with pytest.raises(ReasonerError, match="the policy earns what the stricter rule rejects") as caught:
+        logged(tmp_path, reward, **{"alarms.max_strict_gap": "0.5"})
+    assert "75.0% (limit 0.5)" in caught.value.why
+
+
 def test_micro_batch_must_divide_the_step():
     found, _ = config.resolve("pocket", {"train.micro_batch": "7"})
     with pytest.raises(ReasonerError, match="does not divide") as caught:

@@ -1,0 +1,143 @@
+"""Scores completions that already exist: rows in, verdicts out, nothing trained.
+
+A row is a JSON object on a line of its own: `answer` and `completion` are text, `id` is any text or number (without
+one, the row's is its line number), `finish_reason: "length"` says that the completion was cut off. Other keys are
+passed over. Every row that can be read gives one row of verdict, in the order of the rows; one that cannot is named by
+its line number and counted, and stops nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import BinaryIO
+
+from reasoner.errors import USAGE, ReasonerError
+from reasoner.verifiers import Verifier, verify
+
+EVERY_S = 10.0
+"""Seconds between two words on how far it is."""
+
+SHAPE = 'one {"id": …, "answer": "…", "completion": "…"} on each line'
+
+
+class Malformed(Exception):
+    """A line that is no row; the text says why."""
+
+
+def run(source: str, checker: Verifier, say: Callable[[str], None]) -> None:
+    """Verdicts of the rows of a file, or of standard input (`-`), to standard output, each as soon as it is known.
+
+    Returns early and in silence once nobody reads them.
+    """
+    name = "standard input" if source == "-" else source
+    with ExitStack() as stack:
+        try:
+            lines = stack.enter_context(open(0 if source == "-" else source, "rb", closefd=source != "-"))
+        except FileNotFoundError:
+            raise ReasonerError(f"there is no file {source}", fix=f"a JSONL file, or -: {SHAPE}", code=USAGE) from None
+        except OSError as error:
+            raise ReasonerError(f"{name} cannot be read", why=error.strerror, fix=SHAPE, code=USAGE) from error
+        try:
+            counts = score(lines, checker, sys.stdout.buffer, say)
+        except BrokenPipeError:
+            # What is left in the buffer would fail once more when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+    if not counts.total() - counts["malformed"]:
+        why = f"{counts['malformed']} malformed" if counts["malformed"] else "it is empty"
+        raise ReasonerError(f"{name} has no row that can be read", why=why, fix=SHAPE, code=USAGE)
+    say(summary(counts))
+
+
+def score(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Callable[[str], None]) -> Counter[str]:
+    """Rows of each verdict, and `malformed` lines; the verdicts themselves go out."""
+    counts: Counter[str] = Counter()
+    said = time.monotonic()
+    for number, line in enumerate(lines, 1):
+        try:
+            row = read(line, number)
+        except Malformed as error:
+            counts["malformed"] += 1
+            say(f"line {number}: {error}")
+            continue
+        if row is None:
+            continue
+        identity, answer, completion, is_finished = row
+        started = time.perf_counter()
+        found = verify(checker, completion, answer, is_finished=is_finished)
+        ms = round((time.perf_counter() - started) * 1000, 3)
+        counts[found.verdict] += 1
+        verdict = {
+            "id": identity,
+            "verdict": found.verdict,
+            "extracted": found.extracted,
+            "type": found.type,
+            "rule": found.rule,
+            "why": found.why,
+            "ms": ms,
+        }
+        out.write(json.dumps(verdict).encode("ascii") + b"\n")
+        out.flush()
+        if time.monotonic() - said > EVERY_S:
+            said = time.monotonic()
+            say(f"{number} lines so far")
+    return counts
+
+
+def read(line: bytes, number: int) -> tuple[str | int | float, str, str, bool] | None:
+    """(id, answer, completion, whether it came to its end) of a line; None where it is blank.
+
+    >>> read(b'{"answer": "5", "completion": "#### 5"}', 3)
+    (3, '5', '#### 5', True)
+    """
+    try:
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8 (byte {error.start + 1})") from None
+    if not text.strip():
+        return None
+    try:
+        row = json.loads(text)
+    except RecursionError:
+        raise Malformed("not JSON that can be read: nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"not JSON: {error.msg} (column {error.colno})") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise Malformed(f"not JSON that can be read: {error}") from None
+    if not isinstance(row, dict):
+        raise Malformed(f"{_kind(row)}, not an object")
+    for key in ("answer", "completion"):
+        if key not in row:
+            raise Malformed(f"no {key!r}")
+        if not isinstance(row[key], str):
+            raise Malformed(f"{key!r} is {_kind(row[key])}, not text")
+    identity = row.get("id")
+    if identity is None:
+        identity = number
+    elif isinstance(identity, bool) or not isinstance(identity, str | int | float):
+        raise Malformed(f"'id' is {_kind(identity)}, neither text nor a number")
+    return identity, row["answer"], row["completion"], row.get("finish_reason") != "length"
+
+
+def summary(counts: Counter[str]) -> str:
+    """The counts as a person reads them.
+
+    >>> summary(Counter(right=88, wrong=170, unscored=6, malformed=2))
+    '264 rows: 88 right, 170 wrong, 6 unscored; 2 malformed'
+    """
+    rows = counts.total() - counts["malformed"]
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("right", "wrong", "unscored"))
+    return f"{rows} row{'' if rows == 1 else 's'}: {said}; {counts['malformed']} malformed"
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    return names[type(value)]
