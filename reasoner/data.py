@@ -148,7 +148,9 @@ def _generated(data: Data, split: str, num: int | None) -> list[Problem]:
             "generated problems have no end", fix="set data.num_train and eval.num_problems", code=USAGE
         )
     rows = wordproblems.generate(split, num, data.seed, balanced=data.balanced, **_dial(data))
-    return [Problem(row["id"], row["question"], row["answer"], row["kind"], _size(row)) for row in rows]
+    return [
+        Problem(row["id"], row["question"], row["answer"], row["kind"], _size(row), tuple(row["steps"])) for row in rows
+    ]
 
 
 def messages(question: str, system: str | None) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ from typing import Any
 from reasoner import data, ollama, runs, verifiers
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
+from reasoner.verifiers import arithmetic
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
@@ -198,6 +199,7 @@ def _judged(
         "tokens": answer.tokens,
         "prompt_tokens": answer.prompt_tokens,
         "shows_working": verifiers.shows_working(answer.text),
+        "steps": dataclasses.asdict(arithmetic.steps(answer.text, problem.steps)) if problem.steps else None,
         "leaked": [token for token in special if token in answer.text],
     }
 
@@ -240,7 +242,8 @@ def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """pass@1 with its Wilson interval, and what else a reader needs to trust it. Shares are 0-1.
 
     `strict` is the share right under the verifier's stricter rule, of the completions on which that rule has a
-    verdict; None where the verifier has no such rule.
+    verdict; None where the verifier has no such rule. `steps` counts, over all completions, the equations written and
+    those that hold, the known steps and those found in order; None where the steps are not known.
     """
     from scipy.stats import binomtest
 
@@ -254,6 +257,7 @@ def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             fix="repair the verifier",
         )
     strict = [row["strict"] for row in rows if row["strict"] not in (None, "unscored")]
+    known = [row["steps"] for row in rows if row.get("steps")]
     interval = binomtest(right, len(judged)).proportion_ci(CONFIDENCE, method="wilson")
     texts = Counter(row["completion"].strip() for row in rows)
     return {
@@ -263,6 +267,7 @@ def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "scored": len(judged),
         "strict": strict.count("right") / len(strict) if strict else None,
         "shows_working": sum(row["shows_working"] for row in rows) / n,
+        "steps": {key: sum(found[key] for found in known) for key in known[0]} if known else None,
         "truncated": sum(row["finish_reason"] == "length" for row in rows) / n,
         "unscored": n - len(judged),
         "empty": sum(not row["completion"].strip() for row in rows) / n,

@@ -119,8 +119,8 @@ def card(config: Config, run_: runs.Run, licence: str) -> str:
     return (
         f"---\nlicense: {json.dumps(licence)}\npipeline_tag: text-generation\n---\n\n# {config.serve.name}\n\n"
         f"Run `{run_.name}`: `{config.model.base}`, tuned with GRPO and LoRA for {config.train.steps} steps (seed"
-        f" {config.train.seed}) on `{public(config.data.source)}`. The reward was the verifier `{public(config.verifier.name)}` and"
-        " nothing else.\n"
+        f" {config.train.seed}) on `{public(config.data.source)}`. The reward was the verifier"
+        f" `{public(config.verifier.name)}` and nothing else.\n"
     )
 
 

@@ -61,6 +61,7 @@ def summary(
         "verifier": scored["verifier"],
         **compared(scored),
         "strict": {role: scored[role].get("strict") for role in ("base", "tuned")},
+        "steps": {role: scored[role].get("steps") for role in ("base", "tuned")},
         "unjudged": scored.get("unjudged", 0),
         "audit": train.get("audit"),
         "by_kind": scored["by_kind"],
@@ -119,6 +120,9 @@ def _judge_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
     strict = summary_.get("strict") or {}
     if strict.get("base") is not None and strict.get("tuned") is not None:
         found.append(("stricter rule", f"{share(strict['base'])} → {share(strict['tuned'])} right"))
+    working = summary_.get("steps") or {}
+    if working.get("base") and working.get("tuned"):
+        found.append(("working", "; ".join(f"{role} {_working(working[role])}" for role in ("base", "tuned"))))
     if audit := summary_.get("audit"):
         counts = ", ".join(f"{name} {n - failed:,} of {n:,}" for name, (failed, n) in audit["checks"].items())
         how = "as they must be" if audit["holds"] else "DOES NOT HOLD, trained on all the same"
@@ -128,6 +132,13 @@ def _judge_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
             told = " and ".join(f"{count:,} of {what}" for what, count in unjudged.items() if count)
             found.append(("left out", f"references that cannot be judged: {told}"))
     return found
+
+
+def _working(counts: dict[str, int]) -> str:
+    """What the equations of all completions come to, beside the known steps of their problems."""
+    written = counts["equations"]
+    correct = f"{share(counts['correct'] / written)} of {written:,} equations hold" if written else "no equation"
+    return f"{correct}, {share(counts['in_order'] / counts['known'])} of the known steps in order"
 
 
 def _more_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -50,6 +50,8 @@ class Problem:
     answer: str
     kind: str = ""
     size: int = 0
+    steps: tuple[Mapping[str, Any], ...] = ()
+    """The known steps of a generated problem: `left`, `op`, `right`, `result` each. For reports only."""
 
 
 Reader = Callable[[dict[str, Any], int], Problem | str]

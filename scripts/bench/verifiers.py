@@ -3,7 +3,8 @@
     .venv/bin/python scripts/bench/verifiers.py FOLDER [--verifier math] [--show 20] [--sets adversarial,vectors,…]
 
 FOLDER holds the sets in the layout of their READMEs (checker-adversarial/cases.jsonl, …). A `pair` row of the vectors
-is judged as it stands where it holds a box, a formula or a marker, else in a box.
+is put in a box, unless it holds one (`--raw`: judged as it stands). `renderings` are the GSM8K solutions with their
+last line told in other ways. `--verifier math-verify` is the library with delimited references, for the ratio.
 """
 
 import argparse
@@ -23,46 +24,80 @@ SETS = {
     "metamorphic": "math500-metamorphic/cases.jsonl",
     "responses": "math-model-responses/responses.jsonl",
     "gsm8k": "gsm8k-model-solutions/solutions.jsonl",
+    "renderings": "gsm8k-model-solutions/solutions.jsonl",
     "math500": "math500/test.jsonl",
 }
+RENDERINGS = (
+    "#### {v}", "#### ${v}", "#### {v}.", "#### **{v}**", "####{v}", "#### {v}.0", "#### {v} dollars", "#### {c}",
+    "\\boxed{{{v}}}", "So the answer is $\\boxed{{{v}}}$.", "\\[ \\boxed{{{v}}} \\]", "\\boxed{{{c}}}",
+    "\\boxed{{{v} \\text{{ dollars}}}}", "The answer is {v}.", "The final answer is: **{v}**", "Answer: {v}",
+    "The answer is ${c}.", "<answer>{v}</answer>",
+)  # fmt: skip
+Row = tuple[str, str, str, str, bool]
+"""Id, part, reference, completion, whether it is right."""
 
 
 def boxed(text: str) -> str:
     return text if any(mark in text for mark in ("\\boxed", "####", "nswer")) else f"\\boxed{{{text}}}"
 
 
-def rows(name: str, folder: Path, raw: bool) -> Iterator[tuple[str, str, str, str, bool]]:
-    """(id, group, reference, completion, expected)."""
+def rows(name: str, folder: Path, raw: bool) -> Iterator[Row]:
     for line in (folder / SETS[name]).read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if name == "adversarial":
             parts = row.get("response_parts")
-            text = row["response"] if parts is None else "".join(p * int(n) for p, n in parts)
+            text = row["response"] if parts is None else "".join(part * int(n) for part, n in parts)
             lenient = " lenient" if row.get("lenient") else ""
             yield row["id"], f"{row['format']}{lenient}", row["gold"], text, row["expected"]
         elif name == "vectors":
             if not row["disputed"]:
-                is_pair = row["kind"] == "pair" and not raw
-                yield (
-                    row["id"],
-                    row["kind"],
-                    row["gold"],
-                    boxed(row["pred"]) if is_pair else row["pred"],
-                    row["expected"],
-                )
+                text = boxed(row["pred"]) if row["kind"] == "pair" and not raw else row["pred"]
+                yield row["id"], row["kind"], row["gold"], text, row["expected"]
         elif name == "hard":
-            group = "core" if row["tag"] in ("core", "list-order") else "apart"
-            yield row["id"], group, row["gold"], boxed(row["pred"]), row["expected"]
+            part = "core" if row["tag"] in ("core", "list-order") else "apart"
+            yield row["id"], part, row["gold"], boxed(row["pred"]), row["expected"]
         elif name == "metamorphic":
             yield row["id"], "core" if row["core"] else "policy", row["gold"], row["response"], row["expected"]
         elif name == "responses":
             yield row["id"], "", row["gold"], row["response"], row["expected"]
-        elif name == "gsm8k":
+        elif name in ("gsm8k", "renderings"):
             head, _, last = row["response"].rpartition("\n")
-            text = f"{head}\n#### {last[2:].strip()}" if last.startswith("A:") else row["response"]
-            yield row["id"], "", row["gold"], text, row["expected"]
+            value = last[2:].strip().replace(",", "")
+            if not last.startswith("A:"):
+                yield row["id"], "unfinished", row["gold"], row["response"], row["expected"]
+                continue
+            tellings = RENDERINGS if name == "renderings" else RENDERINGS[:1]
+            grouped = f"{int(value):,}" if value.lstrip("-").isdecimal() else value
+            for telling in tellings:
+                text = f"{head}\n{telling.format(v=value, c=grouped)}"
+                if ".0" not in telling or value.lstrip("-").isdecimal():
+                    yield row["id"], telling if name == "renderings" else "", row["gold"], text, row["expected"]
         else:
             yield row["unique_id"], "", row["answer"], f"so \\boxed{{{row['answer']}}}.", True
+
+
+def library() -> verifiers.Verifier:
+    """Math-Verify in our process, references delimited, without its timeouts."""
+    from math_verify import parse, verify
+
+    def function(completion: str, answer: str) -> verifiers.Score:
+        reference = parse(answer if "$" in answer else f"${answer}$", parsing_timeout=None)
+        is_right = verify(reference, parse(completion, parsing_timeout=None), timeout_seconds=None)
+        return verifiers.Score("right" if is_right else "wrong")
+
+    return verifiers.Verifier("math-verify", "", function)
+
+
+def line(name: str, part: str, found: list[tuple[bool, str, float]]) -> str:
+    right = [verdict for expected, verdict, _ in found if expected]
+    wrong = [verdict for expected, verdict, _ in found if not expected]
+    times = sorted(seconds for _, _, seconds in found)
+    rejected = len(right) - right.count("right")
+    return (
+        f"| {name} | {part} | {wrong.count('right')}/{len(wrong)} | {rejected}/{len(right)}"
+        f" | {(right + wrong).count('unscored')} | {1e3 * times[len(times) // 2]:.2f}"
+        f" | {1e3 * times[int(0.99 * (len(times) - 1))]:.1f} | {times[-1]:.2f} | {len(times) / sum(times):,.0f} |"
+    )
 
 
 def main() -> None:
@@ -73,36 +108,29 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0)
     parser.add_argument("--raw", action="store_true", help="judge `pair` vectors as they stand")
     args = parser.parse_args()
-    checker = verifiers.load(args.verifier)
+    checker = library() if args.verifier == "math-verify" else verifiers.load(args.verifier)
     folder = args.folder.absolute()
     os.chdir(tempfile.mkdtemp())
-    print(
-        "| set | part | wrong accepted | right rejected | unscored | median ms | p99 ms | slowest s |\n|---|---|---|---|---|---|---|---|"
-    )
+    print(f"{checker.name} {checker.version}")
+    print("| set | part | wrong accepted | right rejected | unscored | median ms | p99 ms | slowest s | checks/s |")
+    print("|---|---|---|---|---|---|---|---|---|")
     shown = []
     for name in args.sets.split(","):
-        groups: dict[str, list[tuple[bool, str, float]]] = {}
-        for id_, group, reference, completion, expected in rows(name, folder, args.raw):
+        parts: dict[str, list[tuple[bool, str, float]]] = {}
+        for id_, part, reference, completion, expected in rows(name, folder, args.raw):
             started = time.perf_counter()
             score = verifiers.verify(checker, completion, reference)
-            seconds = time.perf_counter() - started
-            groups.setdefault(group, []).append((expected, score.verdict, seconds))
+            parts.setdefault(part, []).append((expected, score.verdict, time.perf_counter() - started))
             if (score.verdict == "right") != expected:
-                shown.append((name, group, id_, expected, reference, completion[-160:], score))
-        for group, found in sorted(groups.items()):
-            right = [v for e, v, _ in found if e]
-            wrong = [v for e, v, _ in found if not e]
-            times = sorted(s for _, _, s in found)
-            print(
-                f"| {name} | {group} | {wrong.count('right')}/{len(wrong)} | {len(right) - right.count('right')}/{len(right)}"
-                f" | {(right + wrong).count('unscored')} | {1e3 * times[len(times) // 2]:.2f}"
-                f" | {1e3 * times[int(0.99 * (len(times) - 1))]:.1f} | {times[-1]:.2f} |"
-            )
+                shown.append((name, part, id_, expected, reference, completion[-160:], score))
+        for part, found in sorted(parts.items()):
+            print(line(name, part.replace("|", "\\|"), found), flush=True)
+        if len(parts) > 1:
+            print(line(name, "all", [one for found in parts.values() for one in found]), flush=True)
     print("files that a row left:", os.listdir("."))
-    for name, group, id_, expected, reference, completion, score in shown[: args.show]:
-        print(
-            f"\n{name} {group} {id_} expected {'right' if expected else 'wrong'}: {score}\n   ref {reference[:150]!r}\n   got {completion!r}"
-        )
+    for name, part, id_, expected, reference, completion, score in shown[: args.show]:
+        print(f"\n{name} {part} {id_} expected {'right' if expected else 'wrong'}: {score}")
+        print(f"   reference  {reference[:150]!r}\n   completion {completion!r}")
 
 
 if __name__ == "__main__":

@@ -130,6 +130,21 @@ def test_the_stricter_rule_is_reported_beside_and_its_silence_is_not_wrong():
     assert evaluate.measure(found)["strict"] == pytest.approx(1 / 3)
 
 
+def test_equations_are_checked_and_laid_beside_the_known_steps(scored):
+    from reasoner import wordproblems
+
+    known = {row["question"]: row for row in wordproblems.generate("test", 20)}
+
+    def answers(tag, question):
+        return (known[question]["answer"] if tag == "m:tuned" else "2 + 2 = 5\n#### 0", "stop")
+
+    _, _, facts = scored(answers)
+    total = sum(len(row["steps"]) for row in known.values())
+    assert facts["tuned"]["steps"] == {"equations": total, "correct": total, "known": total, "in_order": total}
+    assert facts["base"]["steps"] == {"equations": 20, "correct": 0, "known": total, "in_order": 0}
+    assert evaluate.measure(rows(5, 5))["steps"] is None
+
+
 def test_every_completion_has_its_type_and_its_verdict_under_both_rules(scored):
     def answers(tag, question):
         return (f"So that is {reference(question)}." if tag == "m:base" else f"#### {reference(question)}", "stop")
