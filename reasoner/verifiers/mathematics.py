@@ -149,15 +149,15 @@ def _stated(text: str, type_: str) -> str | None:
         before, after = tail[: formulas[-1].start()], tail[formulas[-1].end() :]
         sentence = re.split(r"[.!?]\s|\n", _FORMULA.sub(" ", before))[-1] + " " + after
         is_last = not re.search(r"[\d\\]", after) and not re.search(r"[.!?\n]\s*\S", after.strip())
-        if is_last and not number._UNSURE.search(sentence):
+        if is_last and not number.UNSURE.search(sentence):
             return next(group for group in formulas[-1].groups() if group)
     if type_ in _NUMBERS:
         sentence = number.last_sentence(text)
-        stated = number._stated(sentence)
-        if isinstance(stated, Fraction):
-            return str(stated)
+        value = number.stated(sentence)
+        if isinstance(value, Fraction):
+            return str(value)
         ending = _ENDING.search(sentence)
-        if ending and not number._UNSURE.search(_NEGATED.sub(" ", sentence[: ending.start()])):
+        if ending and not number.UNSURE.search(_NEGATED.sub(" ", sentence[: ending.start()])):
             return ending[1]
     return None
 
@@ -307,7 +307,7 @@ def _other_spelling(reference: Node, wanted: str, span: str) -> str | None:
         told = _TOLD.fullmatch(text)
         if told and max(map(len, _PROSE.findall(told[2])), default=0) >= 2:
             try:
-                reading._unit(told[2])
+                reading.unit_name(told[2])
                 return "the same value, the words after it aside" if equal(core, reading.read(told[1])) else None
             except Unreadable:
                 return None
@@ -805,12 +805,12 @@ def _linear(left: Node, right: Node, op: str) -> list[Interval] | None:
 
 
 def _real(node: Node) -> float | None:
-    infinite = values._infinite(node)
+    infinite = values.infinite(node)
     if infinite is not None:
         return infinite * float("inf")
     try:
         value = values.Numeric(values.DIGITS[0], {})(node)
-        return None if isinstance(value, list) or not values._is_real(value) else float(value.real)
+        return None if isinstance(value, list) or not values.is_real(value) else float(value.real)
     except (Undefined, Unreadable, NotRational):
         return None
 
@@ -936,9 +936,9 @@ def _rounded(decimal: Node, other: Node) -> bool:
         value = values.Numeric(values.DIGITS[1], {})(other)
     except (Undefined, Unreadable):
         return False
-    if isinstance(value, list) or not values._is_real(value):
+    if isinstance(value, list) or not values.is_real(value):
         return False
-    context = values._context(values.DIGITS[1])
+    context = values.context(values.DIGITS[1])
     distance = abs(value - sign * context.mpf(decimal[1].numerator) / decimal[1].denominator)
     return bool(distance <= context.mpf(10) ** -places)
 
@@ -977,7 +977,7 @@ def _proportional(a: Node, b: Node) -> int:
         return 0
     ratios = []
     for index in range(5):
-        at = {name: values._point(name, index) for name in names}
+        at = {name: values.point(name, index) for name in names}
         try:
             x, y = values.Numeric(values.DIGITS[0], dict(at))(a), values.Numeric(values.DIGITS[0], dict(at))(b)
         except Undefined:
@@ -985,9 +985,9 @@ def _proportional(a: Node, b: Node) -> int:
         if isinstance(x, list) or isinstance(y, list) or x == 0 or y == 0:
             return 0
         ratios.append(x / y)
-    if len(ratios) < 3 or not all(values._near(ratio, ratios[0], values.DIGITS[0]) for ratio in ratios):
+    if len(ratios) < 3 or not all(values.near(ratio, ratios[0], values.DIGITS[0]) for ratio in ratios):
         return 0
-    if not values._is_real(ratios[0]):
+    if not values.is_real(ratios[0]):
         return 0
     return 1 if ratios[0].real > 0 else -1
 

@@ -103,10 +103,10 @@ def number_lenient(completion: str, answer: str) -> Score:
         if value is not None or is_final:
             return _compare_committed(found, value, reference)
     sentence = last_sentence(spoken(completion))
-    stated = _stated(sentence)
-    if isinstance(stated, str):
-        return Score("wrong", sentence[-100:] or None, "sentence", stated, reference.type)
-    return _compare(stated, reference, str(stated), "sentence")
+    said = stated(sentence)
+    if isinstance(said, str):
+        return Score("wrong", sentence[-100:] or None, "sentence", said, reference.type)
+    return _compare(said, reference, str(said), "sentence")
 
 
 @lru_cache(4096)
@@ -489,7 +489,7 @@ _GOES_ON = re.compile(
     re.IGNORECASE,
 )
 """The end of something unfinished. A line that ends so goes on in the next one."""
-_UNSURE = re.compile(
+UNSURE = re.compile(
     r"[?<>≤≥≠≈~±\\]|!="
     r"|\b(?:or|either|neither|nor|not|cannot|never|maybe|perhaps|possibly|probably|likely|might|guess|unsure|about"
     r"|approximately|approx|roughly|nearly|almost|suppose|assum\w{1,4}|how many|how much|at least|at most|up to"
@@ -570,14 +570,14 @@ def _plain(text: str) -> str:
     return _CURRENCY.sub("", text).replace("$", " ")
 
 
-def _stated(sentence: str) -> Fraction | str:
+def stated(sentence: str) -> Fraction | str:
     """The value that a sentence states, or why it states none."""
     if len(sentence) > _MAX_SENTENCE:
         return "the last sentence is too long to be an answer"
     if not _DIGIT.search(sentence):
         return "the last sentence has no number"
     body = sentence.rstrip(" \"'”’)]")
-    if _UNSURE.search(body) or _GOES_ON.search(body) or _GOES_ON.search(body.removesuffix(".")):
+    if UNSURE.search(body) or _GOES_ON.search(body) or _GOES_ON.search(body.removesuffix(".")):
         return "the last sentence is a question, a hedge or unfinished"
     head, equals, tail = body.rpartition("=")
     tokens = list(_TOKEN.finditer(tail))

@@ -493,7 +493,7 @@ class _Parser:
             elif self.is_op("/"):
                 self.take()
                 if self.now[0] == "text" and node[0] == "unit":
-                    node = ("unit", node[1], node[2] + "/" + _unit(self.take()[1]))
+                    node = ("unit", node[1], node[2] + "/" + unit_name(self.take()[1]))
                     continue
                 below = self.signed()
                 mixed = _whole(node)
@@ -1017,7 +1017,7 @@ class _Parser:
             return node
         if text == "degrees":
             return ("deg", node)
-        name = _unit(text)
+        name = unit_name(text)
         if self.is_op("^"):
             self.take()
             power = self._script()
@@ -1051,7 +1051,7 @@ def _symbol(name: str) -> Node:
     return ("sym", name)
 
 
-def _unit(text: str) -> str:
+def unit_name(text: str) -> str:
     """A unit in one spelling; refuses words that change the value or hedge it."""
     words = re.findall(r"[^\W\d_]+\d*", text.lower())
     if not words or len(words) > 5:

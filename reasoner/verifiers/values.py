@@ -222,7 +222,7 @@ def _whole_root(value: int, degree: int) -> int:
 # -- to growing precision ------------------------------------------------------------------------
 
 
-def _context(digits: int) -> Any:
+def context(digits: int) -> Any:
     """A context of mpmath for this thread: its precision is global to a context."""
     if not hasattr(_LOCAL, "contexts"):
         _LOCAL.contexts = {}
@@ -240,7 +240,7 @@ class Numeric:
     argument, so that equal ones stay equal."""
 
     def __init__(self, digits: int, at: dict[str, Fraction], log_base: int = 0) -> None:
-        self.mp = _context(digits)
+        self.mp = context(digits)
         self.at = {name: self._of(value) for name, value in at.items()}
         self.log_base = log_base
 
@@ -287,7 +287,7 @@ class Numeric:
                 return mp.mpc(0, 1)
             case ("sym", name):
                 if name not in self.at:
-                    self.at[name] = self._of(_point(name, 0))
+                    self.at[name] = self._of(point(name, 0))
                 return self.at[name]
             case ("inf", *_):
                 raise Undefined("infinity")
@@ -387,7 +387,7 @@ class Numeric:
                     self.at[variable] = mp.mpf(index)
                     total = total + self(body) if name == "sum" else total * self(body)
                 return total
-            self.at[variable] = self._of(_point("bound variable", 0))
+            self.at[variable] = self._of(point("bound variable", 0))
             return self._hash(name, [first, last, self(body)])
         finally:
             if before is None:
@@ -398,7 +398,7 @@ class Numeric:
     def _hash(self, name: str, values: list[Any]) -> Any:
         """A number that depends on the name and, to 25 digits, on the values."""
         text = name + "|" + "|".join(self.mp.nstr(self._number(value), 25) for value in values)
-        return self._of(_point(text, 7))
+        return self._of(point(text, 7))
 
 
 class Rows(list[Any]):
@@ -453,7 +453,7 @@ def _fold(operation: Callable[[Any, Any], Any], values: list[Any]) -> Any:
     return result
 
 
-def _point(name: str, index: int) -> Fraction:
+def point(name: str, index: int) -> Fraction:
     """A fixed value for a symbol, of no pattern: positive below and above 1, then negative, by `index`."""
     draw = int.from_bytes(hashlib.sha256(f"{index}:{name}".encode()).digest()[:6], "big") / 2**48
     low, high = ((0.15, 0.95), (1.1, 3.0), (-0.9, -0.1), (-2.9, -1.1), (0.05, 0.8), (1.3, 5.0))[index % 6]
@@ -473,7 +473,7 @@ def equal(a: Node, b: Node) -> bool:
 
 def _equal(a: Node, b: Node) -> bool:
     if has((a, b), "inf"):
-        return _infinite(a) is not None and _infinite(a) == _infinite(b)
+        return infinite(a) is not None and infinite(a) == infinite(b)
     names = symbols(a)
     if names != symbols(b):
         return False
@@ -491,12 +491,12 @@ def _has_bare_log(node: Any) -> bool:
     return (len(node) == 3 and node[:2] == ("fn", "log")) or any(_has_bare_log(part) for part in node)
 
 
-def _infinite(node: Node) -> int | None:
+def infinite(node: Node) -> int | None:
     match node:
         case ("inf", *_):
             return 1
         case ("neg", inner):
-            sign = _infinite(inner)
+            sign = infinite(inner)
             return None if sign is None else -sign
     return None
 
@@ -540,7 +540,7 @@ def _numerically(a: Node, b: Node, names: frozenset[str], base: int) -> bool:
         return _same_limit(a, b, base)
     real, other = 0, []
     for index in range(6):
-        at = {name: _point(name, index) for name in names}
+        at = {name: point(name, index) for name in names}
         try:
             x, y = Numeric(DIGITS[0], at, base)(a), Numeric(DIGITS[0], at, base)(b)
         except Undefined:
@@ -550,8 +550,8 @@ def _numerically(a: Node, b: Node, names: frozenset[str], base: int) -> bool:
                 return False
             real += 1
             continue
-        same = _near(x, y, DIGITS[0])
-        if _is_real(x) and _is_real(y):
+        same = near(x, y, DIGITS[0])
+        if is_real(x) and is_real(y):
             if not same:
                 return False
             real += 1
@@ -562,11 +562,11 @@ def _numerically(a: Node, b: Node, names: frozenset[str], base: int) -> bool:
     return real >= 2 or all(other)
 
 
-def _is_real(value: Any) -> bool:
+def is_real(value: Any) -> bool:
     return not hasattr(value, "_mpc_") or value.imag == 0
 
 
-def _near(a: Any, b: Any, digits: int) -> bool:
+def near(a: Any, b: Any, digits: int) -> bool:
     scale = max(abs(a), abs(b))
     return bool(scale == 0 or abs(a - b) <= scale * 10 ** -(digits * 0.6))
 
@@ -581,7 +581,7 @@ def _same_limit(a: Node, b: Node, base: int) -> bool:
             return False
         if isinstance(x, list) or isinstance(y, list):
             return isinstance(x, list) and isinstance(y, list) and _same_rows(x, y, digits)
-        mag, reach = _context(digits).mag, int(digits * 3.32 * 0.6)
+        mag, reach = context(digits).mag, int(digits * 3.32 * 0.6)
         difference, scale = abs(x - y), max(abs(x), abs(y))
         if difference == 0:
             before = None
@@ -598,7 +598,7 @@ def _same_limit(a: Node, b: Node, base: int) -> bool:
 
 def _same_rows(a: list[Any], b: list[Any], digits: int) -> bool:
     return len(a) == len(b) and all(
-        len(x) == len(y) and all(_near(p, q, digits) for p, q in zip(x, y, strict=True))
+        len(x) == len(y) and all(near(p, q, digits) for p, q in zip(x, y, strict=True))
         for x, y in zip(a, b, strict=True)
     )
 
