@@ -74,6 +74,20 @@ def test_the_figures_are_those_of_the_completions(world, flow):
         assert len({r["problem_id"] for r in rows}) == 60
 
 
+def test_the_verifier_was_audited_before_the_first_step_and_judges_alike_outside(world, flow):
+    audit = json.loads((world.runs / "e2e" / "audit.json").read_text())
+    assert audit["holds"] and audit["verifier"]["name"] == "number"
+    assert audit["data"]["judged"] == audit["data"]["n"] > 0
+    assert summary(world)["audit"]["holds"]
+    steps = [json.loads(line) for line in (world.runs / "e2e" / "metrics.jsonl").open()]
+    assert all("strict_gap" in row for row in steps)
+    path = world.runs / "e2e" / "completions" / "tuned.jsonl"
+    rows = [json.loads(line) for line in path.open()]
+    done = world.reasoner("check", "--verifier", "number", str(path))
+    judged = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["verdict"] for row in judged] == [row["verdict"] for row in rows]
+
+
 def test_the_base_is_bit_identical_and_the_adapter_is_not_lost(world, flow):
     hashes = summary(world)["base_sha256"]
     assert hashes["before"] == hashes["after"]
