@@ -9,10 +9,11 @@ is still in it, not whether it is good.
 from __future__ import annotations
 
 import dataclasses
+import queue
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -161,16 +162,36 @@ def _ask(
             int(answer.get("prompt_eval_count") or 0),
         )
 
+    # Daemon threads and not an executor: the interpreter would wait for its threads, and so an interrupt for a server.
+    waiting: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
+    arrived: queue.SimpleQueue[tuple[int, Answer | BaseException]] = queue.SimpleQueue()
+    is_over = threading.Event()
+
+    def work() -> None:
+        while not is_over.is_set():
+            try:
+                index, prompt = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                arrived.put((index, one(prompt)))
+            except BaseException as error:  # noqa: BLE001  (raised again where the answers are collected)
+                arrived.put((index, error))
+
+    for item in enumerate(prompts):
+        waiting.put(item)
+    for _ in range(min(config.eval.concurrency, len(prompts))):
+        threading.Thread(target=work, daemon=True).start()
     answers: dict[int, Answer] = {}
-    with ThreadPoolExecutor(config.eval.concurrency) as pool:
-        futures = {pool.submit(one, prompt): index for index, prompt in enumerate(prompts)}
-        try:
-            for future in as_completed(futures):
-                answers[futures[future]] = future.result()
-                progress(len(answers))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    try:
+        while len(answers) < len(prompts):
+            index, answer = arrived.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            answers[index] = answer
+            progress(len(answers))
+    finally:
+        is_over.set()
     return [answers[index] for index in range(len(prompts))]
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import threading
 import time
 from importlib import resources
 
@@ -98,6 +99,27 @@ def test_a_dead_server_ends_the_evaluation_and_leaves_no_completions(scored, tmp
     with pytest.raises(ReasonerError, match="went away"):
         scored(answers)
     assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_an_interrupt_does_not_wait_for_the_server(scored):
+    over, asked = threading.Event(), []
+
+    def answers(tag, question):
+        asked.append(question)
+        if len(asked) > 1:
+            over.wait(30)
+        return "#### 0", "stop"
+
+    def control_c(role, done, total):
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        scored(answers, progress=control_c)
+    out = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    assert out and all(thread.daemon for thread in out), "requests are still out, and nothing waits for them"
+    assert time.monotonic() - started < 10
+    over.set()
 
 
 def rows(right, wrong, unscored=0):
