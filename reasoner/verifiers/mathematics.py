@@ -206,6 +206,8 @@ def type_of(node: Node) -> str:
         if ops <= {"=", "~"}:
             return "equation"
         return type_of(node[-1]) if ops == {"in"} else "inequality"
+    if kind == "given":
+        return type_of(node[1])
     if kind in ("pm", "mp") or values.has(node, "pm"):
         return "list"
     if kind == "pct":
@@ -334,6 +336,10 @@ def same(ref: Node, got: Node) -> str | None:
     """The rule by which two answers are the same; None where they are not."""
     if ref == got:
         return "the same form"
+    if "given" in (ref[0], got[0]):
+        sets = {node[3] for node in (ref, got) if node[0] == "given"}
+        ref, got = (node[1] if node[0] == "given" else node for node in (ref, got))
+        return same(ref, got) if len(sets) == 1 else None
     if values.has(ref, "pm", "mp"):
         ref = _spread(ref)
     if values.has(got, "pm", "mp"):
@@ -375,12 +381,14 @@ def _is_name(node: Node) -> bool:
         return node[1] not in values.CONSTANTS
     if node[0] == "text":
         return True
-    if node[0] in ("app", "abs", "ratio"):
+    if node[0] in ("app", "abs", "ratio") or (node[0] == "fn" and values.symbols(node)):
         return not _has_operation(node)
     if node[0] == "seq":
         return all(_is_name(part) for part in node[3:])
-    if node[0] == "mul":  # AB, a segment
-        return all(part[0] == "sym" and part[1][:1].isupper() for part in node[1:])
+    if node[0] == "mul":  # AB, a segment; m\\angle A, a measure
+        names = [part[1] for part in node[1:] if part[0] == "sym"]
+        is_marked = any(name.startswith(("angle", "overline", "triangle")) for name in names)
+        return len(names) == len(node) - 1 and (is_marked or all(name[:1].isupper() for name in names))
     return False
 
 
@@ -677,6 +685,9 @@ def _sets(ref: Node, got: Node) -> str | None:
     if not any(_is_range(node) for node in (ref, got)):
         return None
     a, b = _intervals(ref), _intervals(got)
+    if a is not None and b is not None and _same_intervals(a, b):
+        return "the same set"
+    a, b = _all_of(ref) or a, _all_of(got) or b  # `x > 0, x < 5` says both
     if a is None or b is None:
         return None
     return "the same set" if _same_intervals(a, b) else No
@@ -732,6 +743,29 @@ def _intervals(node: Node) -> list[Interval] | None:
     if kind == "rel":
         return _solved(node)
     return None
+
+
+def _all_of(node: Node) -> list[Interval] | None:
+    """What satisfies every inequality of a list; None where it is no such list, or an end is no number."""
+    if node[0] != "list" or not all(item[0] == "rel" for item in node[1:]):
+        return None
+    parts = [_intervals(item) for item in node[1:]]
+    found: list[Interval] = [(_LOW, False, _HIGH, False)]
+    for part in parts:
+        if part is None:
+            return None
+        met: list[Interval] = []
+        for x in found:
+            for y in part:
+                ends = [_real(end) for end in (x[0], y[0], x[2], y[2])]
+                if None in ends:
+                    return None
+                a = x if (ends[0], not x[1]) >= (ends[1], not y[1]) else y
+                b = x if (ends[2], x[3]) <= (ends[3], y[3]) else y
+                if (_real(a[0]) or 0.0) < (_real(b[2]) or 0.0):
+                    met.append((a[0], a[1], b[2], b[3]))
+        found = met
+    return found
 
 
 def _without(whole: list[Interval], out: list[Interval]) -> list[Interval] | None:

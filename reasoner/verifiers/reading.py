@@ -6,7 +6,7 @@ The tree is made of tuples, the first item its kind:
     add items… | neg a | mul items… | div a b | pow a b | root a n | fact a | abs a | pm a b | mp a b
     fn name args… | app name args… | deg a | pct a | unit a name
     seq open close items… | set items… | list items… | union items… | matrix kind rows… | rel (ops…) sides…
-    where condition (a set of real numbers) | builder head condition (another set)
+    given answer parameter set | where condition (a set of real numbers) | builder head condition (another set)
     big name variable low high body (a sum or product) | opaque text (unread)
 
 Everything is bounded before it is built: characters, tokens, nesting, digits. Over a bound, `TooLarge` is raised;
@@ -1077,6 +1077,11 @@ _TIME = re.compile(
 )
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'\- ,.()/:]*")
 _WORDS_AND_NUMBERS = re.compile(r"[A-Za-z]{3,}(?: (?:[A-Za-z'-]+|\d{1,4})[.,]?)+")
+_CONDITION = re.compile(
+    r"\s*[,;]?\s*(?:\\q?quad\s*)*(?:\\text\s*\{\s*(?:,?\s*where|,?\s*for|,?\s*with)[a-z ]*\}|\bwhere\b|\bfor\b)?\s*\(?"
+    r"\s*(?P<name>[klmn])\s*\\in\s*\\(?:mathbb|mathbf|Bbb)\s*\{?(?P<set>[ZN])\}?\s*\)?$"
+)
+"""At the end of an answer: over which whole numbers its parameter runs."""
 _LOOSE_START = re.compile(r"(?:\\approx|\\sim|=|:)\s*")
 _LOOSE_END = re.compile(r"(?:[.,;\\]|\s)++$")
 _MINUS = re.compile(r"(?:(?:negative|minus)\s+|\\text\s*\{\s*(?:negative|minus)\s*\}\s*)(?=[$\d.\\])", re.IGNORECASE)
@@ -1099,6 +1104,9 @@ def read(text: str, *, commas: bool = True) -> Node:
     text = strip(ascii_math(text))
     if not text:
         raise Unreadable("nothing")
+    condition = _CONDITION.search(text)
+    if condition and condition.start():
+        return ("given", read(text[: condition.start()], commas=commas), condition["name"], condition["set"])
     text = _MINUS.sub("-", text)
     dressed = _DRESS.fullmatch(text)
     time = _TIME.fullmatch(dressed[1].strip() if dressed else text)
