@@ -7,7 +7,7 @@ In this order, and always the last of its kind:
 2. A line that starts with `####` and holds an answer. A heading (`#### 1. Find x`, `#### Solution` before more text)
    or a placeholder (`#### <answer>`) holds none.
 3. A clause `the answer is X`, `Answer: X` (X may stand on the next line), or an `<answer>X</answer>` tag, whichever
-   begins later. It commits to nothing where it is negated (`the answer is not 5`), taken back afterwards
+   begins later; failing these, a last line `A: X`. It commits to nothing where it is negated (`the answer is not 5`), taken back afterwards
    (`No, wait, …`), or only opens a worked solution. One that is supposed (`if the answer is 5`) or somebody else's
    (`the expected answer is 5`) is passed over.
 
@@ -271,6 +271,11 @@ def _clause(text: str) -> Committed | None:
             return Committed((span,), "phrase") if is_final else None
     if tag and len(tag) <= MAX_SPAN and not _PLACEHOLDER.fullmatch(tag):
         return Committed((tag,), "tag")
+    last = text.rstrip().rpartition("\n")[2].lstrip()
+    if last.startswith("A:") and len(last) <= MAX_SPAN:
+        span = _cleaned(last[2:])
+        if span and not _PLACEHOLDER.fullmatch(span):
+            return Committed((span,), "phrase")
     return None
 
 
