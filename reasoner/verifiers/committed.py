@@ -7,9 +7,9 @@ In this order, and always the last of its kind:
 2. A line that starts with `####` and holds an answer. A heading (`#### 1. Find x`, `#### Solution` before more text)
    or a placeholder (`#### <answer>`) holds none.
 3. A clause `the answer is X`, `Answer: X` (X may stand on the next line), or an `<answer>X</answer>` tag, whichever
-   begins later; failing these, a last line `A: X`. It commits to nothing where it is negated (`the answer is not 5`), taken back afterwards
-   (`No, wait, …`), or only opens a worked solution. One that is supposed (`if the answer is 5`) or somebody else's
-   (`the expected answer is 5`) is passed over.
+   begins later; failing these, a last line `A: X`. It commits to nothing where it is negated (`the answer is not 5`),
+   taken back afterwards (`No, wait, …`), or only opens a worked solution. One that is supposed (`if the answer is 5`)
+   or somebody else's (`the expected answer is 5`) is passed over.
 
 So exactly one place is ever read, near the end, and text before or after it cannot buy a second guess. Thoughts count
 for nothing: only what follows the last `</think>` is read, and nothing where a `<think>` stays open. Struck-out text
