@@ -226,7 +226,7 @@ def asked(
         if source is not None:
             raise ReasonerError("--run and --data both name references", fix="give one of them", code=USAGE)
         found, _ = config.read(runs.existing(run_name).config_path)
-        problems = data.load(found.data, "train", found.data.num_train)
+        problems = data.training(found)
         return verifiers.load(name or found.verifier.name), problems, f"{found.data.source} (run {run_name})"
     if source is None:
         checker = verifiers.load(name or "number")
@@ -268,9 +268,9 @@ def _references(
     check = Check("references against themselves")
     judged: list[Reference] = []
     unjudged: list[dict[str, Any]] = []
-    for index, problem in enumerate(problems):
-        case = Case("reference", checker.commit(problem.answer), problem.answer, True, problem.id)
-        score = verifiers.verify(checker, case.completion, case.answer)
+    cases = [Case("reference", checker.commit(p.answer), p.answer, True, p.id) for p in problems]
+    scores = verifiers.verify_many(checker, [(case.completion, case.answer, True) for case in cases])
+    for index, (problem, case, score) in enumerate(zip(problems, cases, scores, strict=True)):
         if score.verdict == "unscored":
             why = {"index": index, "id": problem.id, "answer": problem.answer[-200:], "why": score.why}
             unjudged.append(why)

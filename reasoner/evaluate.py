@@ -68,10 +68,7 @@ def run(
         for name, problems in sets.items():
             label = f"{name} {role}".strip()
             answers = ask(label, tag, [problem.question for problem in problems], config.serve.num_predict)
-            scored[name][role] = [
-                {**_judged(checker, problem, answer, special), **asked}
-                for problem, answer in zip(problems, answers, strict=True)
-            ]
+            scored[name][role] = [{**row, **asked} for row in _judged(checker, problems, answers, special)]
             outputs.append(_write(run_, label, scored[name][role]))
         if everyday:
             label = f"everyday {role}"
@@ -114,7 +111,8 @@ def inputs(config: Config) -> dict[str, str]:
 
 def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Problem]) -> list[data.Problem]:
     """The problems whose reference the verifier can judge; to ask the others would only add to `unscored`."""
-    kept = [p for p in problems if verifiers.verify(checker, checker.commit(p.answer), p.answer).verdict != "unscored"]
+    scores = verifiers.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
+    kept = [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
     if not kept:
         raise ReasonerError(
             f"the verifier {checker.name} can judge no reference of {name or 'the held-out problems'}",
@@ -196,14 +194,23 @@ def _ask(
 
 
 def _judged(
-    checker: verifiers.Verifier, problem: data.Problem, answer: Answer, special: Sequence[str]
-) -> dict[str, Any]:
-    is_finished = answer.finish_reason == "stop"
-    score = verifiers.verify(checker, answer.text, problem.answer, is_finished=is_finished)
-    strict = None
+    checker: verifiers.Verifier, problems: Sequence[data.Problem], answers: Sequence[Answer], special: Sequence[str]
+) -> Rows:
+    said = [(a.text, p.answer, a.finish_reason == "stop") for p, a in zip(problems, answers, strict=True)]
+    scores = verifiers.verify_many(checker, said)
+    strict: Sequence[verifiers.Score | None] = [None] * len(said)
     if checker.strict is not None:
-        rule = dataclasses.replace(checker, function=checker.strict)
-        strict = verifiers.verify(rule, answer.text, problem.answer, is_finished=is_finished).verdict
+        strict = verifiers.verify_many(dataclasses.replace(checker, function=checker.strict), said)
+    return [_row(*parts, special) for parts in zip(problems, answers, scores, strict, strict=True)]
+
+
+def _row(
+    problem: data.Problem,
+    answer: Answer,
+    score: verifiers.Score,
+    strict: verifiers.Score | None,
+    special: Sequence[str],
+) -> dict[str, Any]:
     return {
         "problem_id": problem.id,
         "kind": problem.kind,
@@ -211,7 +218,7 @@ def _judged(
         "answer": problem.answer.rpartition("####")[2].strip(),
         "completion": answer.text,
         "verdict": score.verdict,
-        "strict": strict,
+        "strict": strict.verdict if strict else None,
         "extracted": score.extracted,
         "type": score.type,
         "rule": score.rule,

@@ -200,7 +200,7 @@ def _audit(job: Job) -> dict[str, Any]:
     """
     config = job.config
     checker = verifiers.load(config.verifier.name)
-    value = audit.run(checker, data.load(config.data, "train", config.data.num_train), config.data.source)
+    value = audit.run(checker, data.training(config), config.data.source)
     runs.write_json(job.run.path / "audit.json", value)
     if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
         audit.refuse(value, f"reasoner audit --run {job.run.name}")
@@ -518,7 +518,7 @@ def _check(job: Job) -> None:
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train")):
         train.check(job.config)
         evaluate.inputs(job.config)
-        data.check(job.config.data, job.config.eval.split)
+        data.check_held_out(job.config)
         check_disk(job)
 
 

@@ -8,10 +8,14 @@ What `read` promises, whatever the source: no question stands twice, in one spli
 Unicode forms aside); a test or dev split that the source lacks is carved from train by a hash of the question, so the
 same problems are held out everywhere; nothing is dropped uncounted; a row that cannot be read is an error that names
 its line. What it does not promise: that two problems which differ in one word or number are told apart from copies.
+
+`overlap` looks for copies across two sets, such as a run's training problems and another source that it is scored on:
+equal ones, and near ones by the words in a row that they share. The same task told in other words is not found.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import hashlib
@@ -26,11 +30,14 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from reasoner import runs
+from reasoner import runs, tasks
 from reasoner.config import Data
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
 
 GENERATED = "wordproblems"
+LINETASKS = "linetasks"
+GENERATORS = {GENERATED: "number", LINETASKS: "code"}
+"""Sources that are made here, and the family of checkers that reads their references."""
 PRIORITY = ("test", "ood", "dev", "train")
 """A question that stands in two splits stays in the first of these."""
 MOST_CARVED = 500
@@ -52,10 +59,13 @@ class Problem:
     size: int = 0
     steps: tuple[Mapping[str, Any], ...] = ()
     """The known steps of a generated problem: `left`, `op`, `right`, `result` each. For reports only."""
+    prose: str = ""
+    """What other sets are searched for, where the question says more than that, such as tests; empty: all of it."""
 
 
-Reader = Callable[[dict[str, Any], int], Problem | str]
-"""`(row, index from 0) -> problem`, or the reason why the row is dropped; raises `_UnreadableError`."""
+Reader = Callable[[dict[str, Any], int], Problem | str | None]
+"""`(row, index from 0) -> problem`, or the reason why the row is dropped; None is a row of another split. Raises
+`_UnreadableError`."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +150,8 @@ def verifier_for(source: str) -> str | None:
     >>> verifier_for("math"), verifier_for("openai/gsm8k"), verifier_for("mine.jsonl")
     ('math', 'number', None)
     """
-    if source == GENERATED:
-        return "number"
+    if source in GENERATORS:
+        return GENERATORS[source]
     known = SOURCES.get(source) or _by_hub(source)
     return known.verifier if known else None
 
@@ -159,7 +169,7 @@ def check_verifier(source: str, verifier: str) -> None:
     )
 
 
-_FAMILIES = {"number": ("number", "arithmetic"), "math": ("math",)}
+_FAMILIES = {"number": ("number", "arithmetic"), "math": ("math",), "code": ("code",)}
 
 
 def overview() -> list[dict[str, Any]]:
@@ -258,6 +268,84 @@ def _math(row: dict[str, Any], index: int) -> Problem | str:
     if answer is None or not answer.strip():
         return "without an answer"
     return Problem(f"math-{id_.removesuffix('.json')}", question, answer, str(kind))
+
+
+_FIRST_TASK, _LAST_TASK = 1, 974
+_MBPP_TASKS = {"test": range(11, 511), "dev": range(511, 601), "train": range(601, 975)}
+"""Task ids by split, as the authors define them; 1-10 are their few-shot examples."""
+
+
+def _mbpp(split: str) -> Reader:
+    """One split's rows of the one file; shown is the first of the three tests, the others are hidden."""
+
+    def problem(row: dict[str, Any], index: int) -> Problem | str | None:
+        id_ = row.get("task_id")
+        if isinstance(id_, bool) or not isinstance(id_, int) or not _FIRST_TASK <= id_ <= _LAST_TASK:
+            raise _UnreadableError(f"`task_id` is none of {_FIRST_TASK}-{_LAST_TASK}: {_short(id_)}")
+        if id_ not in _MBPP_TASKS[split]:
+            is_of_none = split == "train" and all(id_ not in ids for ids in _MBPP_TASKS.values())
+            return "few-shot example" if is_of_none else None
+        text = _text(row, "text").strip()
+        _text(row, "code")
+        if not isinstance(row.get("test_list"), list):
+            raise _UnreadableError("there is no list `test_list`")
+        try:
+            task = tasks.from_mbpp(row, visible=1)
+            answer = _judgeable(task)
+        except tasks.Unfit as unfit:
+            return _refused(unfit)
+        return Problem(f"mbpp-{id_}", asked(text, task), answer, prose=text)
+
+    return problem
+
+
+def asked(text: str, task: tasks.Task) -> str:
+    """What a model is asked where tests are shown: MBPP's own words."""
+    shown = "\n".join(str(test) for test in task.tests)
+    return f"{text}\nYour code should pass {'these tests' if len(task.tests) > 1 else 'this test'}:\n{shown}"
+
+
+def _judgeable(task: tasks.Task) -> str:
+    """The task as a reference. Raises `tasks.Unfit` where its tests cannot be lifted."""
+    answer = task.to_answer()
+    tasks.read(answer)
+    return answer
+
+
+def _refused(unfit: tasks.Unfit) -> str:
+    """Why a task is dropped, without the number of the test: tasks of one reason are counted together."""
+    return "tests cannot be lifted: " + re.sub(r"^(hidden )?test \d+: ", "", str(unfit))[:120]
+
+
+def _humaneval(row: dict[str, Any], index: int) -> Problem | str:
+    id_, prompt, entry = (_text(row, name) for name in ("task_id", "prompt", "entry_point"))
+    _text(row, "test")
+    prose = _docstring(prompt, entry)
+    try:
+        answer = _judgeable(tasks.from_humaneval(row))
+    except tasks.Unfit as unfit:
+        return _refused(unfit)
+    question = f"Complete this Python function.\n\n{prompt.strip()}"
+    return Problem(id_.lower().replace("/", "-"), question, answer, prose=prose)
+
+
+def _docstring(prompt: str, entry: str) -> str:
+    """What a function is to do, without its examples."""
+    try:
+        tree = ast.parse(prompt)
+    except SyntaxError as error:
+        raise _UnreadableError(f"`prompt` is no Python: {error}") from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == entry:
+            # One of them imports a module before its docstring.
+            texts = [one.value.value for one in node.body if isinstance(one, ast.Expr)
+                     and isinstance(one.value, ast.Constant) and isinstance(one.value.value, str)]  # fmt: skip
+            if texts:
+                return _EXAMPLES.split(texts[0])[0].strip() or texts[0]
+    raise _UnreadableError(f"`prompt` has no function {entry} with a docstring")
+
+
+_EXAMPLES = re.compile(r">>>|\n\s*(?:Examples?|For example)\b", re.IGNORECASE)
 
 
 def last_boxed(solution: str) -> str | None:
@@ -403,6 +491,77 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
+# -- copies across sets ------------------------------------------------------------------------
+
+MOST_WORDS, LEAST_WORDS = 13, 8
+RULE = (
+    f"exact: equal but for white space, case and Unicode forms; near: {MOST_WORDS} words in a row are the same, or the"
+    f" whole text of a problem of {LEAST_WORDS}-{MOST_WORDS - 1} words; shorter ones are compared exactly only"
+)
+"""After GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix C): any shared n-gram counts, with n from 8 to 13 words by
+the length of the problems, there of a whole set, here of each. EleutherAI's harness takes 13 alone."""
+MOST_NAMED = 10
+
+
+def exact(train: Sequence[Problem], held_out: Iterable[Problem]) -> set[int]:
+    """Which training problems, by their place, ask what a held-out one asks."""
+    known = {key for problem in held_out for key in _keys(problem)}
+    return {place for place, problem in enumerate(train) if not known.isdisjoint(_keys(problem))}
+
+
+def overlap(train: Sequence[Problem], held_out: Sequence[Problem]) -> dict[str, Any]:
+    """How many problems of two sets are copies of each other, by `RULE`.
+
+    `train` and `held_out` (sizes), `exact` (training problems), `near` and `near_train` (held-out, and other training
+    problems), `short` (held-out problems compared exactly only) and `first`: up to 10 near pairs, each with both ids
+    and the words they share, the first such training problem for each held-out one.
+    """
+    gone = exact(train, held_out)
+    found: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = {}
+    short = 0
+    for place, problem in enumerate(held_out):
+        words = _words(problem)
+        size = min(MOST_WORDS, len(words))
+        if size < LEAST_WORDS:
+            short += 1
+            continue
+        for gram in {tuple(words[k : k + size]) for k in range(len(words) - size + 1)}:
+            found.setdefault(gram[:LEAST_WORDS], []).append((place, gram))
+    near: dict[int, dict[str, str]] = {}
+    near_train: set[int] = set()
+    for index, problem in enumerate(train):
+        if index in gone:
+            continue
+        words = _words(problem)
+        for k in range(len(words) - LEAST_WORDS + 1):
+            for place, gram in found.get(tuple(words[k : k + LEAST_WORDS]), ()):
+                if tuple(words[k : k + len(gram)]) == gram:
+                    near_train.add(index)
+                    pair = {"held_out": held_out[place].id, "train": problem.id, "words": " ".join(gram)}
+                    near.setdefault(place, pair)
+    return {
+        "train": len(train),
+        "held_out": len(held_out),
+        "exact": len(gone),
+        "near": len(near),
+        "near_train": len(near_train),
+        "short": short,
+        "first": [near[place] for place in sorted(near)[:MOST_NAMED]],
+    }
+
+
+def _keys(problem: Problem) -> set[str]:
+    return {normalised(text) for text in (problem.question, problem.prose) if text}
+
+
+def _words(problem: Problem) -> list[str]:
+    text = unicodedata.normalize("NFKC", problem.prose or problem.question).casefold()
+    return _WORD.findall(text)
+
+
+_WORD = re.compile(r"[^\W_]+")
+
+
 # -- files -------------------------------------------------------------------------------------
 
 _SHOWN = 5
@@ -472,7 +631,9 @@ def _take(pile: _Pile, row: object, index: int, reader: Reader) -> None:
     if not isinstance(row, dict):
         raise _UnreadableError(f"it is no JSON object: {_short(row)}")
     problem = reader(row, index)
-    if isinstance(problem, str):
+    if problem is None:
+        pile.rows -= 1
+    elif isinstance(problem, str):
         pile.dropped[problem] += 1
     else:
         pile.problems.append(problem)
@@ -555,7 +716,7 @@ def _from_hub(source: Source, part: Part) -> _Pile:
     except ReasonerError as error:
         if error.code != MISSING:
             raise
-        files = [sets_dir() / one.file for one in source.parts]
+        files = list(dict.fromkeys(sets_dir() / one.file for one in source.parts))
         missing = ", ".join(str(path) for path in files if not path.is_file())
         raise ReasonerError(
             f"the data set {source.name} was found neither here nor at the hub",
@@ -576,6 +737,8 @@ COMMITS = {
     "HuggingFaceH4/MATH-500": "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
     "DigitalLearningGmbH/MATH-lighteval": "0530c78699ea5e8eb5530600900e1f328b48acad",
     "ChilleD/SVAMP": "5e0bf1e5e7c0e9c4bc39180d224f41f3f801b7ef",
+    "google-research-datasets/mbpp": "4bb6404fdc6cacfda99d4ac4205087b89d32030c",
+    "openai/openai_humaneval": "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
 }
 """What is loaded of each hub data set: as public evaluation code pins them."""
 
@@ -590,6 +753,12 @@ _MATH = (
     Part("train", "math-train/train.json", "DigitalLearningGmbH/MATH-lighteval", None, ("train",), _math),
     Part("train", "math-test/test.jsonl", "DigitalLearningGmbH/MATH-lighteval", None, ("test",), _math),
 )
+_MBPP_HUB = {"test": ("test",), "dev": ("validation",), "train": ("train", "prompt")}
+_MBPP = tuple(
+    Part(split, "mbpp/mbpp.jsonl", "google-research-datasets/mbpp", "full", names, _mbpp(split))
+    for split, names in _MBPP_HUB.items()
+)
+_HUMANEVAL = (Part("test", "humaneval/HumanEval.jsonl", "openai/openai_humaneval", None, ("test",), _humaneval),)
 _SVAMP = (Part("test", "svamp/SVAMP.json", "ChilleD/SVAMP", None, ("train", "test"), _svamp),)
 
 SOURCES = {
@@ -598,6 +767,14 @@ SOURCES = {
         Source("gsm8k", "MIT", "number", _GSM8K),
         Source("math", "MIT; its problems come from competitions, so do not ship them in a package", "math", _MATH),
         Source("svamp", "MIT", "number", _SVAMP),
+        Source(
+            "mbpp",
+            "CC BY 4.0: Mostly Basic Python Problems, by Austin et al. (arXiv 2108.07732), Google Research;"
+            " its tests are split in shown and hidden ones here",
+            "code",
+            _MBPP,
+        ),
+        Source("humaneval", "MIT: HumanEval, by Chen et al. (arXiv 2107.03374), OpenAI", "code", _HUMANEVAL),
     )
 }
 
@@ -623,7 +800,7 @@ def _check_name(source: str) -> None:
         raise ReasonerError(
             f"no data source {source!r}",
             why="it is no known set, no file or folder here, and no hub id (owner/name)",
-            fix=nearest(source, [GENERATED, *SOURCES]),
+            fix=nearest(source, [*GENERATORS, *SOURCES]),
             code=USAGE,
         )
 

@@ -162,17 +162,19 @@ def _run(
         say(f"training on the CPU with {threads} threads")
     transformers.set_seed(settings.seed)
 
-    problems = data.load(config.data, "train", config.data.num_train)
+    checker = verifiers.load(config.verifier.name)
+    problems = data.training(config)
+    overlap = data.contamination(config)
+    say(data.contamination_line(overlap))
     problems = [problem for index, problem in enumerate(problems) if index not in unjudged]
     if settings.control == "shuffled":
-        problems = data.shuffle_references(problems, settings.seed, reference_of)
+        problems = data.shuffle_references(problems, settings.seed, checker.commit)
         say("control run: every training reference belongs to another problem")
     tokenizer = base.load_tokenizer(base_path)
     base.check_embeddings(base_path, tokenizer)
     model, peft_config = _load(config, base_path, chosen, on_cuda, tokenizer)
     before = weights_sha256(model)
 
-    checker = verifiers.load(config.verifier.name)
     reward = Reward(config, checker, tokenizer, run_.path / "rollouts")
     ready = runs.ready_steps(run_.checkpoints_dir)
     resume = run_.checkpoints_dir / f"checkpoint-{ready[-1]}" if ready else None
@@ -232,6 +234,7 @@ def _run(
         "unscored": reward.unscored,
         "scored": reward.scored,
         "unjudged_problems": len(unjudged),
+        "overlap": overlap,
         "curriculum": trainer.curriculum.state if trainer.curriculum else None,
         "chat_kl": chat.last if chat else None,
         "first": _window(metrics[:10]),
@@ -431,12 +434,12 @@ class Reward:
     ) -> list[float | None]:
         rows, rewards, working = [], [], 0
         step = trainer_state.global_step + 1
-        for prompt, completion, ids, reference, problem, operations in zip(
-            prompts, completions, completion_ids, answer, problem_id, kind, strict=True
+        texts = [completion[0]["content"] for completion in completions]
+        finished = [bool(ids) and ids[-1] in self.eos_ids for ids in completion_ids]
+        scores = verifiers.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
+        for prompt, text, is_finished, ids, reference, problem, operations, score in zip(
+            prompts, texts, finished, completion_ids, answer, problem_id, kind, scores, strict=True
         ):
-            text = completion[0]["content"]
-            is_finished = bool(ids) and ids[-1] in self.eos_ids
-            score = verifiers.verify(self._checker, text, reference, is_finished=is_finished)
             rewards.append(score.reward)
             working += verifiers.shows_working(text)
             rows.append(

@@ -8,7 +8,7 @@ never a reward of 0 and never counts as a wrong answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -47,7 +47,8 @@ class Verifier:
 
     `commit` turns a reference into a completion that commits to it in the asked format: what the audit starts from.
     `strict` is a second, stricter rule, which never accepts what `function` rejects: a sample of what was accepted in
-    training is judged by it again, and the gap between the two is a metric.
+    training is judged by it again, and the gap between the two is a metric. `is_parallel`: it waits for another
+    process, so `verify_many` asks it from several threads.
     """
 
     name: str
@@ -55,18 +56,24 @@ class Verifier:
     function: Check
     commit: Callable[[str], str] = str
     strict: Check | None = None
+    is_parallel: bool = False
 
 
 _REGISTRY: dict[str, Verifier] = {}
 
 
 def verifier(
-    name: str, *, version: str, commit: Callable[[str], str] = str, strict: Check | None = None
+    name: str,
+    *,
+    version: str,
+    commit: Callable[[str], str] = str,
+    strict: Check | None = None,
+    is_parallel: bool = False,
 ) -> Callable[[Check], Check]:
     """Register `function(completion, answer) -> Score` under a name."""
 
     def register(function: Check) -> Check:
-        _REGISTRY[name] = Verifier(name, version, function, commit, strict)
+        _REGISTRY[name] = Verifier(name, version, function, commit, strict, is_parallel)
         return function
 
     return register
@@ -74,7 +81,7 @@ def verifier(
 
 def load(name: str) -> Verifier:
     """The verifier of this name, or of `path/to/file.py:name` (see `own`)."""
-    from reasoner.verifiers import arithmetic, mathematics, number  # noqa: F401  (register themselves)
+    from reasoner.verifiers import arithmetic, code, mathematics, number  # noqa: F401  (register themselves)
 
     if name in _REGISTRY:
         return _REGISTRY[name]
@@ -102,6 +109,20 @@ def verify(checker: Verifier, completion: str, answer: str, *, is_finished: bool
     if not is_finished and score.verdict != "unscored":
         return replace(score, verdict="wrong", why="cut off before its end")
     return score
+
+
+THREADS = 16
+"""At most so many completions are out at a parallel verifier."""
+
+
+def verify_many(checker: Verifier, rows: Sequence[tuple[str, str, bool]]) -> list[Score]:
+    """The scores of (completion, answer, is finished), in order."""
+    if not checker.is_parallel or len(rows) < 2:
+        return [verify(checker, text, answer, is_finished=is_finished) for text, answer, is_finished in rows]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(THREADS, len(rows))) as pool:
+        return list(pool.map(lambda row: verify(checker, row[0], row[1], is_finished=row[2]), rows))
 
 
 _SIGN = r"(?:[-+*/\u00d7\u00f7x]|\\times|\\div|\\cdot)"

@@ -8,7 +8,7 @@ from reasoner import config
 from reasoner.errors import ReasonerError
 
 
-@pytest.mark.parametrize("name", ["pocket", "smol", "gsm8k", "math"])
+@pytest.mark.parametrize("name", ["pocket", "smol", "gsm8k", "math", "code"])
 def test_every_shipped_profile_resolves(name):
     found, origin = config.resolve(name)
     assert found.profile == name
@@ -17,7 +17,7 @@ def test_every_shipped_profile_resolves(name):
 
 
 def test_shipped_profiles_are_the_documented_ones():
-    assert set(config.profiles()) == {"pocket", "smol", "gsm8k", "math"}
+    assert set(config.profiles()) == {"pocket", "smol", "gsm8k", "math", "code"}
 
 
 def test_overrides_win_and_say_so():

@@ -576,6 +576,250 @@ def test_math_trains_on_nothing_where_what_is_held_out_is_unknown(math_files, mo
     assert caught.value.code == 3
 
 
+def mbpp_row(i, **changes):
+    row = {
+        "text": f"Write a function to add {i}.\n",
+        "code": f"def add_{i}(x):\r\n  return x + {i}",
+        "task_id": i,
+        "test_setup_code": "",
+        "test_list": [f"assert add_{i}({x}) == {x + i}" for x in (1, 2, 3)],
+        "challenge_test_list": [f"assert add_{i}(-1) == {i - 1}"] if i % 2 else [],
+    }
+    return row | changes
+
+
+@pytest.fixture
+def code_files(sets):
+    (sets / "mbpp").mkdir()
+    (sets / "humaneval").mkdir()
+    rows = [mbpp_row(i) for i in (1, 2, 11, 12, 510, 511, 600, 601, 602, 603, 974)]
+    rows[9]["test_list"] = ["assert add_603(Pair(1, 2)) == 3"] * 3
+    own(sets / "mbpp", rows, "mbpp.jsonl")
+    prompt = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """ The sum of a list.\n'
+    prompt += '    >>> total([1])\n    1\n    """\n'
+    late = 'def twice(x):\n    import math\n    """\n    Twice a number.\n    Example:\n    twice(1) == 2\n    """\n'
+    human = [
+        {
+            "task_id": "HumanEval/0",
+            "prompt": prompt,
+            "entry_point": "total",
+            "canonical_solution": "    return sum(xs)\n",
+        }
+        | {"test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n"},
+        {"task_id": "HumanEval/115", "prompt": late, "entry_point": "twice", "canonical_solution": "    return 2 * x\n"}
+        | {"test": "def check(candidate):\n    assert candidate(2) == 4\n"},
+        {"task_id": "HumanEval/7", "prompt": late, "entry_point": "twice", "canonical_solution": "    return 2 * x\n"}
+        | {"test": "def check(candidate):\n    import numpy\n    assert candidate(2) == numpy.int64(4)\n"},
+    ]
+    own(sets / "humaneval", human, "HumanEval.jsonl")
+    return sets
+
+
+def test_mbpp_by_name(code_files):
+    source = settings(source="mbpp")
+    train, dev, test = (data.load(source, split, None) for split in ("train", "dev", "test"))
+    assert {p.id for p in train} == {"mbpp-601", "mbpp-602", "mbpp-974"}
+    assert ({p.id for p in dev}, {p.id for p in test}) == (
+        {"mbpp-511", "mbpp-600"},
+        {"mbpp-11", "mbpp-12", "mbpp-510"},
+    )
+    record = data.provenance(source, "train")
+    dropped = record["dropped"]
+    assert (record["rows"], record["problems"], dropped.pop("few-shot example"), len(dropped)) == (6, 3, 2, 1)
+    assert "tests cannot be lifted: " in next(iter(dropped)) and "Pair" in next(iter(dropped))
+    assert (data.provenance(source, "test")["rows"], data.provenance(source, "dev")["rows"]) == (3, 2)
+    assert (record["verifier"], record["licence"][:9], len(record["found"])) == ("code", "CC BY 4.0", 1)
+    # The first test is shown, the others and the challenges are hidden.
+    problem = next(p for p in train if p.id == "mbpp-601")
+    assert problem.question == (
+        "Write a function to add 601.\nYour code should pass this test:\nassert add_601(1) == 602"
+    )
+    task = json.loads(problem.answer)
+    assert (task["entry_point"], task["tests"]) == ("add_601", ["assert add_601(1) == 602"])
+    assert task["hidden_tests"] == [f"assert add_601({x}) == {x + 601}" for x in (2, 3, -1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"task_id": 975}, "`task_id` is none of 1-974: 975"),
+        ({"task_id": "601"}, "`task_id` is none of 1-974: '601'"),
+        ({"text": ""}, "there is no text field `text`"),
+        ({"code": None}, "there is no text field `code`"),
+        ({"test_list": "assert 1"}, "there is no list `test_list`"),
+    ],
+)
+def test_mbpp_rows_that_are_no_tasks_are_named(code_files, changes, says):
+    own(code_files / "mbpp", [mbpp_row(602), mbpp_row(601, **changes)], "mbpp.jsonl")
+    with pytest.raises(ReasonerError) as caught:
+        data.load(settings(source="mbpp"), "train", None)
+    assert caught.value.why == f"line 2: {says}"
+
+
+def test_humaneval_by_name(code_files):
+    source = settings(source="humaneval")
+    problems = {p.id: p for p in data.load(source, "test", None)}
+    assert set(problems) == {"humaneval-0", "humaneval-115"}
+    first = problems["humaneval-0"]
+    assert first.question.startswith("Complete this Python function.\n\nfrom typing import List\n\n\ndef total(")
+    assert (first.prose, problems["humaneval-115"].prose) == ("The sum of a list.", "Twice a number.")
+    assert json.loads(first.answer)["entry_point"] == "total"
+    record = data.provenance(source, "test")
+    assert (record["rows"], sum(record["dropped"].values()), record["licence"][:3]) == (3, 1, "MIT")
+    with pytest.raises(ReasonerError, match="no split 'train'"):
+        data.check(source, "train")
+
+
+@pytest.mark.slow
+def test_mbpp_of_the_hub_has_the_same_rows(code_files, monkeypatch):
+    rows = [json.loads(line) for line in (code_files / "mbpp" / "mbpp.jsonl").read_text().splitlines()]
+    splits = {"prompt": range(1, 11), "test": range(11, 511), "validation": range(511, 601), "train": range(601, 975)}
+    hub = Hub(
+        monkeypatch,
+        {
+            "google-research-datasets/mbpp": {
+                name: [row for row in rows if row["task_id"] in ids] for name, ids in splits.items()
+            }
+        },
+    )
+    here = {split: data.provenance(settings(source="mbpp"), split) for split in ("train", "dev", "test")}
+    (code_files / "mbpp" / "mbpp.jsonl").unlink()
+    for split, record in here.items():
+        found = data.provenance(settings(source="mbpp"), split)
+        assert {key: found[key] for key in ("rows", "dropped", "sha256")} == {
+            key: record[key] for key in ("rows", "dropped", "sha256")
+        }
+    commit = "4bb6404fdc6cacfda99d4ac4205087b89d32030c"
+    assert set(hub.asked) == {("google-research-datasets/mbpp", "full", commit)}
+
+
+def problem_of(id_, question, prose=""):
+    return data.Problem(id_, question, "1", prose=prose)
+
+
+LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+
+
+def test_overlap_finds_equal_and_near_problems():
+    held_out = [
+        problem_of("a", "What is 1 + 1?"),
+        problem_of("b", f"Say: {LONG}."),
+        problem_of("c", "Sort all the numbers of this list, please, quickly."),
+        problem_of("d", "def f(x): ...", prose="Add one."),
+        problem_of("e", "one two three four five six seven and then something else that is rather long, as you see"),
+    ]
+    train = [
+        problem_of("1", "what is  1+1 ?"),
+        problem_of("2", "They count: " + LONG.upper().replace(" ", ", ") + "!"),
+        problem_of("3", "Please do: sort all the numbers of this list please quickly and return it"),
+        problem_of("4", "Write it.\nYour code should pass this test:\nassert g(1) == 2", prose="add one."),
+        problem_of("5", "What is 1 + 2?"),
+        problem_of("6", "one two three four five six seven or so"),
+        problem_of("7", " ".join(LONG.split()[:12]) + " fifteen"),
+    ]
+    assert sources.exact(train, held_out) == {0, 3}
+    found = sources.overlap(train, held_out)
+    assert {key: found[key] for key in ("train", "held_out", "exact", "near", "near_train", "short")} == {
+        "train": 7,
+        "held_out": 5,
+        "exact": 2,
+        "near": 2,
+        "near_train": 2,
+        "short": 2,
+    }
+    assert [(pair["held_out"], pair["train"]) for pair in found["first"]] == [("b", "2"), ("c", "3")]
+    assert found["first"][1]["words"] == "sort all the numbers of this list please quickly"
+    assert found["first"][0]["words"] in LONG and len(found["first"][0]["words"].split()) == 13
+
+
+def test_near_copies_are_listed_up_to_ten():
+    held_out = [problem_of(str(i), f"{LONG} {i}") for i in range(30)]
+    found = sources.overlap([problem_of("x", f"{LONG} x"), problem_of("y", f"{LONG} y")], held_out)
+    assert (found["near"], found["near_train"], len(found["first"])) == (30, 2, 10)
+    assert {pair["train"] for pair in found["first"]} == {"x"}
+
+
+def two_sources(tmp_path, num="none"):
+    (tmp_path / "scored").mkdir(exist_ok=True)
+    own(tmp_path / "scored", [{"question": q, "answer": 1} for q in ("3 + 1?", f"{LONG}?", "Why?")], "test.jsonl")
+    train = own(tmp_path, [*counting(100), {"question": f"Say {LONG} now.", "answer": "1"}])
+    values = {"data.source": train, "data.num_train": num, "eval.source": str(tmp_path / "scored")}
+    return config.resolve("pocket", values)[0]
+
+
+def test_problems_that_an_evaluated_set_asks_too_are_not_trained_on(tmp_path):
+    asked = two_sources(tmp_path)
+    assert {p.question for p in data.held_out(asked)} == {"3 + 1?", f"{LONG}?", "Why?"}
+    whole, used = data.load(asked.data, "train", None), data.training(asked)
+    gone = [p for p in whole if p.question == "3 + 1?"]
+    assert len(gone) == 1 and used == [p for p in whole if p not in gone]
+    found = data.contamination(asked)
+    assert (found["train"], found["dropped"]) == (len(used), 1)
+    assert {key: found["sets"]["held-out"][key] for key in ("exact", "near", "held_out")} == {
+        "exact": 1,
+        "near": 1,
+        "held_out": 3,
+    }
+    line = f"overlap of {len(used)} training problems with held-out 1 exact (dropped), 1 of 3 near"
+    assert data.contamination_line(found) == line
+    # The number asked for is filled up from the others.
+    assert data.training(two_sources(tmp_path, "50")) == used[:50]
+
+
+def test_sets_beside_are_looked_at_where_they_are(code_files, tmp_path):
+    asked = config.resolve("code")[0]
+    found = data.contamination(asked)
+    assert set(found["sets"]) == {"held-out", "mbpp"}
+    assert (found["train"], found["dropped"], found["sets"]["mbpp"]["near"]) == (3, 0, 0)
+    assert [p.id for p in data.held_out(asked)] != [] and data.held_out(asked)[0].id.startswith("humaneval-")
+    beside = asked.model_copy(update={"eval": asked.eval.model_copy(update={"beside": ("svamp",)})})
+    assert data.contamination(beside)["sets"]["svamp"] is None
+    assert data.contamination_line(data.contamination(beside)).endswith("; svamp not here")
+
+
+def test_generated_training_problems_are_all_used(sets):
+    asked = smol(eval__beside='["ood", "two-step", "svamp"]')
+    assert data.training(asked) == data.load(asked.data, "train", 10)
+    found = data.contamination(asked)
+    assert (found["train"], found["dropped"], found["sets"]["svamp"]) == (10, 0, None)
+
+
+def test_the_source_of_held_out_problems_is_checked_too(code_files):
+    asked = smol(eval__source="humaneval")
+    with pytest.raises(ReasonerError, match="is not for the references of humaneval"):
+        data.check_verifier(asked)
+    with pytest.raises(ReasonerError, match="humaneval has no split 'dev'"):
+        data.check_held_out(smol(eval__source="humaneval", eval__split="dev"))
+    data.check_held_out(asked)
+    # What pins the training source says nothing about the other one.
+    both = smol(data__source="me/mine", data__subset="main", data__revision="c0ffee", eval__source="humaneval")
+    assert len(data.held_out(both)) == 2
+
+
+def test_line_tasks():
+    source = settings(source="linetasks", num_train="none")
+    problems = data.load(source, "test", None)
+    assert len(problems) == 500 and data.load(source, "test", 8) == problems[:8]
+    assert [p.kind.split()[0] for p in problems[:4]] == ["number", "pair", "text", "list"]
+    task = json.loads(problems[0].answer)
+    assert (len(task["tests"]), len(task["hidden_tests"]), sorted(task["property"])[:2]) == (1, 7, ["args", "examples"])
+    assert problems[0].question == f"{problems[0].prose}\nYour code should pass this test:\n{task['tests'][0]}"
+    record = data.provenance(settings(source="linetasks", max_steps="1"), "train", 30)
+    assert record["found"] == [{"generator": "linetasks", "seed": 0, "balanced": False, "max_steps": 1}]
+    assert (record["source"], record["verifier"], record["problems"]) == ("linetasks", "code", 30)
+    with pytest.raises(ReasonerError, match="no largest value"):
+        data.load(settings(source="linetasks", max_value="30"), "test", 1)
+
+
+def test_line_tasks_have_sets_beside_them():
+    asked = config.resolve(
+        "pocket", {"data.source": "linetasks", "data.max_steps": "1", "verifier.name": "code", "eval.num_beside": "8"}
+    )[0]
+    data.check_verifier(asked)
+    assert all(p.id.startswith("line-ood-") and "2" not in p.kind for p in data.beside(asked, "ood"))
+    assert all(p.kind.endswith(" in 2 steps") for p in data.beside(asked, "two-step"))
+
+
 def test_named_sets_are_pinned():
     with pytest.raises(ReasonerError, match="is pinned") as caught:
         data.check(settings(source="gsm8k", revision="main"), "train")
@@ -591,6 +835,10 @@ def test_named_sets_are_pinned():
         ("math", "math", True),
         ("math", "checks/mine.py:mine", True),
         ("mine.jsonl", "math", True),
+        ("mbpp", "code", True),
+        ("linetasks", "code", True),
+        ("humaneval", "number", False),
+        ("math", "code", False),
         ("math", "number", False),
         ("gsm8k", "math", False),
         ("openai/gsm8k", "math", False),

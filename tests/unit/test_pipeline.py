@@ -232,7 +232,7 @@ def trained(job, tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline.train, "run", run)
     monkeypatch.setattr(pipeline.audit, "run", lambda checker, problems, source: audited(problems))
-    monkeypatch.setattr(pipeline.data, "load", lambda data, split, num: sources(rows))
+    monkeypatch.setattr(pipeline.data, "training", lambda config: sources(rows))
     return given
 
 

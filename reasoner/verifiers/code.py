@@ -1,0 +1,518 @@
+"""Right when a submission passes every test of its task. It runs in the sandbox; the verdict is made here.
+
+The answer is a task (`reasoner.tasks`); the submission is the last fenced block of Python in the completion, else the
+last one without a language, else the whole text. All its calls are made in one process, in order: visible tests, hidden
+tests, then the examples of the property, or, where the task has none, the same tests once more in another order: a list
+of answers that is read off in the order of the calls is right only once. Programs (mode "stdio") run once a test, and
+their output is compared line by line, but for white space at the ends of lines and empty lines at the end; an exit code
+other than 0 has failed.
+
+What decides are values that came out of the sandbox as plain data, and expected values that never went in. Whatever the
+submission does to end early, to print, to raise or to time out is a failed test. `unscored` is for what is not its
+doing: a task that cannot be judged, a reference or a setup that fails, a sandbox that is not there.
+
+What it does not promise: that the tests are good. Visible tests are there to be learnt by heart; only a property, or
+hidden tests that nobody can guess, tell a solution from a table of answers. `Outcome` has the shares of both: the gap
+between them is the alarm. The share of hidden tests passed can be a reward too, a weaker one: it pays for half a
+solution, and for a constant that is often right.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import random
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reasoner import tasks
+from reasoner.errors import USAGE, ReasonerError
+from reasoner.tasks import Asked, Ready, Stdio, Task, Test, Unfit
+from reasoner.verifiers import Score, verifier
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from reasoner.sandbox import Answer, Pool, Request, Result
+
+CPU_S = 5.0
+"""Processor time of one submission with all its calls; of each program in mode "stdio"."""
+AGAIN_S = 2.0
+"""More of it where the tests are asked a second time."""
+WALL_S = 9.0
+"""By the clock, for what sleeps or waits. A run that the machine kept waiting is run again, alone."""
+MOST_BYTES = 1_000_000
+"""Of a submission's source."""
+_MOST_SHOWN = 4000
+_MOST_PREPARED = 4096
+
+Count = tuple[int, int]
+"""(held, of)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A score with what it was made of. Counts are asserts, programs or examples: (held, of)."""
+
+    score: Score
+    visible: Count = (0, 0)
+    hidden: Count = (0, 0)
+    examples: Count = (0, 0)
+    ended: str = ""
+    tier: str = ""
+    ms: float = 0.0
+
+
+def shares(outcome: Outcome) -> tuple[float | None, float | None]:
+    """Shares of the visible and of the hidden tests that hold, examples of a property among the hidden; None: no tests.
+
+    >>> shares(Outcome(Score("wrong"), visible=(3, 3), hidden=(1, 2), examples=(1, 6)))
+    (1.0, 0.25)
+    """
+
+    def share(held: int, of: int) -> float | None:
+        return held / of if of else None
+
+    (hidden, of_hidden), (examples, of_examples) = outcome.hidden, outcome.examples
+    return share(*outcome.visible), share(hidden + examples, of_hidden + of_examples)
+
+
+# -- the verifier ------------------------------------------------------------------------------
+
+
+def commit(answer: str) -> str:
+    """A completion with the task's own solution, or with the reference of its property."""
+    try:
+        task = tasks.parse(answer)
+    except Unfit as error:
+        raise ReasonerError("there is no task to solve", why=str(error), code=USAGE) from None
+    source = task.solution
+    if not source and task.property:
+        source = f"{task.property.reference.rstrip()}\n\n\n{task.entry_point} = reference\n"
+    if not source:
+        raise ReasonerError(
+            "the task has no solution of its own",
+            fix='give it "solution", or a property with a reference',
+            code=USAGE,
+        )
+    return f"```python\n{source.rstrip()}\n```"
+
+
+@verifier("code", version="1", commit=commit)
+def code(completion: str, answer: str) -> Score:
+    """Right when the submission of the completion passes every test of the task that the answer is."""
+    return outcome(submission_of(completion), answer).score
+
+
+def outcome(submission: str, answer: str) -> Outcome:
+    """What the source of a submission comes to."""
+    return _Case(submission, answer).outcome()
+
+
+def outcomes(pairs: Iterable[tuple[str, str]]) -> list[Outcome]:
+    """What every (completion, answer) comes to, in order; they run side by side, as many as the pool has workers."""
+    cases = [_Case(submission_of(completion), answer) for completion, answer in pairs]
+    for case in cases:
+        case.start()
+    return [case.outcome() for case in cases]
+
+
+def score_many(pairs: Iterable[tuple[str, str]]) -> list[Score]:
+    """The scores of `(completion, answer)` pairs, in order: what `code` gives for each, made side by side."""
+    return [found.score for found in outcomes(pairs)]
+
+
+class _Case:
+    """One submission on its way through the pool."""
+
+    def __init__(self, submission: str, answer: str) -> None:
+        self.submission, self.answer = submission, answer
+        self.done: Outcome | None = None
+        self.running: Future[Result] | None = None
+        self.plan: _Plan | None = None
+
+    def start(self) -> None:
+        try:
+            ready = tasks.read(self.answer)
+            self.plan = _plan(ready, self.answer)
+            self.running = _pool().submit(_request(ready.task, self.plan, _source(ready.task, self.submission)))
+        except Unfit as error:
+            self.done = Outcome(self.score("unscored", str(error)))
+
+    def outcome(self) -> Outcome:
+        if self.running is None and self.done is None:
+            self.start()
+        if self.done is None:
+            assert self.running is not None and self.plan is not None
+            self.done = self.judged(self.plan, self.running.result())
+        return self.done
+
+    def score(self, verdict: Any, why: str = "", rule: str = "", type_: str = "") -> Score:
+        taken = self.submission[:_MOST_SHOWN] if self.submission.strip() else None
+        return Score(verdict, taken, rule, why[:500], type_)
+
+    def judged(self, plan: _Plan, result: Result) -> Outcome:
+        whys: list[list[str]] = plan.judge(result)
+        counts = [(sum(not why for why in pile), len(pile)) for pile in whys]
+        visible, hidden, examples = counts
+        told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
+        rule = ", ".join(f"{held} of {of} {what}" for held, of, what in told if of)
+        first = next((why for pile in whys for why in pile if why), "")
+        score = self.score("wrong" if first else "right", first, rule, plan.task.mode)
+        return Outcome(score, visible, hidden, examples, result.ended, result.tier, result.ms)
+
+
+# -- what is run -------------------------------------------------------------------------------
+
+
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`]*)")
+_PYTHON = frozenset({"python", "py", "python3", "py3"})
+
+
+def submission_of(completion: str) -> str:
+    """The last fenced block of Python, else the last block without a language, else the whole text.
+
+    A block that nothing closes goes to the end. One inside a block of another kind of fence is a part of it.
+
+    >>> submission_of("First:" + chr(10) + "```python" + chr(10) + "x = 1" + chr(10) + "```" + chr(10) + "Done.")
+    'x = 1\\n'
+    """
+    found: dict[bool, str] = {}
+    fence, tag, indent = "", "", ""
+    block: list[str] = []
+    for line in completion.split("\n"):
+        match = _FENCE.fullmatch(line.rstrip())
+        if match and not fence:
+            fence, tag, block = match[1], match[2].strip(), []
+            indent = line[: len(line) - len(line.lstrip())]
+        elif match and match[1][0] == fence[0] and len(match[1]) >= len(fence) and not match[2]:
+            _keep(found, tag, block)
+            fence = ""
+        elif fence:
+            block.append(line.removeprefix(indent))
+    if fence:
+        _keep(found, tag, block)
+    return found.get(True, found.get(False, completion))
+
+
+def _keep(found: dict[bool, str], tag: str, block: list[str]) -> None:
+    word = re.split(r"[\s{},:]+", tag.lower().lstrip("{. "), maxsplit=1)[0]
+    if word in _PYTHON or not tag:
+        found[bool(tag)] = "".join(f"{line}\n" for line in block)
+
+
+_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#\\]*)", re.MULTILINE)
+
+
+def _source(task: Task, submission: str) -> str:
+    """The program: the task's setup and the submission. Raises `Unfit` where that is no text to run."""
+    try:
+        size = len(submission.encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise Unfit(f"the submission is not UTF-8 (character {error.start + 1})") from None
+    if size > MOST_BYTES:
+        raise Unfit(f"the submission has {size:,} bytes (at most {MOST_BYTES:,})")
+    if not task.setup.strip():
+        return submission
+    # A `from __future__` stands first or nowhere, so it is said again above the setup. The submission is not parsed
+    # for that: nothing of it is, on this side.
+    future = [" ".join(match[0].split()) for match in _FUTURE.finditer(submission)]
+    if not future:
+        return f"{task.setup.rstrip()}\n\n{submission}"
+    rest = _FUTURE.sub("pass", submission)
+    return "\n".join([*future, task.setup.rstrip(), "", rest])
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is worked out once for a task: the property's examples with the reference's answers, or why there are
+    none."""
+
+    examples: tuple[tuple[Any, ...], ...] = ()
+    expected: tuple[Any, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The calls of a task and what their answers must be. `again` is the order of the second asking."""
+
+    task: Task
+    visible: tuple[Test, ...]
+    hidden: tuple[Test, ...]
+    calls: tuple[Asked, ...]
+    prepared: _Prepared
+    again: tuple[int, ...]
+
+    def judge(self, result: Result) -> list[list[str]]:
+        """Why each visible test, each hidden test and each example has failed; empty where it holds."""
+        if self.task.mode == "stdio":
+            tests = [*self.task.tests, *self.task.hidden_tests]
+            programs = [*map(_judge_program, tests, self.answers(result, len(tests)))]
+            at = len(self.task.tests)
+            return [_numbered("test", programs[:at]), _numbered("hidden test", programs[at:]), []]
+        num, examples = len(self.calls), self.prepared.examples
+        answers = self.answers(result, num + len(self.again) + len(examples))
+        first, later = answers[:num], answers[num : num + len(self.again)]
+        second = [answer for _, answer in sorted(zip(self.again, later, strict=True), key=lambda pair: pair[0])]
+        found, at = [], 0
+        for name, pile in (("test", self.visible), ("hidden test", self.hidden)):
+            whys: list[str] = []
+            for test in pile:
+                part = slice(at, at := at + len(test.calls))
+                checks = test.judge(first[part])
+                others = test.judge(second[part]) if second else checks
+                for one, other in zip(checks, others, strict=True):
+                    why = f"{one.source}: {one.why}" if one.why else ""
+                    whys.append(
+                        why or (f"{other.source}: asked again in another order, {other.why}" if other.why else "")
+                    )
+            found.append(_numbered(name, whys))
+        tolerance = self.task.property.tolerance if self.task.property else None
+        return [
+            *found,
+            [
+                _judge_example(f"{self.task.entry_point}{_listed(args)}", expected, answer, tolerance)
+                for args, expected, answer in zip(
+                    examples, self.prepared.expected, answers[num + len(self.again) :], strict=True
+                )
+            ],
+        ]
+
+    def answers(self, result: Result, num: int) -> list[Answer]:
+        """One for each call, also for those that were not reached."""
+        from reasoner.sandbox import Answer
+
+        missing = Answer("none", None, result.why or f"the run ended: {result.ended}")
+        return [*result.answers[:num], *[missing] * (num - len(result.answers))]
+
+
+def _plan(ready: Ready, answer: str) -> _Plan:
+    """Raises `Unfit` where the task cannot be judged."""
+    prepared = _prepared(ready.task, answer)
+    if prepared.problem:
+        raise Unfit(prepared.problem)
+    calls = tuple(call for test in (*ready.visible, *ready.hidden) for call in test.calls)
+    order: list[int] = []
+    if ready.task.again and not ready.task.property:
+        order = list(range(len(calls)))
+        random.Random(hashlib.sha256(ready.task.to_answer().encode("ascii")).digest()).shuffle(order)
+        if order == sorted(order):
+            order.reverse()
+    return _Plan(ready.task, ready.visible, ready.hidden, calls, prepared, tuple(order))
+
+
+def _request(task: Task, plan: _Plan, source: str) -> Request:
+    from reasoner.sandbox import Call, Request
+
+    if task.mode == "stdio":
+        tests = [test for test in (*task.tests, *task.hidden_tests) if isinstance(test, Stdio)]
+        return Request(source, stdin=tuple(test.stdin for test in tests), cpu_s=CPU_S, wall_s=WALL_S)
+    asked = [*plan.calls, *(plan.calls[at] for at in plan.again), *(Asked(args, {}) for args in plan.prepared.examples)]
+    entry, calls = task.entry_point, [Call(call.args, call.keywords, call.is_listed) for call in asked]
+    if any(tasks.holds_type((call.args, call.keywords)) for call in asked):
+        # A type among the arguments is no value that can be sent: the calls go in as source, after the submission.
+        entry = "lifted_call"
+        texts = "".join(f"        lambda: {task.entry_point}({', '.join(_texts(call))}),\n" for call in asked)
+        source = f"{source}\n\ndef {entry}(number):\n    return [\n{texts}    ][number]()\n"
+        calls = [Call((at,), {}, call.is_listed) for at, call in enumerate(asked)]
+    return Request(source, entry, tuple(calls), cpu_s=CPU_S + (AGAIN_S if plan.again else 0), wall_s=WALL_S)
+
+
+def _texts(call: Asked) -> list[str]:
+    return [
+        *map(tasks.source_of, call.args),
+        *(f"{name}={tasks.source_of(value)}" for name, value in call.keywords.items()),
+    ]
+
+
+# -- judging -----------------------------------------------------------------------------------
+
+
+def _numbered(name: str, whys: Sequence[str]) -> list[str]:
+    return [f"{name} {number}: {why}" if why else "" for number, why in enumerate(whys, 1)]
+
+
+def _judge_example(what: str, expected: Any, answer: Answer, tolerance: float | None) -> str:
+    if answer.kind == "value" and tasks.equal(answer.value, expected, tolerance):
+        return ""
+    return f"property: {what} {_said(answer)}, the reference gives {tasks.shown(expected)}"
+
+
+def _said(answer: Answer) -> str:
+    if answer.kind == "value":
+        return f"gave {tasks.shown(answer.value)}"
+    if answer.kind == "raised":
+        return f"raised {answer.text[:200]}"
+    return f"gave no value: {answer.text[:200]}"
+
+
+def _judge_program(test: str | Stdio, answer: Answer) -> str:
+    assert isinstance(test, Stdio)
+    if answer.kind != "value":
+        return _said(answer)
+    printed, exit_code = answer.value
+    if exit_code != 0:
+        return f"exit code {exit_code}{f' ({answer.text[:200]})' if answer.text else ''}"
+    wanted, got = _lines(test.stdout), _lines(printed)
+    for number, (one, other) in enumerate(zip(wanted, got, strict=False), 1):
+        if one != other:
+            return f"line {number} is {tasks.shown(other)}, not {tasks.shown(one)}"
+    if len(wanted) != len(got):
+        return f"it printed {len(got)} lines, not {len(wanted)}"
+    return ""
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.rstrip() for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _listed(args: tuple[Any, ...]) -> str:
+    return f"({', '.join(tasks.shown(arg) for arg in args)})"
+
+
+# -- what is worked out once -------------------------------------------------------------------
+
+
+_preparing = threading.Lock()
+_known: OrderedDict[str, _Prepared] = OrderedDict()
+
+
+def _prepared(task: Task, answer: str) -> _Prepared:
+    """The examples of a task and their expected values, from a reference that runs in the same sandbox.
+
+    Worked out once and kept: the same examples for a whole group, and for every other completion in this process.
+    """
+    if not task.property and not task.setup.strip():
+        return _Prepared()
+    with _preparing:
+        if answer in _known:
+            _known.move_to_end(answer)
+            return _known[answer]
+        found, is_final = _prepare(task)
+        if is_final:
+            _known[answer] = found
+            if len(_known) > _MOST_PREPARED:
+                _known.popitem(last=False)
+        return found
+
+
+def _prepare(task: Task) -> tuple[_Prepared, bool]:
+    """What is found, and whether it would be found again: not where the sandbox may be what failed."""
+    from reasoner.sandbox import Call, Request
+    from reasoner.verifiers import examples
+
+    setup = task.setup.rstrip()
+    if setup:
+        result = _pool().run(Request(f"{setup}\n", stdin=("",), cpu_s=CPU_S))
+        (answer,) = result.answers or (None,)
+        if answer is None or answer.kind != "value" or answer.value[1] != 0:
+            why = result.why or result.ended
+            if answer is not None and answer.kind == "value":
+                why = f"exit code {answer.value[1]} ({answer.text[:200]})"
+            return _Prepared(problem=f"the task's setup fails: {why}"), result.ended not in ("wall", "died")
+    if not task.property:
+        return _Prepared(), True
+    try:
+        drawn = examples.draw(task.property.args, task.property.examples)
+    except Unfit as error:
+        return _Prepared(problem=str(error)), True
+    source = f"{setup}\n\n{task.property.reference}" if setup else task.property.reference
+    result = _pool().run(Request(source, "reference", tuple(Call(args) for args in drawn), cpu_s=CPU_S))
+    is_final = result.ended not in ("wall", "died")
+    for args, answer in zip(drawn, result.answers, strict=False):
+        if answer.kind != "value":
+            why = f"the property's reference fails: reference{_listed(args)} {_said(answer)}"
+            return _Prepared(problem=why[:300]), is_final
+    if len(result.answers) < len(drawn):
+        return _Prepared(problem=f"the property's reference fails: {result.why or result.ended}"), is_final
+    return _Prepared(tuple(drawn), tuple(answer.value for answer in result.answers)), True
+
+
+def shrink(submission: str, answer: str) -> str | None:
+    """A small example of the property that the submission fails, for people; None where none is found.
+
+    Each step runs the reference and the submission, so this is for a report, not for a reward.
+    """
+    import hypothesis
+    from hypothesis.errors import NoSuchExample
+
+    from reasoner.sandbox import Call, Request
+    from reasoner.verifiers import examples
+
+    task = tasks.read(answer).task
+    if task.property is None:
+        return None
+    prop, setup = task.property, task.setup.rstrip()
+    source = _source(task, submission)
+    found: dict[str, str] = {}
+
+    def fails(args: tuple[Any, ...]) -> bool:
+        call = (Call(args),)
+        trusted = _pool().submit(Request(f"{setup}\n\n{prop.reference}", "reference", call, cpu_s=CPU_S))
+        result = _pool().run(Request(source, task.entry_point, call, cpu_s=1.0))
+        expected = trusted.result().answers
+        if not expected or expected[0].kind != "value":
+            return False
+        plan = _Plan(task, (), (), (), _Prepared((args,), (expected[0].value,)), ())
+        found[repr(args)] = plan.judge(result)[2][0]
+        return bool(found[repr(args)])
+
+    how = hypothesis.settings(
+        database=None, deadline=None, max_examples=200, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+    try:
+        least = hypothesis.find(examples.strategy(prop.args), fails, settings=how, random=random.Random(0))
+    except NoSuchExample:
+        return None
+    return found[repr(least)]
+
+
+# -- the pool ----------------------------------------------------------------------------------
+
+
+_opening = threading.Lock()
+_open: Pool | None = None
+
+
+def _pool() -> Pool:
+    """The one pool of this process, opened on its first use. Raises `ReasonerError` where no tier works."""
+    global _open
+    with _opening:
+        if _open is None:
+            from reasoner.sandbox import Pool
+
+            _open = Pool()
+        return _open
+
+
+def ready() -> None:
+    """Open the pool now: refuses, before any work is done, a machine that cannot run submissions safely."""
+    _pool()
+
+
+def close() -> None:
+    """Close the pool, if there is one; the next submission opens another."""
+    global _open
+    with _opening:
+        pool, _open = _open, None
+    if pool is not None:
+        pool.close()
+
+
+def _after_fork() -> None:
+    """The pool belongs to the process that we were forked from."""
+    global _open, _opening, _preparing
+    _open, _opening, _preparing = None, threading.Lock(), threading.Lock()
+
+
+atexit.register(close)
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,115 @@
+"""Code as a reward, in the real sandbox: the table of cases, the public sets where they are, rows in and out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reasoner import sources, tasks, verifiers
+from reasoner.errors import ReasonerError
+from reasoner.sandbox import choose
+from reasoner.verifiers import code
+
+TABLE = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "unit" / "verifiers" / "code.jsonl").read_text().splitlines()
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sandbox():
+    try:
+        choose()
+    except ReasonerError as error:
+        pytest.skip(f"no sandbox here: {error.what}")
+    yield
+    code.close()
+
+
+def test_the_table_of_cases():
+    scores = code.score_many((row["completion"], row["answer"]) for row in TABLE)
+    wrong = [
+        (row["verdict"], score, row["completion"])
+        for row, score in zip(TABLE, scores, strict=True)
+        if score.verdict != row["verdict"]
+    ]
+    assert wrong == []
+
+
+def test_reasons_are_for_people():
+    def why(completion_has, verdict="wrong"):
+        row = next(row for row in TABLE if completion_has in row["completion"] and row["verdict"] == verdict)
+        return verifiers.verify(verifiers.load("code"), row["completion"], row["answer"]).why
+
+    assert why("str(sum") == "test 1: sum_even([1, 2, 3, 4]) == 6: sum_even([1, 2, 3, 4]) gave '6'"
+    assert "SystemExit" in why("raise SystemExit(0)")
+    assert "exit code 0" in why("os._exit(0)")
+    assert "more than " in why("while 1")  # 5 s of processor; by the clock on a busy machine
+    assert "ModuleNotFoundError: No module named 'numpy'" in why("import numpy")
+    assert "sum_even" in why("def evens")
+    assert "property: sum_even([" in why("{(1, 2, 3, 4): 6")
+    assert "asked again in another order" in why("answers = iter")
+    assert "exit code 1" in why("raise SystemExit(1)")
+
+
+def test_a_package_that_the_task_needs_is_named():
+    found = [code.code(row["completion"], row["answer"]) for row in TABLE if row["verdict"] == "unscored"]
+    assert [word for score in found for word in ("numpy", "pandas") if word in score.why] == [
+        "pandas",
+        "numpy",
+        "numpy",
+    ]
+
+
+def test_the_smallest_failing_example():
+    row = next(row for row in TABLE if "{(1, 2, 3, 4): 6" in row["completion"])
+    found = code.shrink(code.submission_of(row["completion"]), row["answer"])
+    assert found == "property: sum_even([2]) gave 0, the reference gives 2"
+
+
+@pytest.mark.parametrize("name", ["humaneval", "mbpp"])
+def test_own_solutions_of_the_public_sets_are_right(name):
+    problems = sources.local(name, "test")
+    if problems is None:
+        pytest.skip(f"{name} is not in {sources.sets_dir()}")
+    some = problems[:40]
+    scores = code.score_many((code.commit(problem.answer), problem.answer) for problem in some)
+    assert [score.verdict for score in scores] == ["right"] * len(some)
+    scores = code.score_many(
+        (f"```python\ndef {tasks.parse(problem.answer).entry_point}(*_):\n    return None\n```", problem.answer)
+        for problem in some
+    )
+    assert {score.verdict for score in scores} == {"wrong"}
+
+
+def test_rows_in_verdicts_out(tmp_path):
+    fields = {"mode": "call", "entry_point": "f", "tests": ["assert f(2) == 4"], "hidden_tests": [], "property": None}
+    sources_ = [
+        "def f(x):\n    return x * 2\n",
+        "def f(x):\n    return 4 if x else 4\n",
+        "f = abs\n",
+        "raise SystemExit\n",
+    ]
+    rows = [{"id": str(at), **fields, "submission": source} for at, source in enumerate(sources_)]
+    rows.append({"id": "task", "answer": TABLE[0]["answer"], "completion": TABLE[0]["completion"]})
+    done = subprocess.run(
+        [sys.executable, "-m", "reasoner.cli", "check", "--verifier", "code", "-"],
+        input=b"".join(json.dumps(row).encode() + b"\n" for row in rows * 3),
+        capture_output=True,
+        env={"PATH": os.defpath, "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["id"], row["verdict"]) for row in found] == [
+        ("0", "right"),
+        ("1", "right"),
+        ("2", "wrong"),
+        ("3", "wrong"),
+        ("task", "right"),
+    ] * 3
+    assert list(tmp_path.iterdir()) == []
