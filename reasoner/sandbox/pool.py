@@ -64,7 +64,7 @@ class Call:
 class Request:
     """A program, and either calls of one of its functions in one process, or texts to run it on, a process each.
 
-    The limits are those of one process; `cpu_s` counts in whole seconds, upwards. `wall_s`: 3 * cpu_s + 2.
+    The limits are those of one process. `wall_s`: 3 * cpu_s + 2; `memory_bytes`: beyond the interpreter's own.
     """
 
     source: str
@@ -93,7 +93,7 @@ class Answer:
 @dataclass(frozen=True)
 class Result:
     """One answer for each call or text, in order, and how the whole ended. Where code raised before any call could be
-    made, every answer says so and the end is "ok": the process did end as its code says."""
+    made, every answer says so and the end is "ok": the process did end as its code says. `ms` counts waiting too."""
 
     answers: tuple[Answer, ...]
     ended: Ended
@@ -125,7 +125,7 @@ class Pool:
         self._busy: set[_Server] = set()
         self._is_alone, self._closed = False, threading.Event()
         self._threads: list[threading.Thread] = []
-        self._queue: queue.Queue[tuple[Future[Result], Request]] = queue.Queue(QUEUE * self.workers)
+        self._queue: queue.Queue[tuple[Future[Result], Request] | None] = queue.Queue(QUEUE * self.workers)
         _pools.add(self)
 
     def __enter__(self) -> Pool:
@@ -163,11 +163,8 @@ class Pool:
         return done
 
     def _serve(self) -> None:
-        while not self._closed.is_set():
-            try:
-                done, request = self._queue.get(timeout=0.2)
-            except queue.Empty:
-                continue
+        while (asked := self._queue.get()) is not None:
+            done, request = asked
             if not done.set_running_or_notify_cancel():
                 continue
             try:
@@ -186,16 +183,22 @@ class Pool:
         for idle in servers:
             if idle is not None:
                 idle.close()
+        self._empty_queue()
+        for _ in self._threads:
+            self._queue.put(None)
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
         with self._gate:
-            while self._busy:  # of threads that are not ours
-                self._gate.wait()
+            self._gate.wait_for(lambda: not self._busy)  # of threads that are not ours
+        self._empty_queue()
+        _pools.discard(self)
+
+    def _empty_queue(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                self._queue.get_nowait()[0].cancel()
-        _pools.discard(self)
+                if (asked := self._queue.get_nowait()) is not None:
+                    asked[0].cancel()
 
     def processes(self) -> int:
         """How many processes the servers are, with everything below them."""
@@ -266,13 +269,12 @@ class Pool:
     def _server(self, is_alone: bool) -> Iterator[_Server]:
         """The next free server; where it is to be alone, once all are free."""
         with self._gate:
-            while not self._closed.is_set() and (
-                self._is_alone or (len(self._idle) < self.workers if is_alone else not self._idle)
-            ):
-                self._gate.wait()
+            self._gate.wait_for(lambda: self._closed.is_set() or (not self._is_alone and (is_alone or self._idle)))
+            if is_alone and not self._closed.is_set():
+                self._is_alone = True  # from here on nobody else begins
+                self._gate.wait_for(lambda: self._closed.is_set() or len(self._idle) == self.workers)
             if self._closed.is_set():
                 raise RuntimeError("the pool is closed")
-            self._is_alone = self._is_alone or is_alone
             server = self._idle.pop()
         try:
             if server is not None and server.runs >= MAX_RUNS:
@@ -318,6 +320,7 @@ class _Run:
     status: int = 0
     cpu_s: float = 0.0
     is_started: bool = False
+    is_over: bool = False
     stopped: Literal["", "wall", "output"] = ""
     is_starved: bool = False
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -478,7 +481,7 @@ class _Watch:
         except OSError as error:
             raise Broken(f"the server is gone: {error}") from None
         if word[:1] == b"D":
-            self.run.status, self.run.cpu_s, self.run.is_started = ENDED.unpack(word[1:])
+            self.run.status, self.run.cpu_s, self.run.is_started, self.run.is_over = ENDED.unpack(word[1:])
             return True
         if word[:1] == b"P":
             return False
@@ -554,9 +557,8 @@ def _end_of(run: _Run, request: Request, wall_s: float) -> tuple[Ended, str]:
     if os.WIFEXITED(run.status):
         return "ok", ""
     number = os.WTERMSIG(run.status)
-    limit_s = max(1, math.ceil(request.cpu_s))
-    if number in (signal.SIGKILL, signal.SIGXCPU) and run.cpu_s > limit_s - 0.2:
-        return "cpu", f"more than {limit_s} s of processor"
+    if run.is_over or (number == signal.SIGKILL and run.cpu_s > request.cpu_s):
+        return "cpu", f"more than {request.cpu_s:g} s of processor"
     hint = ": out of memory?" if number == signal.SIGKILL else ""
     return "died", f"its process was killed by {_signal(number)}{hint}"
 

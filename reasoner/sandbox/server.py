@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
 import types
 from types import ModuleType
@@ -28,8 +29,8 @@ LANDLOCK_MIN = 3
 """Before version 3, opening a readable file could empty it."""
 JOB = struct.Struct("=dQQB")
 """Limit on seconds of processor, limit on memory, size of the answers, mode."""
-ENDED = struct.Struct("=idB")
-"""Status as of `wait`, seconds of processor, whether the code was started at all."""
+ENDED = struct.Struct("=id??")
+"""Status as of `wait`, seconds of processor, whether the code was started at all, whether it computed too long."""
 CALLS, PROGRAM = 0, 1
 MAX_TEXT = 1000
 
@@ -63,8 +64,9 @@ def main() -> NoReturn:
         frames = _beside("frames")
         _first_to_die()
         _preload()
+        own_bytes = _address_bytes()
         _set_apart(tier, kernel, control)
-        server = _Server(tier, kernel, frames, control)
+        server = _Server(tier, kernel, frames, control, own_bytes)
     except OSError as error:
         control.send(b"E" + str(error).encode("utf-8", "replace"))
         os._exit(1)
@@ -87,6 +89,12 @@ def _first_to_die() -> None:
             file.write("1000")
     except OSError:  # no /proc, or not ours to say: one layer less against a full machine, none against the code
         pass
+
+
+def _address_bytes() -> int:
+    """What the limit on memory counts before a submission has asked for any, and a little room."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE") + (8 << 20)
 
 
 def _preload() -> None:
@@ -212,7 +220,8 @@ def _library() -> dict[str, str]:
 class _Server:
     """One thread that waits: for a run, for its end, for a word from our side."""
 
-    def __init__(self, tier: str, kernel: Any, frames: Any, control: socket.socket) -> None:
+    def __init__(self, tier: str, kernel: Any, frames: Any, control: socket.socket, own_bytes: int) -> None:
+        self.own_bytes = own_bytes
         self.tier, self.kernel, self.frames, self.control = tier, kernel, frames, control
         self.version = kernel.landlock_version()
         self.rules = -1
@@ -255,7 +264,7 @@ class _Server:
             os.close(one)
         process = os.pidfd_open(pid)
         try:
-            self._watch(process)
+            is_over = self._watch(process, pid, JOB.unpack(job)[0])
             _, status, usage = os.wait4(pid, 0)
         finally:
             os.close(process)
@@ -263,23 +272,33 @@ class _Server:
             is_started = os.read(self.started, 8) != b""
         except BlockingIOError:
             is_started = False
-        self.control.send(b"D" + ENDED.pack(status, usage.ru_utime + usage.ru_stime, is_started))
+        self.control.send(b"D" + ENDED.pack(status, usage.ru_utime + usage.ru_stime, is_started, is_over))
 
-    def _watch(self, process: int) -> None:
+    def _watch(self, process: int, pid: int, cpu_s: float) -> bool:
+        """Until it has ended; whether that was for computing too long.
+
+        By the process's own clock: a limit of the system counts whole ticks, which on a busy machine can be half as
+        much again as it really had.
+        """
+        clock = (~pid << 3) | 2  # the clock of all its threads, as clock_getcpuclockid gives it
         poller = select.poll()
         poller.register(process, select.POLLIN)
         poller.register(self.control, select.POLLIN)
         while True:
-            ready = [descriptor for descriptor, _ in poller.poll()]
+            left = cpu_s - time.clock_gettime(clock)
+            ready = [descriptor for descriptor, _ in poller.poll(max(2, int(1000 * left)))] if left > 0 else []
             if process in ready:
-                return
-            word = self.control.recv(16)
-            if word == b"P":  # who is it? our side sees it under another number
-                socket.send_fds(self.control, [b"P"], [process])
-            else:  # K, or our side is gone
-                signal.pidfd_send_signal(process, signal.SIGKILL)
-                select.select([process], [], [])
-                return
+                return False
+            if self.control.fileno() in ready:
+                word = self.control.recv(16)
+                if word == b"P":  # who is it? our side sees it under another number
+                    socket.send_fds(self.control, [b"P"], [process])
+                    continue
+            elif left > 0:
+                continue
+            signal.pidfd_send_signal(process, signal.SIGKILL)  # told to, or too long, or our side is gone
+            select.select([process], [], [])
+            return left <= 0
 
 
 def _standard_streams() -> None:
@@ -343,7 +362,7 @@ def _run_child(server: _Server, job: tuple[Any, ...], descriptors: list[int]) ->
     if is_full and server.version:
         rights = [("/", kernel.READ), ("/dev", kernel.READ_WRITE_FILE), ("/tmp", kernel.OWN)]
         rules = kernel.landlock_rules(server.version, rights)
-    _limit(cpu_s, memory_bytes, server.processes)
+    _limit(cpu_s, memory_bytes + frame_bytes + server.own_bytes, server.processes)
     if is_full:
         kernel.drop_capabilities()
     kernel.set_dumpable(False)
@@ -387,10 +406,10 @@ def _stdin(text: str, is_full: bool) -> int:
 
 
 def _limit(cpu_s: float, memory_bytes: int, processes: int) -> None:
-    """Process 1 of a namespace ignores the signal of a soft limit on time, so both are one: whole seconds."""
+    """The limit on time is for a server that does not watch; process 1 of a namespace ignores a soft one."""
     import resource
 
-    seconds = max(1, int(-(-cpu_s // 1)))
+    seconds = 2 * int(cpu_s) + 2
     for what, most in (
         (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_FSIZE, MAX_FILE_BYTES),
         (resource.RLIMIT_NOFILE, MAX_FILES), (resource.RLIMIT_NPROC, processes), (resource.RLIMIT_STACK, STACK_BYTES),

@@ -134,10 +134,11 @@ def soak(args: argparse.Namespace) -> None:
             wrong.append(f"{number} {name}: {result}")
 
     with Pool(args.workers, args.tier) as pool, ThreadPoolExecutor(args.workers) as threads:
-        list(threads.map(one, range(3 * len(names) * args.workers)))
+        list(threads.map(one, range(200)))
         before = (pool.processes(), len(os.listdir("/proc/self/fd")), resident())
         begun = time.perf_counter()
-        list(threads.map(one, range(args.runs)))
+        for first in range(0, args.runs, 200):  # in parts: ten thousand futures are megabytes of their own
+            list(threads.map(one, range(first, min(first + 200, args.runs))))
         seconds = time.perf_counter() - begun
         after = (pool.processes(), len(os.listdir("/proc/self/fd")), resident())
     for name, count in sorted(ends.items()):
