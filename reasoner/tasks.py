@@ -470,7 +470,7 @@ class _Run:
         self.path: tuple[int, ...] = ()
         self.steps = 0
         self.random = random.Random(0)
-        self.given: list[str] = []
+        self.given: list[tuple[ast.Call, Any]] = []
         self.may_call = True
 
     @property
@@ -531,9 +531,13 @@ class _Run:
         except Failed as error:
             holds, why = False, str(error)
         except _ERRORS as error:
-            holds, why = False, f"{', '.join(self.given)} ({type(error).__name__}: {error})"[:300]
-        why = why or ", ".join(self.given) or "it does not hold"
-        self.found.append(Check(_line(test), "" if holds else why))
+            holds, why = False, f"{self.said()} ({type(error).__name__}: {error})"[:300]
+        self.found.append(Check(_line(test), "" if holds else why or self.said()))
+
+    def said(self) -> str:
+        """What the calls of an assert gave."""
+        given = [f"{_line(node, 60)} gave {shown(value)}" for node, value in self.given]
+        return ", ".join(given) or "it does not hold"
 
     def assign(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
         result: Any
@@ -823,7 +827,7 @@ class _Run:
             return _UNKNOWN
         kind = next((kind for kind in type(held).__mro__ if kind in _METHODS), None)
         if kind is None or name not in _METHODS[kind]:
-            raise Failed(f"{', '.join(self.given) or 'a value'}: no {name} of {type(held).__name__}")
+            raise Failed(f"{self.said()}: no {name} of {type(held).__name__}")
         if name == "replace" and len(held) * max(len(part) for part in args[:2]) > _LONGEST:
             raise Failed("a text that is too long to judge")
         result = getattr(held, name)(*args, **keywords)
@@ -845,7 +849,7 @@ class _Run:
                 raise Unfit(f"it makes more than {MOST_CALLS:,} calls")
             return _UNKNOWN
         at = self.places[place]
-        what = f"{_line(node, 60)}"
+        what = _line(node, 60)
         if at >= len(self.answers):
             raise Failed(f"{what} gave no answer")
         answer = self.answers[at]
@@ -853,10 +857,11 @@ class _Run:
             raise Failed(f"{what} raised {answer.text}"[:300])
         if answer.kind != "value":
             raise Failed(f"{what} gave no plain value{': ' if answer.text else ''}{answer.text}"[:300])
-        self.given.append(f"{what} gave {shown(answer.value)}")
+        self.given.append((node, answer.value))
         return answer.value
 
 
+@functools.lru_cache(maxsize=100_000)
 def _line(node: ast.AST, most: int = 120) -> str:
     """The source of a node, in one line of bounded length."""
     text = " ".join(ast.unparse(node).split())

@@ -13,6 +13,7 @@ from reasoner.errors import ReasonerError
 from reasoner.sandbox import choose
 from reasoner.verifiers import code
 
+pytestmark = pytest.mark.slow
 TABLE = [
     json.loads(line)
     for line in (Path(__file__).parents[1] / "unit" / "verifiers" / "code.jsonl").read_text().splitlines()
