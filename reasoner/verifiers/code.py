@@ -103,7 +103,7 @@ def commit(answer: str) -> str:
     return f"```python\n{source.rstrip()}\n```"
 
 
-@verifier("code", version="1", commit=commit)
+@verifier("code", version="1", commit=commit, is_parallel=True)
 def code(completion: str, answer: str) -> Score:
     """Right when the submission of the completion passes every test of the task that the answer is."""
     return outcome(submission_of(completion), answer).score
@@ -120,11 +120,6 @@ def outcomes(pairs: Iterable[tuple[str, str]]) -> list[Outcome]:
     for case in cases:
         case.start()
     return [case.outcome() for case in cases]
-
-
-def score_many(pairs: Iterable[tuple[str, str]]) -> list[Score]:
-    """The scores of `(completion, answer)` pairs, in order: what `code` gives for each, made side by side."""
-    return [found.score for found in outcomes(pairs)]
 
 
 class _Case:

@@ -30,8 +30,12 @@ def sandbox():
     code.close()
 
 
+def scored(pairs):
+    return [found.score for found in code.outcomes(pairs)]
+
+
 def test_the_table_of_cases():
-    scores = code.score_many((row["completion"], row["answer"]) for row in TABLE)
+    scores = scored((row["completion"], row["answer"]) for row in TABLE)
     wrong = [
         (row["verdict"], score, row["completion"])
         for row, score in zip(TABLE, scores, strict=True)
@@ -77,9 +81,9 @@ def test_own_solutions_of_the_public_sets_are_right(name):
     if problems is None:
         pytest.skip(f"{name} is not in {sources.sets_dir()}")
     some = problems[:40]
-    scores = code.score_many((code.commit(problem.answer), problem.answer) for problem in some)
+    scores = scored((code.commit(problem.answer), problem.answer) for problem in some)
     assert [score.verdict for score in scores] == ["right"] * len(some)
-    scores = code.score_many(
+    scores = scored(
         (f"```python\ndef {tasks.parse(problem.answer).entry_point}(*_):\n    return None\n```", problem.answer)
         for problem in some
     )

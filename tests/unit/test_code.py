@@ -356,9 +356,9 @@ def test_commit():
 def test_many_at_once_are_the_same_scores(pool):
     pool.programs = {"right": lambda x: x + 1, "wrong": lambda x: x}
     pairs = [("right", ADD), ("wrong", ADD), ("right", "5"), ("```python\nright\n```", ADD)] * 3
-    assert code.score_many(pairs) == [code.code(*pair) for pair in pairs]
-    assert [score.verdict for score in code.score_many(pairs)][:4] == ["right", "wrong", "unscored", "right"]
-    assert code.score_many([]) == []
+    assert [found.score for found in code.outcomes(pairs)] == [code.code(*pair) for pair in pairs]
+    assert [found.score.verdict for found in code.outcomes(pairs)][:4] == ["right", "wrong", "unscored", "right"]
+    assert code.outcomes([]) == []
 
 
 def test_threads_share_what_is_prepared(pool):
