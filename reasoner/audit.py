@@ -39,6 +39,8 @@ from reasoner.errors import USAGE, ReasonerError
 
 SAMPLE = 500
 """References, evenly over types, of which rewrites and near misses are made."""
+SAMPLE_PARALLEL = 50
+"""The same for a verifier that asks another process: each check costs milliseconds."""
 LIMIT_S = 5.0
 """Wall time of a check above which it is called slow: information, for a busy machine is no fault of a verifier."""
 KILL_S = 60.0
@@ -169,7 +171,7 @@ def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: s
     """
     started = time.monotonic()
     references, judged, unjudged = _references(checker, problems)
-    chosen = _spread(judged, SAMPLE)
+    chosen = _spread(judged, SAMPLE_PARALLEL if checker.is_parallel else SAMPLE)
     contract = CONTRACTS.get(checker.name, "own")
     checks = [references]
 
