@@ -321,8 +321,6 @@ def audit_command(
     name: str | None, source: str | None, split: str | None, run_name: str | None, labelled: str | None, as_json: bool
 ) -> None:
     """Prove that a verifier may be a reward: its references, rewrites, near misses, hostile text. Exit 4 if not."""
-    from pathlib import Path
-
     from reasoner import audit
 
     checker, problems, label = audit.asked(name, source, split, run_name)

@@ -511,12 +511,10 @@ def versions(job: Job) -> dict[str, str]:
 
 def _check(job: Job) -> None:
     """Everything that can be refused early, before anything is trained or written."""
-    verifiers.load(job.config.verifier.name)
+    checker = verifiers.load(job.config.verifier.name)
     data.check_verifier(job.config)
-    if job.config.verifier.name == "code":
-        from reasoner.verifiers import code  # a sandbox is opened for code only
-
-        code.ready()
+    if checker.ready is not None:
+        checker.ready()
     modelfile.template_path()
     _keep_training(job)
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train")):

@@ -48,7 +48,7 @@ class Verifier:
     `commit` turns a reference into a completion that commits to it in the asked format: what the audit starts from.
     `strict` is a second, stricter rule, which never accepts what `function` rejects: a sample of what was accepted in
     training is judged by it again, and the gap between the two is a metric. `is_parallel`: it waits for another
-    process, so `verify_many` asks it from several threads.
+    process, so `verify_many` asks it from several threads. `ready` refuses a machine on which it cannot judge.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Verifier:
     commit: Callable[[str], str] = str
     strict: Check | None = None
     is_parallel: bool = False
+    ready: Callable[[], None] | None = None
 
 
 _REGISTRY: dict[str, Verifier] = {}
@@ -69,11 +70,12 @@ def verifier(
     commit: Callable[[str], str] = str,
     strict: Check | None = None,
     is_parallel: bool = False,
+    ready: Callable[[], None] | None = None,
 ) -> Callable[[Check], Check]:
     """Register `function(completion, answer) -> Score` under a name."""
 
     def register(function: Check) -> Check:
-        _REGISTRY[name] = Verifier(name, version, function, commit, strict, is_parallel)
+        _REGISTRY[name] = Verifier(name, version, function, commit, strict, is_parallel, ready)
         return function
 
     return register

@@ -103,7 +103,12 @@ def commit(answer: str) -> str:
     return f"```python\n{source.rstrip()}\n```"
 
 
-@verifier("code", version="1", commit=commit, is_parallel=True)
+def ready() -> None:
+    """Open the pool now: refuses, before any work is done, a machine that cannot run submissions safely."""
+    _pool()
+
+
+@verifier("code", version="1", commit=commit, is_parallel=True, ready=ready)
 def code(completion: str, answer: str) -> Score:
     """Right when the submission of the completion passes every test of the task that the answer is."""
     return outcome(submission_of(completion), answer).score
@@ -487,11 +492,6 @@ def _pool() -> Pool:
 
             _open = Pool()
         return _open
-
-
-def ready() -> None:
-    """Open the pool now: refuses, before any work is done, a machine that cannot run submissions safely."""
-    _pool()
 
 
 def close() -> None:

@@ -322,13 +322,13 @@ def _other_spelling(reference: Node, wanted: str, span: str) -> str | None:
                     other = reading.read(text)
                 except Unreadable:
                     continue
-            if other[0] in ("num", "neg") and "decimal" in (type_of(other),) and equal(other, decimal):
+            if other[0] in ("num", "neg") and type_of(other) == "decimal" and equal(other, decimal):
                 return "a decimal comma"
     return None
 
 
-_AREA = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?)\s?(?:m|s|g|h)\s?(?:\^\{?[23]\}?)?")
-"""A value in metres, square metres, seconds …: one letter, which a plain number leaves no other meaning."""
+_AREA = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?)(?:\s?m\s?\^\{?[23]\}?|\s[msgh])")
+"""A value in square metres, metres, seconds …: set apart or with its power, else `5m` is a product."""
 _TOLD = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?) ([A-Za-z]+(?: [A-Za-z]+\d*){1,4})")
 
 
@@ -1013,13 +1013,13 @@ def _proportional(a: Node, b: Node) -> int:
     for index in range(5):
         at = {name: values.point(name, index) for name in names}
         try:
-            x, y = values.Numeric(values.DIGITS[0], dict(at))(a), values.Numeric(values.DIGITS[0], dict(at))(b)
+            x, y = values.Numeric(values.DIGITS[-1], dict(at))(a), values.Numeric(values.DIGITS[-1], dict(at))(b)
         except Undefined:
             continue
         if isinstance(x, list) or isinstance(y, list) or x == 0 or y == 0:
             return 0
         ratios.append(x / y)
-    if len(ratios) < 3 or not all(values.near(ratio, ratios[0], values.DIGITS[0]) for ratio in ratios):
+    if len(ratios) < 3 or not all(values.near(ratio, ratios[0], values.DIGITS[-1]) for ratio in ratios):
         return 0
     if not values.is_real(ratios[0]):
         return 0

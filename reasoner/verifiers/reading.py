@@ -111,16 +111,16 @@ _MONEY = re.compile(r"\\?\$|[€£¥]|\\(?:euro|pounds)(?![A-Za-z])")
 
 _ALIASES = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "dbinom": "binom", "tbinom": "binom", "leq": "le",
-    "leqslant": "le", "geq": "ge", "geqslant": "ge", "neq": "ne", "lt": "<", "gt": ">", "equiv": "equiv",
+    "leqslant": "le", "geq": "ge", "geqslant": "ge", "neq": "ne", "lt": "<", "gt": ">",
     "thickapprox": "approx", "simeq": "approx", "sim": "approx", "doteq": "approx", "ast": "*", "star": "*",
     "times": "*", "cdot": "*", "cdotp": "*", "div": "/", "varnothing": "emptyset", "cupdot": "cup", "sqcup": "cup",
     "bigcup": "cup",
     "backslash": "setminus", "smallsetminus": "setminus", "degree": "circ", "lvert": "|", "rvert": "|", "vert": "|",
-    "lVert": "|", "rVert": "|", "Vert": "|", "mid": "mid", "colon": ":", "ratio": ":", "lbrace": "{", "rbrace": "}",
+    "lVert": "|", "rVert": "|", "Vert": "|", "colon": ":", "ratio": ":", "lbrace": "{", "rbrace": "}",
     "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "ldots": "dots", "cdots": "dots", "dotsc": "dots",
-    "dotsb": "dots", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc", "lg": "lg", "varphi": "phi",
+    "dotsb": "dots", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc", "varphi": "phi",
     "varepsilon": "epsilon", "vartheta": "theta", "land": "and", "wedge": "and", "lor": "or", "vee": "or", "prime": "'",
-    "imath": "i", "lnot": "not", "to": "to", "rightarrow": "to", "wp": "wp",
+    "imath": "i", "lnot": "not", "rightarrow": "to",
 }  # fmt: skip
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp gcd lcm"
@@ -224,8 +224,6 @@ def tokens(text: str, *, commas: bool = True) -> list[Token]:
                 depth += 1 if name == "begin" else -1
                 at = frame.end()
                 add(name, frame[1])
-            elif name == "pi":
-                add("cmd", "pi")
             else:
                 add("cmd", name)
             continue
@@ -496,8 +494,6 @@ class _Parser:
                     node = ("unit", node[1], node[2] + "/" + unit_name(self.take()[1]))
                     continue
                 below = self.signed()
-                mixed = _whole(node)
-                del mixed
                 node = ("div", node, below)
             elif self.is_cmd("bmod", "mod"):
                 self.take()
@@ -668,7 +664,7 @@ class _Parser:
             number = _literal(value)
             if self.is_op("_"):
                 return self._in_base(value)
-            if (self.is_cmd("frac") and not self.now[2]) or self.is_cmd("frac"):
+            if self.is_cmd("frac"):
                 return self._mixed_fraction(number, value)
             return number
         if kind == "word":
@@ -722,9 +718,7 @@ class _Parser:
         _, value, _ = self.take()
         if len(value) == 1:
             return self._symbol_or_call(value)
-        if value.lower() in _NUMBER_WORDS or (len(value) > 3 and value not in ("sqrt",)):
-            self.at -= 1
-            self.take()
+        if value.lower() in _NUMBER_WORDS or len(value) > 3:
             if self.is_op("_") and re.fullmatch(r"[0-9A-Z]+(?:\.[0-9A-Z]+)?", value):
                 return self._in_base(value)
             return ("text", value)

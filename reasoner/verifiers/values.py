@@ -4,7 +4,8 @@
   numbers (Schwartz 1980, Zippel 1979: two different ones agree at such a point with negligible chance, and never by
   rounding).
 - Anything else is evaluated with mpmath at several points. The difference of equal values shrinks with the precision,
-  that of different ones does not; tiny values are told apart by that, not by a tolerance.
+  that of different ones does not; tiny values are told apart by that, not by a tolerance. What differs by less than
+  1e-120 of itself is not told apart.
 
 Work is bounded: size of powers and factorials, terms of a sum, number of operations (`TooLarge`). No text is
 evaluated: the input is a tree of `reading`.
@@ -557,9 +558,24 @@ def _numerically(a: Node, b: Node, names: frozenset[str], base: int) -> bool:
             real += 1
         else:
             other.append(same)
-    if real == 0:
-        return bool(other) and all(other)
-    return real >= 2 or all(other)
+    if not (real >= 2 or (real + len(other) > 0 and all(other))):
+        return False
+    return _at_full_precision(a, b, names, base)
+
+
+def _at_full_precision(a: Node, b: Node, names: frozenset[str], base: int) -> bool:
+    """Whether what agreed at the first precision still does at the last, at one point where both have a value."""
+    for index in range(6):
+        at = {name: point(name, index) for name in names}
+        try:
+            x, y = Numeric(DIGITS[-1], at, base)(a), Numeric(DIGITS[-1], at, base)(b)
+        except Undefined:
+            continue
+        if isinstance(x, list) and isinstance(y, list):
+            return _same_rows(x, y, DIGITS[-1])
+        if is_real(x) == is_real(y):
+            return near(x, y, DIGITS[-1])
+    return False
 
 
 def is_real(value: Any) -> bool:

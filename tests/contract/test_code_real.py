@@ -25,6 +25,8 @@ def sandbox():
     try:
         choose()
     except ReasonerError as error:
+        if os.environ.get("CI"):
+            raise  # CI is expected to have one
         pytest.skip(f"no sandbox here: {error.what}")
     yield
     code.close()

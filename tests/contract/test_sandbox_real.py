@@ -18,6 +18,8 @@ from reasoner.sandbox import Call, Pool, Request, choose, pool, selftest
 try:
     TIER = choose()
 except ReasonerError as error:
+    if os.environ.get("CI"):
+        raise  # CI is expected to have one
     pytest.skip(f"no sandbox here: {error}", allow_module_level=True)
 
 REPOSITORY = Path(__file__).parents[2]
