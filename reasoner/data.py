@@ -173,8 +173,8 @@ def beside(config: Config, name: str) -> list[Problem] | None:
     return problems if problems is None else problems[:num]
 
 
-def everyday(use: Literal["eval", "probe"]) -> list[dict[str, Any]]:
-    """The fixed everyday prompts of one use: asked in evaluation, or probed for drift while training.
+def everyday(use: Literal["eval", "probe", "keep"]) -> list[dict[str, Any]]:
+    """The fixed everyday prompts of one use: asked in evaluation, probed for drift while training, or in the KL term.
 
     A row has `id`, `use`, `kind` and `prompt`, all text; `expect` (a pattern) where there is a fact to get right, and
     `number_ok` where a bare number answers it.

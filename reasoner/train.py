@@ -19,7 +19,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from reasoner import base, curriculum, data, packed, runs, sampler, verifiers
 from reasoner.config import Config
@@ -752,7 +752,7 @@ class _Fast:
             if is_brain and is_mixed:
                 for module in self._linear.values():  # exact, and what autocast would make of them at every step
                     module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
-            questions = [p.question for p in problems] + (_probes() if _watches_chat(config) else [])
+            questions = [p.question for p in problems] + _chat_prompts(config)
             asked = (base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in questions)
             longest = max(map(len, asked))
             self.sampler = sampler.Sampler(
@@ -901,17 +901,20 @@ def _watches_chat(config: Config) -> bool:
     return config.alarms.max_chat_kl is not None or config.train.chat_kl > 0
 
 
-def _probes() -> list[str]:
-    return [str(row["prompt"]) for row in data.everyday("probe")]
+def _chat_prompts(config: Config) -> list[str]:
+    """Everyday prompts that training asks: those by which drift is measured, then those of the KL term."""
+    uses: tuple[Literal["probe", "keep"], ...] = ("probe", "keep") if config.train.chat_kl else ("probe",)
+    return [str(row["prompt"]) for use in uses if _watches_chat(config) for row in data.everyday(use)]
 
 
 class _Chat:
     """KL to the base on everyday text: the base's own greedy answers to prompts that no evaluation asks.
 
-    Half of the texts are for the loss term, where there is one; what is measured is the other half.
+    What is measured (`probe`) is never what the loss term holds on to (`keep`). The term has many texts, because what
+    matters is the chat that it does not see.
     """
 
-    MAX_TOKENS = 64
+    MAX_TOKENS = 96
 
     def __init__(self, config: Config, trainer: Any, tokenizer: PreTrainedTokenizerBase) -> None:
         import torch
@@ -919,13 +922,16 @@ class _Chat:
         self._trainer, self.weight = trainer, config.train.chat_kl
         head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
         self._head = head.to(torch.bfloat16) if trainer.accelerator.mixed_precision == "bf16" else head
-        prompts = [base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _probes()]
+        prompts = [
+            base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _chat_prompts(config)
+        ]
         with trainer.model.disable_adapter():
             answers = _answers(trainer, prompts, 1, 0.0, self.MAX_TOKENS, 0)
             self._texts = [(prompt, group[0]) for prompt, group in zip(prompts, answers, strict=True)]
             with torch.no_grad():
                 self._base = [self._states([text]) for text in self._texts]
-        self._held_out, self._trained = range(0, len(self._texts), 2), range(1, len(self._texts), 2)
+        probes = len(data.everyday("probe"))
+        self._held_out, self._trained = range(probes), range(probes, len(self._texts))
         self.last: float | None = None
         self._turn = 0
 
@@ -950,7 +956,7 @@ class _Chat:
         return self.last
 
     def term(self) -> Any:
-        """The same on two of the other texts, in turn, with its gradient."""
+        """The same on two of the texts to keep, in turn, with its gradient."""
         chosen = [self._trained[(self._turn + i) % len(self._trained)] for i in range(2)]
         self._turn += 2
         return self._kl(chosen)

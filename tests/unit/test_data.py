@@ -902,7 +902,9 @@ def test_mistakes_at_the_command(argv, says):
     assert "Traceback" not in done.stderr
 
 
-def test_everyday_prompts_of_a_use_are_never_those_of_the_other():
-    asked, probed = data.everyday("eval"), data.everyday("probe")
-    assert {row["use"] for row in asked} == {"eval"} and {row["use"] for row in probed} == {"probe"}
-    assert not {row["prompt"] for row in asked} & {row["prompt"] for row in probed}
+def test_everyday_prompts_of_a_use_are_never_those_of_another():
+    uses = {use: data.everyday(use) for use in ("eval", "probe", "keep")}
+    for use, rows in uses.items():
+        assert {row["use"] for row in rows} == {use}
+    prompts = [row["prompt"] for rows in uses.values() for row in rows]
+    assert len(set(prompts)) == len(prompts)

@@ -522,16 +522,27 @@ def everyday():
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_forty_prompts_to_ask_and_sixteen_to_track(everyday):
-    assert [row["use"] for row in everyday] == ["eval"] * 40 + ["probe"] * 16
+def test_forty_prompts_to_ask_sixteen_to_track_and_the_rest_to_keep(everyday):
+    assert [row["use"] for row in everyday] == ["eval"] * 40 + ["probe"] * 16 + ["keep"] * 96
     for key in ("id", "prompt"):
-        assert len({row[key] for row in everyday}) == 56
+        assert len({row[key] for row in everyday}) == len(everyday)
     assert {row["kind"] for row in everyday if row["use"] == "eval"} == {
         "fact", "greeting", "short text", "list", "rewrite", "advice", "refusal", "code", "definition", "translation",
     }  # fmt: skip
     assert {key for row in everyday for key in row} == {"id", "use", "kind", "prompt", "expect", "number_ok"}
     assert [row for row in data.everyday("eval")] == everyday[:40]
-    assert [row for row in data.everyday("probe")] == everyday[40:]
+    assert [row for row in data.everyday("probe")] == everyday[40:56]
+    assert [row for row in data.everyday("keep")] == everyday[56:]
+
+
+def test_what_training_keeps_is_not_what_evaluation_asks(everyday):
+    def words(row):
+        return frozenset(re.findall(r"\w+", row["prompt"].casefold()))
+
+    asked = {row["id"]: words(row) for row in everyday if row["use"] == "eval"}
+    for row in everyday[40:]:
+        near = [name for name, other in asked.items() if len(words(row) & other) > 0.8 * len(words(row) | other)]
+        assert near == [], row["prompt"]
 
 
 def test_no_prompt_is_arithmetic(everyday):
