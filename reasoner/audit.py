@@ -11,7 +11,8 @@ references, to near misses in its own format (`Verifier.commit`), to bombs and c
 information.
 
 Rewrites and near misses are generated from the reference as the verifier itself reads it, by its type. Only what a
-mathematician would sign is generated: a near miss of an expression is "that, plus 1", not a digit changed somewhere.
+mathematician would sign is generated: a near miss of an expression is "that, plus 1", not a digit changed somewhere. A
+verifier may add its own (`Verifier.near_misses`): `code` has mutations of its references.
 
 What it is not: a proof. It finds faults of the kinds written down here; rates on a person's own labelled rows
 (`labelled`) are the measure of the rest, and no condition.
@@ -182,8 +183,13 @@ def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: s
         except ReasonerError:
             return NOT_COMMITTED
 
+    def misses(one: Reference, commit: Callable[[str], str], contract: str) -> Cases:
+        yield from near_misses(one, commit, contract)
+        for family, completion in checker.near_misses(one.answer) if checker.near_misses else ():
+            yield Case(family, completion, one.answer, False, one.id, one.type), True
+
     clock, counted = time.perf_counter(), 0
-    for name, make in (("rewrites that must pass", rewrites), ("near misses that must fail", near_misses)):
+    for name, make in (("rewrites that must pass", rewrites), ("near misses that must fail", misses)):
         promised, beyond = Check(name), Check(f"{name}, not promised", must_hold=False)
         for reference in chosen:
             for case, is_promised in make(reference, commit, contract):
@@ -193,7 +199,9 @@ def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: s
         checks += [check for check in (promised, beyond) if check.n]
         counted += promised.n + beyond.n
     speed = counted / max(time.perf_counter() - clock, 1e-9)
-    checks += [adversarial(checker, contract), bombs(checker, contract), canary(checker)]
+    # A verifier that reads no numbers has no verdict on any text beside "5": it is asked with a reference of its own.
+    own = judged[0].answer if judged and contract == "own" else None
+    checks += [adversarial(checker, contract), bombs(checker, contract, own), canary(checker, own)]
     failed = [f"{check.name}: {check.failed} of {check.n}" for check in checks if not check.holds]
     if not judged:
         failed.append("no reference can be judged")
@@ -734,14 +742,14 @@ CANARIES: tuple[str, ...] = (
 """Each would leave a file, at an absolute path or in the current folder, if the text were evaluated."""
 
 
-def bombs(checker: verifiers.Verifier, contract: str) -> Check:
-    """In a process that is killed where a bomb takes longer than `KILL_S`.
+def bombs(checker: verifiers.Verifier, contract: str, own: str | None = None) -> Check:
+    """In a process that is killed where a bomb takes longer than `KILL_S`. `own` stands in for all their references.
 
     None may be accepted, either; but what a person's own verifier takes `((5))` for is its owner's affair.
     """
     check = Check("time and memory bombs", notes={"slowest_seconds": 0.0, "slow": 0, "most_bytes": 0})
     cases = [
-        Case(family, "".join(part * times for part, times in parts), answer, False, f"bomb-{at}")
+        Case(family, "".join(part * times for part, times in parts), own or answer, False, f"bomb-{at}")
         for at, (family, answer, parts) in enumerate(BOMBS)
     ]
     with tempfile.TemporaryDirectory(prefix="reasoner-audit-") as folder:
@@ -758,8 +766,9 @@ def bombs(checker: verifiers.Verifier, contract: str) -> Check:
     return check
 
 
-def canary(checker: verifiers.Verifier) -> Check:
-    """Rows that would leave a file behind if any of their text were executed."""
+def canary(checker: verifiers.Verifier, own: str | None = None) -> Check:
+    """Rows that would leave a file behind if any of their text were executed; for the reference `own`, the bare text
+    too."""
     check = Check("canary for execution of the text")
     with tempfile.TemporaryDirectory(prefix="reasoner-audit-") as name:
         folder = Path(name)
@@ -769,7 +778,7 @@ def canary(checker: verifiers.Verifier) -> Check:
         cases = [
             Case("canary", form.format(text), answer, False, f"canary-{at}")
             for at, text in enumerate(texts)
-            for form, answer in shown
+            for form, answer in (shown if own is None else [*shown, ("{}", own)])
         ]
         for case, found in zip(cases, _in_child(checker, cases, folder), strict=False):
             score = verifiers.Score(found["verdict"], found["extracted"], found["rule"], found["why"], found["type"])

@@ -13,6 +13,7 @@ A draw is a function of seed, step and rates: a run that goes on from a checkpoi
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,18 @@ def kind(operations: str, size: int) -> str:
     return f"{name} " + next((f"to {limit}" for limit in SIZES if size <= limit), "beyond")
 
 
+def num_steps(operations: str) -> int:
+    """Steps of a problem of this kind: one for each operation; a kind in words has one, or says how many.
+
+    >>> num_steps("*-"), num_steps("list"), num_steps("list in 2 steps"), num_steps("")
+    (2, 1, 2, 0)
+    """
+    if set(operations) <= set("+-*/"):
+        return len(operations)
+    said = re.search(r" in (\d+) steps$", operations)
+    return int(said[1]) if said else 1
+
+
 class Curriculum:
     """Problems by (operations, size), in the order of the training set; `rates` is what was measured of the base."""
 
@@ -63,7 +76,7 @@ class Curriculum:
             self._members.setdefault(name, []).append(index)
             self._families[name] = family(operations)
             rank = sum(size > limit for limit in SIZES) if len(operations) == 1 else 0
-            order[name] = (len(operations), rank)
+            order[name] = (num_steps(operations), rank)
         self._before = {name: self._waits_for(name, order) for name in order}
         self._num_generations, self._seed = num_generations, seed
         self.rates = {name: float(rates[name]) for name in self._members}

@@ -9,6 +9,8 @@ A task travels as the `answer` of a problem: one line of JSON, `{"schema": 1, ..
     property      null, or {"args", "reference"}: a hypothesis strategy over `st` for the tuple of arguments, and
                   trusted source that defines `reference`; also "examples" (60) and "tolerance" (null: exact)
     setup         source that runs before the submission, such as the imports that its prompt shows ("")
+    prompt        source that ends within the entry point's function, after its signature and docstring: what a
+                  submission that begins with an indented line goes on from ("")
     solution      a right submission, for the audit ("")
     again         false where the order of calls has meaning: else the tests are asked twice, the second time shuffled
 
@@ -40,7 +42,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 SCHEMA = 1
-FIELDS = ("entry_point", "mode", "tests", "hidden_tests", "property", "setup", "solution", "again")
+FIELDS = ("entry_point", "mode", "tests", "hidden_tests", "property", "setup", "prompt", "solution", "again")
 """The keys of a task, beside `schema`."""
 MOST_CALLS = 10_000
 MOST_STEPS = 1_000_000
@@ -91,6 +93,7 @@ class Task:
     hidden_tests: tuple[str | Stdio, ...] = ()
     property: Property | None = None
     setup: str = ""
+    prompt: str = ""
     solution: str = ""
     again: bool = True
 
@@ -233,7 +236,7 @@ def from_fields(row: Mapping[str, Any]) -> Task:
     prop = None if given is None else _property_of(given)
     if not any(piles) and prop is None:
         raise Unfit("it has no tests")
-    texts = {key: row.get(key, "") for key in ("setup", "solution")}
+    texts = {key: row.get(key, "") for key in ("setup", "prompt", "solution")}
     for key, text in texts.items():
         if not isinstance(text, str):
             raise Unfit(f"{key} is not text")
@@ -277,16 +280,21 @@ def _property_of(given: object) -> Property:
 
 
 def from_humaneval(row: Mapping[str, Any]) -> Task:
-    """A row of HumanEval. Its `check` is hidden; what stands above the function in its prompt is the setup."""
+    """A row of HumanEval. Its `check` is hidden; what stands above the function in its prompt is the setup.
+
+    From the function on it is the task's prompt: a completion may be the rest of the function, as its authors ask for.
+    """
     prompt, entry = str(row["prompt"]), str(row["entry_point"])
     functions = [node for node in tree(prompt).body if isinstance(node, ast.FunctionDef) and node.name == entry]
     if not functions:
         raise Unfit(f"its prompt does not define {entry}")
-    setup = "".join(prompt.splitlines(keepends=True)[: functions[0].lineno - 1]).strip()
+    lines, above = prompt.splitlines(keepends=True), functions[0].lineno - 1
+    setup = "".join(lines[:above]).strip()
     return Task(
         entry,
         hidden_tests=(str(row["test"]),),
         setup=f"{setup}\n" if setup else "",
+        prompt="".join(lines[above:]),
         solution=prompt + str(row["canonical_solution"]),
     )
 

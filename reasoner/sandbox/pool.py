@@ -44,8 +44,10 @@ MAX_RUNS = 2000
 """Runs of one server; then a fresh one takes its place."""
 QUEUE = 16
 """Requests that may wait, for each worker, before `submit` does."""
-STARVED = 0.25
-"""Share of the wall time for which a run was kept from a processor; above it, reaching the wall says nothing."""
+MOST_WALLS = 4
+"""Wall times that a run may take, the time included for which it was kept from a processor."""
+BUSY = 0.75
+"""Share of its wall time that a run computed above which it was not kept from a processor, whatever else is known."""
 END_S = 10.0
 """For a server to end a run, or itself, when told."""
 _ADD_SEALS, _FIXED_SIZE = 1033, 1 | 2 | 4  # F_ADD_SEALS: no more seals, no shrinking, no growing
@@ -64,7 +66,8 @@ class Call:
 class Request:
     """A program, and either calls of one of its functions in one process, or texts to run it on, a process each.
 
-    The limits are those of one process. `wall_s`: 3 * cpu_s + 2; `memory_bytes`: beyond the interpreter's own.
+    The limits are those of one process. `wall_s`: 3 * cpu_s + 2, without the time for which the machine keeps it from
+    a processor, up to `MOST_WALLS` of them; `memory_bytes`: beyond the interpreter's own.
     """
 
     source: str
@@ -93,13 +96,16 @@ class Answer:
 @dataclass(frozen=True)
 class Result:
     """One answer for each call or text, in order, and how the whole ended. Where code raised before any call could be
-    made, every answer says so and the end is "ok": the process did end as its code says. `ms` counts waiting too."""
+    made, every answer says so and the end is "ok": the process did end as its code says. `ms` counts waiting too;
+    `cpu_s` is what its processes computed; where a run was made again, the second time.
+    """
 
     answers: tuple[Answer, ...]
     ended: Ended
     why: str
     tier: str
     ms: float
+    cpu_s: float
 
 
 class Broken(Exception):
@@ -140,10 +146,10 @@ class Pool:
         begun = time.monotonic()
         if request.stdin is None:
             calls = [(call.args, call.kwargs, call.is_listed) for call in request.calls]
-            answers, ended, why = self._one(request, CALLS, (request.source, request.entry or "", calls))
+            answers, ended, why, cpu_s = self._one(request, CALLS, (request.source, request.entry or "", calls))
         else:
-            answers, ended, why = self._program(request)
-        return Result(tuple(answers), ended, why, self.tier, (time.monotonic() - begun) * 1000)
+            answers, ended, why, cpu_s = self._program(request)
+        return Result(tuple(answers), ended, why, self.tier, (time.monotonic() - begun) * 1000, cpu_s)
 
     def submit(self, request: Request) -> Future[Result]:
         """`run`, later; waits here where too many wait already."""
@@ -217,31 +223,32 @@ class Pool:
 
     # -- one process ---------------------------------------------------------------------------
 
-    def _program(self, request: Request) -> tuple[list[Answer], Ended, str]:
+    def _program(self, request: Request) -> tuple[list[Answer], Ended, str, float]:
         answers: list[Answer] = []
         ended: Ended = "ok"
-        why = ""
+        why, cpu_s = "", 0.0
         for text in request.stdin or ():
             if ended not in ("ok", "died"):  # neither the rest's fault nor worth its time
                 answers.append(Answer("none", text=f"not run: an earlier one ended by {ended}"))
                 continue
-            found, one, reason = self._one(request, PROGRAM, (request.source, text, ()))
+            found, one, reason, seconds = self._one(request, PROGRAM, (request.source, text, ()))
             answers += found
+            cpu_s += seconds
             if (one != "ok" and ended == "ok") or one not in ("ok", "died"):
                 ended, why = one, reason
-        return answers, ended, why
+        return answers, ended, why, cpu_s
 
-    def _one(self, request: Request, mode: int, content: object) -> tuple[list[Answer], Ended, str]:
+    def _one(self, request: Request, mode: int, content: object) -> tuple[list[Answer], Ended, str, float]:
         data = frames.encode(content, frames.Budget(1 << 40))
         wall_s = request.wall_s if request.wall_s is not None else 3 * request.cpu_s + 2
         run = self._kept(data, request, mode, wall_s, is_alone=False)
-        if run.stopped == "wall" and run.is_starved:
+        if run.stopped == "wall" and run.is_starved and run.cpu_s < BUSY * wall_s:
             run = self._kept(data, request, mode, wall_s, is_alone=True)
         ended, why = _end_of(run, request, wall_s)
         if mode == PROGRAM:
             answer, ended, why = _printed(run, ended, why)
-            return [answer], ended, why
-        return _answers(run, len(request.calls), ended, why)
+            return [answer], ended, why, run.cpu_s
+        return *_answers(run, len(request.calls), ended, why), run.cpu_s
 
     def _kept(self, data: bytes, request: Request, mode: int, wall_s: float, is_alone: bool) -> _Run:
         """One run, and once more on a fresh server where its server did not live to tell its end."""
@@ -323,6 +330,7 @@ class _Run:
     is_over: bool = False
     stopped: Literal["", "wall", "output"] = ""
     is_starved: bool = False
+    """Perhaps: stopped by the clock, on a kernel that does not tell whether it was kept from a processor."""
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
     out: bytes = b""
     err: bytes = b""
@@ -451,15 +459,20 @@ class _Watch:
         for descriptor in printed:
             os.set_blocking(descriptor, False)
             poller.register(descriptor, select.POLLIN)
-        deadline = time.monotonic() + wall_s
+        begun = time.monotonic()
+        deadline = begun + wall_s
         is_over = False
         while not is_over:
             left = deadline - time.monotonic()
             if left <= 0:
                 if self.run.stopped:
                     raise Broken("the server does not end a run")
-                self.run.is_starved = self._is_starved(wall_s)
-                self._stop("wall")
+                waited_s = self._waited_s()
+                deadline = begun + min(wall_s + (waited_s or 0.0), MOST_WALLS * wall_s)
+                left = deadline - time.monotonic()
+                if left < wall_s / 20:
+                    self.run.is_starved = waited_s is None
+                    self._stop("wall")
             ready = poller.poll(max(1, math.ceil(left * 1000)) if not self.run.stopped else math.ceil(END_S * 1000))
             if self.run.stopped and not ready:
                 raise Broken("the server does not end a run")
@@ -503,19 +516,19 @@ class _Watch:
         with contextlib.suppress(OSError):  # then its end is read next
             self.control.send(b"K")
 
-    def _is_starved(self, wall_s: float) -> bool:
-        """Whether the run was kept from a processor; true where that cannot be known."""
+    def _waited_s(self) -> float | None:
+        """For how long the run was kept from a processor; None where that cannot be known."""
         try:
             self.control.send(b"P")
             word, descriptors, _, _ = socket.recv_fds(self.control, 4096, 1)
         except OSError:
-            return True
+            return None
         if word[:1] != b"P" or not descriptors:
-            return True  # it ended just now
+            return None  # it ended just now
         try:
-            return _waited_s(descriptors[0]) > STARVED * wall_s
+            return _waited_s(descriptors[0])
         except (OSError, ValueError, IndexError, StopIteration):  # a kernel or a /proc that does not tell
-            return True
+            return None
         finally:
             os.close(descriptors[0])
 

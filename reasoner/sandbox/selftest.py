@@ -179,8 +179,6 @@ def advice() -> str:
     with contextlib.suppress(OSError):
         if "landlock" not in Path("/sys/kernel/security/lsm").read_text(encoding="ascii"):
             found.append("switch Landlock on: boot a kernel of 6.2 or newer with lsm=landlock,… among its parameters")
-    if os.geteuid() == 0:
-        found.append("as root: a Python that every user may read (not one under /root), or run as an ordinary user")
     return "\n".join(found or ["a kernel of 6.2 or newer, and user namespaces or Landlock switched on"])
 
 
@@ -321,6 +319,11 @@ ATTACKS = (
             for path in (facts["folder"], "/home", "/etc", "/var"):
                 tried("list " + path, others, path)
             tried("list a home", others, facts["home"])
+            for held in range(3, 64):
+                for up in range(1, 9):
+                    for flags in (os.O_RDONLY, os.O_RDONLY | os.O_DIRECTORY):
+                        tried(f"open {up} above {held}", lambda: os.open("../" * up, flags, dir_fd=held) > 0)
+                    tried(f"read from {held}", lambda: os.open("../" * up + facts["key"][1:], flags, dir_fd=held) > 0)
             return got
         """)),
     Attack("write files", _source("""

@@ -44,6 +44,7 @@ _LIBRARIES = ("_ssl", "_sqlite3", "_elementtree", "pyexpat", "_uuid", "_crypt", 
 """Modules whose system libraries are mapped before the file system goes."""
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _ZONES = "/usr/share/zoneinfo"
+_HELD = "/proc/self/fd/"
 
 
 def _beside(name: str) -> ModuleType:
@@ -119,6 +120,7 @@ def _set_apart(tier: str, kernel: Any, control: socket.socket) -> None:
     spare = _spare_id() if is_root else 0
     if tier == "landlock":
         if is_root:
+            _import_by_descriptor()
             _become(spare, kernel)
         kernel.set_dumpable(False)
         return
@@ -205,6 +207,22 @@ def _build_root(kernel: Any) -> None:
     kernel.protect("/", below=False)
 
 
+def _import_by_descriptor() -> None:
+    """From here on the library is reached through descriptors of its folders: another user may not be let through the
+    folders above them, as where the interpreter lies below root's home."""
+    places = {path: f"{_HELD}{os.open(path, os.O_PATH)}" for path in _library()}  # type: ignore[attr-defined,unused-ignore]
+
+    def moved(path: str) -> str:
+        above = next((one for one in places if path == one or path.startswith(f"{one}/")), "")
+        return places[above] + path[len(above) :] if above else path
+
+    sys.path[:] = [moved(os.path.abspath(path)) for path in sys.path]
+    for module in list(sys.modules.values()):
+        if isinstance(getattr(module, "__path__", None), list):
+            module.__path__ = [moved(path) for path in module.__path__]
+    sys.path_importer_cache.clear()
+
+
 def _library() -> dict[str, str]:
     """Folders and files that the standard library is imported from, each with what it is a link to."""
     found: dict[str, str] = {}
@@ -230,11 +248,13 @@ class _Server:
         if tier == "landlock":
             if self.version < LANDLOCK_MIN:
                 raise OSError(38, f"Landlock version {self.version}: {LANDLOCK_MIN} is needed")
-            rights = [(path, kernel.READ) for path in [*_library().values(), _ZONES] if os.path.exists(path)]
+            rights = [(path, kernel.READ) for path in [*_library(), _ZONES] if os.path.exists(path)]
             rights += [(f"/dev/{name}", kernel.READ_WRITE_FILE) for name in _DEVICES]
             self.rules = kernel.landlock_rules(self.version, rights)
             self.processes += 192 + _tasks_of(os.getuid())
         self.started = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # type: ignore[attr-defined,unused-ignore]
+        held = [int(path.removeprefix(_HELD)) for path in _library() if path.removeprefix(_HELD).isdigit()]
+        self.kept = sorted([self.started, *held])
 
     def serve(self) -> None:
         sys.argv, sys.orig_argv, sys.executable = ["submission.py"], [], ""
@@ -370,8 +390,8 @@ def _run_child(server: _Server, job: tuple[Any, ...], descriptors: list[int]) ->
     kernel.no_new_privileges()
     if server.version:
         kernel.landlock(rules)
-    os.closerange(3, server.started)
-    os.closerange(server.started + 1, 1024)
+    for last, next_ in zip([2, *server.kept], [*server.kept, 1024], strict=True):
+        os.closerange(last + 1, next_)
     kernel.seccomp(server.filter if is_full else kernel.filter_program(False, os.getpid()))
     os.write(server.started, (1).to_bytes(8, sys.byteorder))
     os.close(server.started)

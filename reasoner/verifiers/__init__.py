@@ -8,13 +8,29 @@ never a reward of 0 and never counts as a wrong answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from reasoner.errors import USAGE, ReasonerError, nearest
 
 Verdict = Literal["right", "wrong", "unscored"]
+
+
+class Shares(NamedTuple):
+    """Shares of the tests that hold, 0-1: of those that a policy may have seen, and of the others; None: it has none.
+
+    >>> Shares(1.0, 0.25).gap
+    0.75
+    """
+
+    visible: float | None
+    hidden: float | None
+
+    @property
+    def gap(self) -> float | None:
+        """Visible minus hidden: what grows where tests are learnt by heart."""
+        return None if self.visible is None or self.hidden is None else self.visible - self.hidden
 
 
 @dataclass(frozen=True)
@@ -23,6 +39,7 @@ class Score:
 
     `extracted` is the answer as taken from the completion, `rule` the rule that found it or that decided, `why` a
     short reason for the verdict, `type` the type of the reference (`integer`, `interval`, …; empty: not read).
+    `shares`: where the verdict is one over many tests, how many of them hold.
     """
 
     verdict: Verdict
@@ -30,15 +47,24 @@ class Score:
     rule: str = ""
     why: str = ""
     type: str = ""
+    shares: Shares | None = None
 
     @property
     def reward(self) -> float | None:
         """1, 0, or None where there is no verdict: the trainer leaves such a row out."""
         return {"right": 1.0, "wrong": 0.0, "unscored": None}[self.verdict]
 
+    @property
+    def share_reward(self) -> float | None:
+        """The share of the hidden tests that hold; the verdict's reward where there is no such share."""
+        if self.verdict == "unscored" or self.shares is None or self.shares.hidden is None:
+            return self.reward
+        return self.shares.hidden
+
 
 Check = Callable[[str, str], Score]
 """`(completion, answer) -> Score`: pure and picklable."""
+NearMisses = Callable[[str], Iterable[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +75,8 @@ class Verifier:
     `strict` is a second, stricter rule, which never accepts what `function` rejects: a sample of what was accepted in
     training is judged by it again, and the gap between the two is a metric. `is_parallel`: it waits for another
     process, so `verify_many` asks it from several threads. `ready` refuses a machine on which it cannot judge.
+    `has_shares`: its scores have `shares`. `near_misses`: from a reference, completions that resemble a right one and
+    are wrong, each with a name for its kind; for the audit.
     """
 
     name: str
@@ -58,6 +86,8 @@ class Verifier:
     strict: Check | None = None
     is_parallel: bool = False
     ready: Callable[[], None] | None = None
+    has_shares: bool = False
+    near_misses: NearMisses | None = None
 
 
 _REGISTRY: dict[str, Verifier] = {}
@@ -71,11 +101,13 @@ def verifier(
     strict: Check | None = None,
     is_parallel: bool = False,
     ready: Callable[[], None] | None = None,
+    has_shares: bool = False,
+    near_misses: NearMisses | None = None,
 ) -> Callable[[Check], Check]:
     """Register `function(completion, answer) -> Score` under a name."""
 
     def register(function: Check) -> Check:
-        _REGISTRY[name] = Verifier(name, version, function, commit, strict, is_parallel, ready)
+        _REGISTRY[name] = Verifier(name, version, function, commit, strict, is_parallel, ready, has_shares, near_misses)
         return function
 
     return register
@@ -109,7 +141,7 @@ def verify(checker: Verifier, completion: str, answer: str, *, is_finished: bool
     except Exception as error:  # noqa: BLE001  (the one catch-all around a verifier)
         return Score("unscored", why=f"{checker.name} failed: {type(error).__name__}: {error}"[:300])
     if not is_finished and score.verdict != "unscored":
-        return replace(score, verdict="wrong", why="cut off before its end")
+        return replace(score, verdict="wrong", why="cut off before its end", shares=None)
     return score
 
 

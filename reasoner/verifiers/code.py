@@ -1,18 +1,20 @@
 """Right when a submission passes every test of its task. It runs in the sandbox; the verdict is made here.
 
 The answer is a task (`reasoner.tasks`); the submission is the last fenced block of Python in the completion, else the
-last one without a language, else the whole text. All its calls are made in one process, in order: visible tests, hidden
-tests, then the examples of the property, or, where the task has none, the same tests once more in another order: a list
-of answers that is read off in the order of the calls is right only once. Programs (mode "stdio") run once a test, and
-their output is compared line by line, but for white space at the ends of lines and empty lines at the end; an exit code
-other than 0 has failed.
+last one without a language, else the whole text. Where the task has a prompt and the submission begins with an indented
+line, it is the rest of the prompt's function, as HumanEval's own harness has it.
+
+All its calls are made in one process, in order: visible tests, hidden tests, then the examples of the property, or,
+where the task has none, the same tests once more in another order: a list of answers that is read off in the order of
+the calls is right only once. Programs (mode "stdio") run once a test, and their output is compared line by line, but
+for white space at the ends of lines and empty lines at the end; an exit code other than 0 has failed.
 
 What decides are values that came out of the sandbox as plain data, and expected values that never went in. Whatever the
 submission does to end early, to print, to raise or to time out is a failed test. `unscored` is for what is not its
 doing: a task that cannot be judged, a reference or a setup that fails, a sandbox that is not there.
 
 What it does not promise: that the tests are good. Visible tests are there to be learnt by heart; only a property, or
-hidden tests that nobody can guess, tell a solution from a table of answers. `Outcome` has the shares of both: the gap
+hidden tests that nobody can guess, tell a solution from a table of answers. `Score.shares` are of both: the gap
 between them is the alarm. The share of hidden tests passed can be a reward too, a weaker one: it pays for half a
 solution, and for a constant that is often right.
 """
@@ -26,14 +28,14 @@ import random
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reasoner import tasks
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.tasks import Asked, Ready, Stdio, Task, Test, Unfit
-from reasoner.verifiers import Score, verifier
+from reasoner.verifiers import Score, Shares, verifier
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -45,9 +47,11 @@ CPU_S = 5.0
 AGAIN_S = 2.0
 """More of it where the tests are asked a second time."""
 WALL_S = 9.0
-"""By the clock, for what sleeps or waits. A run that the machine kept waiting is run again, alone."""
+"""By the clock, for what sleeps or waits; not counted is for how long the machine kept it from a processor."""
 MOST_BYTES = 1_000_000
 """Of a submission's source."""
+NEAR_MISSES, NEAR_MISS_S = 6, 1.0
+"""Mutations of one solution that an audit tries, and the processor time after which one is left out."""
 _MOST_SHOWN = 4000
 _MOST_PREPARED = 4096
 
@@ -68,18 +72,17 @@ class Outcome:
     ms: float = 0.0
 
 
-def shares(outcome: Outcome) -> tuple[float | None, float | None]:
-    """Shares of the visible and of the hidden tests that hold, examples of a property among the hidden; None: no tests.
+def shares(visible: Count, hidden: Count, examples: Count) -> Shares:
+    """Examples of a property are among the hidden tests.
 
-    >>> shares(Outcome(Score("wrong"), visible=(3, 3), hidden=(1, 2), examples=(1, 6)))
-    (1.0, 0.25)
+    >>> shares((3, 3), (1, 2), (1, 6))
+    Shares(visible=1.0, hidden=0.25)
     """
 
     def share(held: int, of: int) -> float | None:
         return held / of if of else None
 
-    (hidden, of_hidden), (examples, of_examples) = outcome.hidden, outcome.examples
-    return share(*outcome.visible), share(hidden + examples, of_hidden + of_examples)
+    return Shares(share(*visible), share(hidden[0] + examples[0], hidden[1] + examples[1]))
 
 
 # -- the verifier ------------------------------------------------------------------------------
@@ -88,19 +91,45 @@ def shares(outcome: Outcome) -> tuple[float | None, float | None]:
 def commit(answer: str) -> str:
     """A completion with the task's own solution, or with the reference of its property."""
     try:
-        task = tasks.parse(answer)
+        source = _solution(tasks.parse(answer))
     except Unfit as error:
         raise ReasonerError("there is no task to solve", why=str(error), code=USAGE) from None
-    source = task.solution
-    if not source and task.property:
-        source = f"{task.property.reference.rstrip()}\n\n\n{task.entry_point} = reference\n"
     if not source:
         raise ReasonerError(
             "the task has no solution of its own",
             fix='give it "solution", or a property with a reference',
             code=USAGE,
         )
+    return _fenced(source)
+
+
+def _solution(task: Task) -> str:
+    if not task.solution and task.property:
+        return f"{task.property.reference.rstrip()}\n\n\n{task.entry_point} = reference\n"
+    return task.solution
+
+
+def _fenced(source: str) -> str:
     return f"```python\n{source.rstrip()}\n```"
+
+
+def near_misses(answer: str) -> Iterator[tuple[str, str]]:
+    """Completions with small mistakes in the task's solution, by which an assert of its tests fails when all is run in
+    one process, as their authors run them."""
+    from reasoner.sandbox import Request
+    from reasoner.verifiers.mutations import mutations, usual
+
+    task = tasks.read(answer).task
+    if task.mode == "stdio":
+        return
+    chance = random.Random(hashlib.sha256(answer.encode("utf-8")).digest())
+    made = mutations(_solution(task), NEAR_MISSES, chance)
+    running = [_pool().submit(Request(usual(task, text), stdin=("",), cpu_s=NEAR_MISS_S)) for _, text in made]
+    for (how, text), run in zip(made, running, strict=True):
+        result = run.result()
+        (ran,) = result.answers
+        if result.ended == "ok" and ran.kind == "value" and ran.value[1] != 0:
+            yield f"mutation: {how}", _fenced(text)
 
 
 def ready() -> None:
@@ -108,7 +137,7 @@ def ready() -> None:
     _pool()
 
 
-@verifier("code", version="1", commit=commit, is_parallel=True, ready=ready)
+@verifier("code", version="2", commit=commit, is_parallel=True, ready=ready, has_shares=True, near_misses=near_misses)
 def code(completion: str, answer: str) -> Score:
     """Right when the submission of the completion passes every test of the task that the answer is."""
     return outcome(submission_of(completion), answer).score
@@ -152,9 +181,11 @@ class _Case:
             self.done = self.judged(self.plan, self.running.result())
         return self.done
 
-    def score(self, verdict: Any, why: str = "", rule: str = "", type_: str = "") -> Score:
+    def score(
+        self, verdict: Any, why: str = "", rule: str = "", type_: str = "", shares: Shares | None = None
+    ) -> Score:
         taken = self.submission[:_MOST_SHOWN] if self.submission.strip() else None
-        return Score(verdict, taken, rule, why[:500], type_)
+        return Score(verdict, taken, rule, why[:500], type_, shares)
 
     def judged(self, plan: _Plan, result: Result) -> Outcome:
         whys: list[list[str]] = plan.judge(result)
@@ -163,7 +194,7 @@ class _Case:
         told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
         rule = ", ".join(f"{held} of {of} {what}" for held, of, what in told if of)
         first = next((why for pile in whys for why in pile if why), "")
-        score = self.score("wrong" if first else "right", first, rule, plan.task.mode)
+        score = self.score("wrong" if first else "right", first, rule, plan.task.mode, shares(*counts))
         return Outcome(score, visible, hidden, examples, result.ended, result.tier, result.ms)
 
 
@@ -206,17 +237,25 @@ def _keep(found: dict[bool, str], tag: str, block: list[str]) -> None:
         found[bool(tag)] = "".join(f"{line}\n" for line in block)
 
 
+_INDENTED = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]+[^\s#]")
+"""What begins, but for comments, with an indented line of code."""
 _FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#\\]*)", re.MULTILINE)
 
 
 def _source(task: Task, submission: str) -> str:
-    """The program: the task's setup and the submission. Raises `Unfit` where that is no text to run."""
+    """The program: the task's setup and the submission. Raises `Unfit` where that is no text to run.
+
+    A submission whose first line of code is indented is no program by itself, so nothing that could be right is lost
+    where it is joined to the task's prompt. One without a line of code stays what it is: it defines nothing.
+    """
     try:
         size = len(submission.encode("utf-8"))
     except UnicodeEncodeError as error:
         raise Unfit(f"the submission is not UTF-8 (character {error.start + 1})") from None
     if size > MOST_BYTES:
         raise Unfit(f"the submission has {size:,} bytes (at most {MOST_BYTES:,})")
+    if task.prompt and _INDENTED.match(submission):
+        submission = task.prompt + submission
     if not task.setup.strip():
         return submission
     # A `from __future__` stands first or nowhere, so it is said again above the setup. The submission is not parsed

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from reasoner import verifiers
 from reasoner.errors import USAGE, ReasonerError, nearest
-from reasoner.verifiers import Score, Verdict, Verifier, worker
+from reasoner.verifiers import Score, Shares, Verdict, Verifier, worker
 
 LIMIT_S = 5.0
 """Wall time of one verdict."""
@@ -63,6 +63,7 @@ def load(name: str) -> Verifier:
         Own(f"check:{spec}"),
         OwnCommit(f"commit:{spec}") if found["commit"] else str,
         Own(f"strict:{spec}") if found["strict"] else None,
+        has_shares=found["shares"],
     )
 
 
@@ -98,7 +99,8 @@ class Own:
             row: Any = worker.call(f"{__name__}:{self.spec}", completion, answer, timeout=LIMIT_S)
         except (worker.TimedOut, worker.Broken) as error:
             return Score("unscored", why=_readable(error, self.spec))
-        return Score(*row)
+        verdict, extracted, rule, why, type_, shares = row
+        return Score(verdict, extracted, rule, why, type_, shares and Shares(*shares))
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,7 @@ def inspected(path: str, digest: str, function: str) -> dict[str, object]:
         "functions": [*own, *registered],
         "commit": checker is not None and checker.commit is not str,
         "strict": checker is not None and checker.strict is not None,
+        "shares": checker is not None and checker.has_shares,
     }
 
 
@@ -214,18 +217,25 @@ def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
     return module, registered
 
 
-def _row(result: object) -> list[str | None]:
+def _row(result: object) -> list[Any]:
     """The fields of a score, in their order."""
     if isinstance(result, bool):
-        return ["right" if result else "wrong", None, "", "", ""]
+        return ["right" if result else "wrong", None, "", "", "", None]
     if not isinstance(result, Score):
-        return ["unscored", None, "", f"it gave {_shown(result)}, not a Score or a bool", ""]
+        return ["unscored", None, "", f"it gave {_shown(result)}, not a Score or a bool", "", None]
     if result.verdict not in get_args(Verdict):
-        return ["unscored", None, "", f"it gave the verdict {_shown(result.verdict)}", ""]
-    row: list[str | None] = [result.verdict, result.extracted, result.rule, result.why, result.type]
+        return ["unscored", None, "", f"it gave the verdict {_shown(result.verdict)}", "", None]
+    row = [result.verdict, result.extracted, result.rule, result.why, result.type]
     if not all(isinstance(text, str) for text in (*row[2:], result.extracted or "")):
-        return ["unscored", None, "", f"a field of its score is no text: {_shown(result)}", ""]
-    return row
+        return ["unscored", None, "", f"a field of its score is no text: {_shown(result)}", "", None]
+    shares = result.shares
+    if shares is not None and not (isinstance(shares, Shares) and all(map(_is_share, shares))):
+        return ["unscored", None, "", f"its shares are not Shares from 0 to 1: {_shown(shares)}", "", None]
+    return [*row, shares and list(shares)]
+
+
+def _is_share(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 def _shown(value: object) -> str:

@@ -1,18 +1,16 @@
 """The verifier `code` against labelled submissions, reference solutions and their mutations. For scripts/LOG.md.
 
-    .venv/bin/python scripts/bench/code.py FOLDER [--parts hacks,adversarial,references,mutations]
+    .venv/bin/python scripts/bench/code.py FOLDER [--parts hacks,adversarial,references,bodies,mutations]
         [--mutations 10] [--sample 100] [--seed 0] [--show 20] [--cpu-s 5]
 
 FOLDER holds code-hacks, checker-adversarial-code, humaneval and mbpp in the layout of their READMEs.
 
-A mutation is one small change of a reference solution's syntax tree. Whether it is right is asked of the tests in the
-usual way too: the asserts run after it, in one process, in the sandbox. That is what a hack would fool; a mutated
-reference fools nobody, so the two verdicts must be the same.
+Bodies are HumanEval's reference solutions as its authors ask for them, without the signature, and bodies that do
+nothing. Mutations (`reasoner.verifiers.mutations`) are judged in the usual way too, by asserts that run after them:
+the two verdicts must be the same.
 """
 
 import argparse
-import ast
-import copy
 import json
 import random
 import time
@@ -24,6 +22,7 @@ from reasoner import tasks
 from reasoner.sandbox import Request
 from reasoner.tasks import Task, Unfit
 from reasoner.verifiers import code
+from reasoner.verifiers.mutations import mutations, usual
 
 CHUNK = 64
 
@@ -46,8 +45,8 @@ def labelled(folder: Path, part: str) -> Iterator[tuple[str, str, str, bool, boo
             yield row["id"], name, task.to_answer(), row["submission"], row["expected_pass"]
 
 
-def known(folder: Path) -> Iterator[tuple[str, str, dict, Task]]:
-    """(set, id, row, task) of every task of the public sets that fits."""
+def known(folder: Path) -> Iterator[tuple[str, str, Task]]:
+    """(set, id, task) of every task of the public sets that fits."""
     for name, path, make in (
         ("humaneval", "humaneval/HumanEval.jsonl", tasks.from_humaneval),
         ("mbpp", "mbpp/mbpp.jsonl", tasks.from_mbpp),
@@ -59,7 +58,7 @@ def known(folder: Path) -> Iterator[tuple[str, str, dict, Task]]:
             except Unfit as error:
                 print(f"  refused  {name} {row['task_id']}: {error}")
                 continue
-            yield name, str(row["task_id"]), row, task
+            yield name, str(row["task_id"]), task
 
 
 def judged(pairs: list[tuple[str, str]]) -> Iterator[code.Outcome]:
@@ -71,112 +70,23 @@ def judged(pairs: list[tuple[str, str]]) -> Iterator[code.Outcome]:
         yield from (case.outcome() for case in cases)
 
 
-# -- mutations -----------------------------------------------------------------------------------
-
-_SWAPS = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.FloorDiv, ast.FloorDiv: ast.Div,
-    ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
-    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitAnd,
-}  # fmt: skip
-
-
-def changes(node: ast.AST) -> list[str]:
-    """The names of what can be changed at a node."""
-    found = []
-    if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in _SWAPS:
-        found.append("operator")
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in _SWAPS:
-        found.append("comparison")
-    if isinstance(node, ast.Constant):
-        kinds = {bool: ["not"], int: ["+1", "-1"], float: ["+1"], str: ["text"]}
-        found += kinds.get(type(node.value), [])
-    if isinstance(node, ast.Return) and node.value is not None:
-        found += ["none", "wrapped", "negated"]
-    if isinstance(node, ast.If | ast.While | ast.IfExp):
-        found.append("condition")
-    if isinstance(node, ast.FunctionDef | ast.For | ast.If) and len(node.body) > 1:
-        found += [f"drop {at}" for at in range(len(node.body))]
-    if isinstance(node, ast.Call) and len(node.args) > 1:
-        found.append("arguments")
-    return found
-
-
-def change(node: ast.AST, how: str) -> None:
-    word, _, at = how.partition(" ")
-    match word:
-        case "operator":
-            node.op = _SWAPS[type(node.op)]()
-        case "comparison":
-            node.ops[0] = _SWAPS[type(node.ops[0])]()
-        case "not":
-            node.value = not node.value
-        case "+1":
-            node.value += 1
-        case "-1":
-            node.value -= 1
-        case "text":
-            node.value += "x"
-        case "none":
-            node.value = ast.Constant(None)
-        case "wrapped":
-            node.value = ast.List([node.value], ast.Load())
-        case "negated":
-            node.value = ast.UnaryOp(ast.Not(), node.value)
-        case "condition":
-            node.test = ast.UnaryOp(ast.Not(), node.test)
-        case "drop":
-            del node.body[int(at)]
-        case "arguments":
-            node.args.reverse()
-
-
-def mutations(source: str, num: int, chance: random.Random) -> list[str]:
-    """At most `num` different sources, each with one change."""
-    tree = ast.parse(source)
-    places = [(at, how) for at, node in enumerate(ast.walk(tree)) for how in changes(node)]
-    chance.shuffle(places)
-    found: dict[str, None] = {}
-    for at, how in places:
-        if len(found) == num:
-            break
-        other = copy.deepcopy(tree)
-        change(list(ast.walk(other))[at], how)
-        text = ast.unparse(ast.fix_missing_locations(other)) + "\n"
-        if text.strip() != ast.unparse(tree).strip():
-            found[text] = None
-    return list(found)
-
-
-def usual(name: str, row: dict, task: Task, source: str) -> str:
-    """A program that ends with `held` where the asserts of the set hold, run as its authors run them."""
-    if name == "humaneval":
-        tests = f"{row['test']}\ncheck({task.entry_point})"
-    else:
-        tests = "\n".join([*row["test_list"], *row["challenge_test_list"]])
-    # What a mutation imports is what its reference imports: one test asks `sys` of it.
-    return f"{task.setup}\n{source}\n{tests}\nprint('\\nheld')\n"
-
-
 def mutated(folder: Path, args: argparse.Namespace) -> None:
     for name in ("humaneval", "mbpp"):
         chance = random.Random(args.seed)
         found = [one for one in known(folder) if one[0] == name]
         found = chance.sample(found, min(args.sample or len(found), len(found)))
         cases = [
-            (id_, row, task, text)
-            for _, id_, row, task in found
-            for text in mutations(task.solution, args.mutations, chance)
+            (id_, task, text) for _, id_, task in found for _, text in mutations(task.solution, args.mutations, chance)
         ]
         counts: Counter[str] = Counter()
         started = time.monotonic()
-        outcomes = judged([(text, task.to_answer()) for _, _, task, text in cases])
-        for (id_, row, task, text), outcome in zip(cases, outcomes, strict=True):
+        outcomes = judged([(text, task.to_answer()) for _, task, text in cases])
+        for (id_, task, text), outcome in zip(cases, outcomes, strict=True):
             verdict = outcome.score.verdict
             if outcome.ended in ("cpu", "wall"):
                 counts["too slow, wrong" if verdict == "wrong" else "too slow, NOT WRONG"] += 1
                 continue
-            program = Request(usual(name, row, task, text), stdin=("",), cpu_s=args.cpu_s)
+            program = Request(usual(task, text), stdin=("",), cpu_s=args.cpu_s)
             (answer,) = code._pool().run(program).answers
             holds = answer.kind == "value" and answer.value[1] == 0 and answer.value[0].endswith("\nheld\n")
             agrees = verdict == ("right" if holds else "wrong")
@@ -195,7 +105,7 @@ def mutated(folder: Path, args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--parts", default="hacks,adversarial,references,mutations")
+    parser.add_argument("--parts", default="hacks,adversarial,references,bodies,mutations")
     parser.add_argument("--mutations", type=int, default=10)
     parser.add_argument("--sample", type=int, default=0, help="references of each set to mutate (all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -225,12 +135,22 @@ def main() -> None:
         slow: Counter[str] = Counter()
         started = time.monotonic()
         outcomes = judged([(task.solution, task.to_answer()) for *_, task in found])
-        for (name, id_, *_), outcome in zip(found, outcomes, strict=True):
+        for (name, id_, _), outcome in zip(found, outcomes, strict=True):
             counts[name, outcome.score.verdict] += 1
             slow[f"{name} {id_}"] = round(outcome.ms)
             if outcome.score.verdict != "right":
                 print(f"  NOT RIGHT {name} {id_}: {outcome.score.verdict}: {outcome.score.why}")
         print(f"references: {time.monotonic() - started:.1f} s", dict(counts), "slowest, ms:", slow.most_common(5))
+    if "bodies" in parts:
+        tasks_ = [task for name, _, task in known(args.folder) if name == "humaneval"]
+        for what, bodies in (
+            ("the reference's body", [task.solution.partition(task.prompt)[2] for task in tasks_]),
+            ("pass", ["    pass\n"] * len(tasks_)),
+            ("a comment", ["    # to do\n"] * len(tasks_)),
+            ("its first argument", ["    return next(iter(locals().values()), None)\n"] * len(tasks_)),
+        ):
+            found_ = judged([(text, task.to_answer()) for text, task in zip(bodies, tasks_, strict=True)])
+            print(f"bodies, {what}:", dict(Counter(outcome.score.verdict for outcome in found_)))
     if "mutations" in parts:
         mutated(args.folder, args)
 

@@ -1,5 +1,6 @@
 """Code as a reward, in the real sandbox: the table of cases, the public sets where they are, rows in and out."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import sources, tasks, verifiers
+from reasoner import audit, config, data, sources, tasks, verifiers
 from reasoner.errors import ReasonerError
 from reasoner.sandbox import choose
-from reasoner.verifiers import code
+from reasoner.verifiers import Score, code
 
 pytestmark = pytest.mark.slow
 TABLE = [
@@ -120,3 +121,53 @@ def test_rows_in_verdicts_out(tmp_path):
         ("task", "right"),
     ] * 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_audit_holds_the_verifier_to_mutations_and_runs_no_text_outside(monkeypatch):
+    monkeypatch.setattr(audit, "BOMBS", audit.BOMBS[18:20])
+    problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
+    value = audit.run(verifiers.load("code"), problems, "linetasks")
+    checks = {check["name"]: check for check in value["checks"]}
+    assert value["failed"] == []
+    families = checks["near misses that must fail"]["by_family"]
+    assert sum(cell["n"] for name, cell in families.items() if name.startswith("mutation: ")) > 30
+    assert checks["canary for execution of the text"]["n"] == 7 * len(audit.CANARIES)
+    assert checks["canary for execution of the text"]["unscored"] == 6 * len(audit.CANARIES)  # those beside a number
+    assert checks["time and memory bombs"]["unscored"] == 0
+
+
+def test_a_verifier_that_takes_mutations_fails_its_audit(monkeypatch):
+    def lax(completion, answer):  # the visible test alone, of one
+        found = code.outcome(code.submission_of(completion), answer)
+        return Score("right" if found.visible[0] else "wrong", type=found.score.type)
+
+    monkeypatch.setattr(audit, "bombs", lambda *_: audit.Check("time and memory bombs"))
+    monkeypatch.setattr(audit, "canary", lambda *_: audit.Check("canary for execution of the text"))
+    problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
+    checker = dataclasses.replace(verifiers.load("code"), name="lax", function=lax)
+    value = audit.run(checker, problems, "linetasks")
+    assert [why.partition(":")[0] for why in value["failed"]] == ["near misses that must fail"]
+
+
+def test_a_body_goes_on_from_the_prompt_and_a_body_that_does_nothing_is_wrong():
+    prompt = 'def add(x: int, y: int):\n    """Add two numbers.\n    >>> add(2, 3)\n    5\n    """\n'
+    test = "def check(candidate):\n    assert candidate(0, 1) == 1\n    assert candidate(2, 3) == 5\n"
+    row = {"prompt": f"import math\n\n\n{prompt}", "entry_point": "add", "canonical_solution": "", "test": test}
+    answer = tasks.from_humaneval(row).to_answer()
+    bodies = {
+        "    return x + y\n": "right",
+        "    # add them\n    total = x + y\n\n    return total\n\n\ndef other():\n    pass\n": "right",
+        "```python\n    return math.floor(x + y)\n```": "right",
+        "    return y\n": "wrong",
+        "    pass\n": "wrong",
+        "    # nothing\n": "wrong",
+        "": "wrong",
+        "return x + y": "wrong",  # HumanEval's own harness has it so
+        "    return x +\n": "wrong",
+        "    return type('A', (), {'__eq__': lambda *_: True})()\n": "wrong",
+        "    import sys\n    sys.exit(0)\n": "wrong",
+        "def add(x, y):\n    return x + y\n": "right",
+        "import math\nadd = lambda x, y: x + y\n": "right",
+    }
+    scores = scored((body, answer) for body in bodies)
+    assert [score.verdict for score in scores] == list(bodies.values())

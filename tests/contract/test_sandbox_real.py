@@ -2,9 +2,11 @@
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reasoner.errors import MISSING, ReasonerError
-from reasoner.sandbox import Call, Pool, Request, choose, pool, selftest
+from reasoner.sandbox import Call, Pool, Request, choose, kernel, pool, selftest, server
 
 try:
     TIER = choose()
@@ -342,6 +344,40 @@ def test_a_sleeper_is_not_starved(two):
     assert result.ended == "wall" and time.monotonic() - begun < 1.9
 
 
+def test_time_for_which_a_run_is_kept_from_a_processor_does_not_count(two, monkeypatch):
+    source = "import time\ndef f(x):\n    time.sleep(x)\n    return x\n"
+    waited = {"s": 0.0}
+    monkeypatch.setattr(pool._Watch, "_waited_s", lambda self: waited["s"])
+    assert calls(two, source, (0.6,), wall_s=0.3).ended == "wall"
+    waited["s"] = 2.0
+    assert values(calls(two, source, (0.6,), wall_s=0.5)) == [0.6]
+    begun = time.monotonic()
+    assert calls(two, source, (30,), wall_s=0.5).ended == "wall"  # but not for ever
+    assert pool.MOST_WALLS * 0.5 - 0.1 < time.monotonic() - begun < 10
+
+
+def test_what_computed_most_of_its_time_was_not_kept_waiting(two, monkeypatch):
+    runs, run = [], pool._Server.run
+
+    def spy(self, *args):
+        found = run(self, *args)
+        found.is_starved, found.cpu_s = True, 0.9 * 0.2
+        runs.append(found)
+        return found
+
+    monkeypatch.setattr(pool._Server, "run", spy)
+    result = calls(two, "import time\ntime.sleep(9)", (1,), wall_s=0.2)
+    assert (result.ended, result.cpu_s, len(runs)) == ("wall", 0.9 * 0.2, 1)
+
+
+def test_seconds_of_processor_are_told(two):
+    source = "import time\ndef f(x):\n    end = time.process_time() + x\n    while time.process_time() < end: pass\n"
+    result = calls(two, source, (0.2,))
+    assert 0.2 <= result.cpu_s < 0.5
+    program = "import time\nend = time.process_time() + 0.1\nwhile time.process_time() < end: pass\n"
+    assert 0.2 <= two.run(Request(program, stdin=("", ""))).cpu_s < 0.6  # of both
+
+
 # -- refusing ------------------------------------------------------------------------------------
 
 
@@ -370,3 +406,26 @@ def test_a_server_that_cannot_start_is_a_refusal(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(ReasonerError, match="could not be started"):
         pool._Server("full")
+
+
+def test_the_tier_without_namespaces_holds_wherever_the_interpreter_lies(tmp_path):
+    """As root, below a folder that only root may enter."""
+    if kernel.landlock_version() < server.LANDLOCK_MIN:
+        pytest.skip("this kernel's Landlock is too old")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    standard = Path(sysconfig.get_path("stdlib"))
+    left_out = shutil.ignore_patterns("site-packages", "test", "__pycache__", "idlelib", "config-*", "ensurepip", "*.a")
+    shutil.copytree(standard, home / "lib" / standard.name, ignore=left_out)
+    (home / "bin").mkdir()
+    shutil.copy(Path(sys.executable).resolve(), home / "bin" / "python3")
+    code = "from reasoner.sandbox import selftest; r = selftest.report('landlock'); print(r.passed, r.why)"
+    environment = {
+        "PYTHONPATH": str(REPOSITORY),
+        "PATH": os.defpath,
+        "LD_LIBRARY_PATH": sysconfig.get_config_var("LIBDIR"),
+    }
+    done = subprocess.run(
+        [home / "bin" / "python3", "-B", "-c", code], capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert done.stdout.strip() == "True", done.stdout + done.stderr

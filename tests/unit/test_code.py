@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import random
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from reasoner import check, tasks, verifiers
 from reasoner.errors import ReasonerError
 from reasoner.sandbox import Answer, Result
 from reasoner.tasks import Property, Stdio, Task
-from reasoner.verifiers import Score, code, examples
-from reasoner.verifiers.code import Outcome, outcome, shares, submission_of
+from reasoner.verifiers import Score, Shares, code, examples, mutations
+from reasoner.verifiers.code import outcome, shares, submission_of
 
 
 @dataclass
@@ -31,12 +32,14 @@ class FakePool:
         if isinstance(program, Exception):
             raise program
         if program is None:
-            return Result((), "syntax", "SyntaxError: invalid syntax (line 1)", "fake", 1.0)
+            return Result((), "syntax", "SyntaxError: invalid syntax (line 1)", "fake", 1.0, 0.1)
         if request.stdin is not None:
-            return Result(tuple(Answer("value", program(text)) for text in request.stdin), "ok", "", "fake", 1.0)
+            return Result(
+                tuple(Answer("value", program(text)) for text in request.stdin), self.ended, "", "fake", 1.0, 0.1
+            )
         answers = [self.answer(program, call) for call in request.calls]
         why = "" if self.ended == "ok" else "it used more than 5 s of processor time"
-        return Result(tuple(answers[: self.most]), self.ended, why, "fake", 1.0)
+        return Result(tuple(answers[: self.most]), self.ended, why, "fake", 1.0, 0.1)
 
     def answer(self, program, call):
         try:
@@ -82,10 +85,11 @@ def test_examples_in_the_text_run():
 def test_right_only_if_every_test_holds(pool):
     pool.programs = {"right": lambda x: x + 1, "special": lambda x: {1: 2}.get(x, 0)}
     score = verifiers.verify(verifiers.load("code"), "So:\n```python\nright\n```", ADD)
-    assert score == Score("right", "right\n", "4 of 4 tests", "", "call")
+    assert score == Score("right", "right\n", "4 of 4 tests", "", "call", Shares(1.0, 1.0))
     found = outcome("special", ADD)
-    assert found.score == Score("wrong", "special", "1 of 4 tests", "hidden test 1: f(5) == 6: f(5) gave 0", "call")
-    assert (found.visible, found.hidden, shares(found)) == ((1, 1), (0, 3), (1.0, 0.0))
+    assert found.score == Score("wrong", "special", "1 of 4 tests", "hidden test 1: f(5) == 6: f(5) gave 0", "call",
+                                Shares(1.0, 0.0))  # fmt: skip
+    assert (found.visible, found.hidden) == ((1, 1), (0, 3))
     assert found.tier == "fake"
 
 
@@ -208,18 +212,17 @@ def test_a_property_sees_what_tests_do_not(pool):
     }
     answer = task("assert f([2, 1], 2) == [1, 2]", property=PROPERTY)
     found = outcome("honest", answer)
-    assert found.score == Score(
-        "right", "honest", f"1 of 1 tests, {found.examples[1]} of {found.examples[1]} examples", "", "call"
-    )
+    rule = f"1 of 1 tests, {found.examples[1]} of {found.examples[1]} examples"
+    assert found.score == Score("right", "honest", rule, "", "call", Shares(1.0, 1.0))
     assert 20 <= found.examples[1] <= 40
     found = outcome("table", answer)
     assert found.score.verdict == "wrong"
     assert found.score.why.startswith("property: f([")
     assert ", the reference gives [" in found.score.why
     assert found.visible == (1, 1)
-    visible, hidden = shares(found)
-    assert visible == 1.0
-    assert 0 < hidden < 1
+    assert found.score.shares.visible == 1.0
+    assert 0 < found.score.shares.hidden < 1
+    assert found.score.share_reward == found.score.shares.hidden > found.score.reward
 
 
 def test_examples_are_drawn_once_and_stay_the_same(pool):
@@ -374,8 +377,110 @@ def test_threads_share_what_is_prepared(pool):
     assert [request.source for request in pool.requests].count("trusted") == 1
 
 
-def test_shares_of_nothing():
-    assert shares(Outcome(Score("unscored"))) == (None, None)
+def test_shares_of_nothing(pool):
+    assert shares((0, 0), (0, 0), (0, 0)) == Shares(None, None)
+    assert Shares(None, 1.0).gap is Shares(1.0, None).gap is None
+    assert outcome("src", "5").score.shares is None
+    assert [Score("right").share_reward, Score("wrong").share_reward] == [1.0, 0.0]
+    assert Score("right", shares=Shares(1.0, None)).share_reward == 1.0
+    assert Score("unscored", shares=Shares(1.0, 1.0)).share_reward is None
+
+
+PROMPT = 'def f(x):\n    """One more."""\n'
+BODY = task("assert f(1) == 2", setup="import math\n", prompt=PROMPT)
+
+
+@pytest.mark.parametrize(
+    "submission",
+    [
+        "    return x + 1\n",
+        "\n  \n    # one more\n    return x + 1",
+        "# one more\n    return x + 1",
+        "\tif x:\n\t\treturn x + 1",
+        "    return x + 1\n\n\ndef g():\n    return 2\n",
+    ],
+)
+def test_what_begins_indented_goes_on_from_the_prompt(pool, submission):
+    pool.programs = {"import math\n\n" + PROMPT: lambda x: x + 1, "import math": lambda text: ("", 0)}
+    assert outcome(submission, BODY).score.verdict == "right"
+    assert pool.requests[-1].source == f"import math\n\n{PROMPT}{submission}"
+    assert outcome(submission, BODY).score.extracted == submission
+    outcome(submission, task("assert f(1) == 2"))
+    assert pool.requests[-1].source == submission  # a task without a prompt
+
+
+@pytest.mark.parametrize(
+    "submission",
+    [
+        "",
+        " \n\t\n",
+        "    # to do\n",
+        "# to do\n\n",
+        "return x + 1",
+        "def f(x):\n    return x + 1\n",
+        "x = 1\n    y = 2",
+    ],
+)
+def test_anything_else_stands_by_itself(pool, submission):
+    pool.programs = {PROMPT: lambda x: x + 1, "import math\n": lambda text: ("", 0)}
+    outcome(submission, BODY)
+    assert pool.requests[-1].source == f"import math\n\n{submission}"
+
+
+def test_a_body_in_a_block_and_after_a_future_import(pool):
+    pool.programs = {PROMPT: lambda x: x + 1}
+    answer = task("assert f(1) == 2", prompt=PROMPT)
+    completion = "The rest:\n```python\n    return x + 1\n```"
+    assert verifiers.verify(verifiers.load("code"), completion, answer).verdict == "right"
+    assert pool.requests[-1].source == f"{PROMPT}    return x + 1\n"
+
+
+def test_megabytes_before_the_first_line_of_code_are_read_at_once():
+    for text in (" " * 1_000_000, "\n" * 1_000_000, " \n" * 500_000, "#\n" * 500_000, " #" * 500_000):
+        assert code._INDENTED.match(text) is None
+
+
+SOLVED = task("assert f(1) == 2", "assert f(0) == 1", solution="def f(x):\n    return x + 1\n")
+
+
+def test_near_misses_are_mutations_that_fail_the_asserts(pool):
+    failing = ["return x + 2", "return x + 0", "return x - 1", "return [x + 1]", "return None"]
+    pool.programs = {**dict.fromkeys(failing, lambda text: ("", 1)), "return not x + 1": lambda text: ("\nheld\n", 0)}
+    found = list(code.near_misses(SOLVED))
+    assert all(request.source.endswith("assert f(1) == 2\nassert f(0) == 1\nprint('\\nheld')\n")
+               for request in pool.requests)  # fmt: skip
+    assert len(pool.requests) == 6
+    texts = [submission_of(text) for _, text in found]
+    assert sorted(texts) == sorted(f"def f(x):\n    {line}\n" for line in failing)
+    assert {kind for kind, _ in found} == {f"mutation: {kind}" for kind in ("+1", "-1", "operator", "wrapped", "none")}
+    assert found == list(code.near_misses(SOLVED))  # the same every time
+    pool.ended = "cpu"
+    assert list(code.near_misses(SOLVED)) == []  # not known to fail
+    assert list(code.near_misses(STDIO)) == list(code.near_misses(task("assert f(1) == 2"))) == []
+
+
+def test_mutations_are_different_and_each_is_one_change():
+    source = "def f(xs):\n    total = 0\n    for x in xs:\n        if x > 2 and x != 5:\n            total += x\n"
+    source += "    return max(total, 1)\n"
+    found = mutations.mutations(source, 100, random.Random(0))
+    texts = [text for _, text in found]
+    assert len(set(texts)) == len(texts) > 10
+    assert source not in texts
+    names = {kind for kind, _ in found}
+    assert names >= {"operator", "comparison", "+1", "-1", "none", "wrapped", "negated", "condition", "drop",
+                     "arguments"}  # fmt: skip
+    assert "    return max(1, total)\n" in "".join(texts)
+    assert mutations.mutations(source, 3, random.Random(1)) == mutations.mutations(source, 3, random.Random(1))
+    assert len(mutations.mutations(source, 3, random.Random(1))) == 3
+
+
+def test_tests_are_run_as_their_authors_run_them():
+    given = tasks.from_fields({"entry_point": "f", "tests": ["assert f(1) == 2"], "setup": "import math",
+                               "hidden_tests": ["def check(candidate):\n    assert candidate(2) == 3"]})  # fmt: skip
+    assert mutations.usual(given, "f = abs") == (
+        "import math\nf = abs\nassert f(1) == 2\ndef check(candidate):\n    assert candidate(2) == 3\ncheck(f)\n"
+        "print('\\nheld')\n"
+    )
 
 
 class Out:

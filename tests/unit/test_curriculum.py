@@ -96,3 +96,11 @@ def test_problems_without_a_kind_are_one():
     plain = Curriculum([("", 0)] * 3, num_generations=4, seed=0, rates={"all": 0.1})
     assert plain.shares() == {"all": 1.0}
     assert sorted(plain.draw(1, 3)) == [0, 1, 2]
+
+
+def test_kinds_in_words_are_as_hard_as_their_steps_and_not_as_long_as_their_names():
+    problems = [("number", 0), ("list", 0), ("list in 2 steps", 0)] * 9
+    curriculum = Curriculum(problems, num_generations=8, seed=0, rates={name: 0.1 for name, _ in problems})
+    assert set(curriculum.shares()) == {"number", "list"}
+    curriculum.observe([("number", 1.0), ("list", 1.0)] * 9)
+    assert set(curriculum.shares()) == {"number", "list", "list in 2 steps"}

@@ -8,13 +8,13 @@ import pytest
 
 from reasoner import verifiers
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.verifiers import Score, own, worker
+from reasoner.verifiers import Score, Shares, own, worker
 
 FILE = """
 import dataclasses, os, time
 import beside
 from reasoner import verifiers
-from reasoner.verifiers import Score, verifier
+from reasoner.verifiers import Score, Shares, verifier
 
 @dataclasses.dataclass
 class Parts:
@@ -30,6 +30,11 @@ def decorated(completion: str, answer: str, *, loose: bool = True) -> Score:
     return Score("right", rule=beside.RULE)
 
 def wraps(completion, answer): return verifiers.load("number").function(completion, answer)
+@verifier("tests", version="1", has_shares=True)
+def tests(completion, answer): return Score("wrong", shares=Shares(1, None))
+
+def odd_shares(completion, answer): return Score("wrong", shares=Shares(1.0, 1.5))
+def bare_shares(completion, answer): return Score("wrong", shares=(1.0, 0.5))
 def slow(completion, answer): time.sleep(60)
 def dies(completion, answer): os._exit(3)
 def fails(completion, answer): raise KeyError("no")
@@ -68,11 +73,17 @@ def judged(path, name, completion="5", answer="5"):
         ("decorated", Score("right", rule="from beside")),
         ("by-name", Score("right", rule="from beside")),
         ("dies", Score("unscored", why="the worker ended (exit 3)")),
+        ("tests", Score("wrong", shares=Shares(1, None))),
+        (
+            "odd_shares",
+            Score("unscored", why="its shares are not Shares from 0 to 1: Shares Shares(visible=1.0, hidden=1.5)"),
+        ),
+        ("bare_shares", Score("unscored", why="its shares are not Shares from 0 to 1: tuple (1.0, 0.5)")),
         ("shares", Score("unscored", why="it gave float 0.5, not a Score or a bool")),
         ("whole", Score("unscored", why="it gave int 1, not a Score or a bool")),
         ("nothing", Score("unscored", why="it gave NoneType None, not a Score or a bool")),
         ("odd", Score("unscored", why="it gave the verdict str 'maybe'")),
-        ("large", Score("unscored", why="the result is too large: 2,000,025 bytes")),
+        ("large", Score("unscored", why="the result is too large: 2,000,031 bytes")),
     ],
 )
 def test_verdicts(path, name, score):
@@ -108,6 +119,8 @@ def test_a_verifier_that_hangs_is_killed(path, monkeypatch):
 
 
 def test_commit_and_strict(path):
+    assert verifiers.load(f"{path}:tests").has_shares
+    assert not verifiers.load(f"{path}:bare_shares").has_shares
     same, decorated, scored = (verifiers.load(f"{path}:{name}") for name in ("same", "by-name", "scored"))
     assert (same.commit("5"), decorated.commit("5"), scored.commit("5")) == (" 5\n", "55", "5")
     assert (same.strict, scored.strict) == (None, None)

@@ -284,6 +284,7 @@ TASK = Task(
     ("def check(c):\n    assert c(2) == 3\n",),
     tasks.Property("st.tuples(st.integers())", "def reference(x):\n    return x + 1\n", 10, 1e-9),
     "import math\n",
+    "def f(x):\n",
     "def f(x):\n    return x + 1\n",
     False,
 )
@@ -318,6 +319,7 @@ def test_a_task_is_one_line_of_json_and_back():
         ({"property": {"args": "a", "reference": "b", "tolerance": 2}}, "tolerance is not from 0 to 1"),
         ({"property": {"args": "a", "reference": "b", "arg": 2}}, "property has unknown fields: arg"),
         ({"setup": None}, "setup is not text"),
+        ({"prompt": 5}, "prompt is not text"),
         ({"again": 1}, "again is neither true nor false"),
         ({"timeout": 1}, "unknown fields: timeout"),
         ({"mode": "stdio"}, "entry_point is not null, but the mode is stdio"),
@@ -348,6 +350,7 @@ def test_humaneval_and_mbpp_rows():
         }
     )
     assert task.setup == "from typing import List\n\n\ndef helper(x):\n    return x\n"
+    assert task.prompt == 'def f(x: int) -> int:\n    """Adds."""\n'
     assert task.solution.endswith("    return x + 1\n")
     assert [call.args for call in read(task.to_answer()).hidden[0].calls] == [(1,)]
     row = {
