@@ -11,7 +11,7 @@ PACKAGE = Path(reasoner.__file__).parent
 FLOORS = [
     ["errors"],
     ["config"],
-    ["proc", "runs", "wordproblems", "linetasks", "tasks", "curriculum", "packed", "sandbox"],
+    ["proc", "runs", "statistics", "wordproblems", "linetasks", "tasks", "curriculum", "packed", "sandbox"],
     ["toolchain"],
     ["base", "sources", "verifiers", "ollama", "sampler"],
     ["ungguf", "data", "check"],
