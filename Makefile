@@ -2,7 +2,7 @@
 # Logic lives in the `reasoner` command; this file brings the environment it runs in.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv setup reasoner test check fmt lint types doctor lock clean uninstall
+.PHONY: help venv setup reasoner watch test check fmt lint types doctor lock clean uninstall
 
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -63,6 +63,9 @@ setup: venv ## bring everything that is missing; does nothing twice
 
 reasoner: setup ## train, merge, quantize, register, evaluate: the whole path [PROFILE=] [RUN=] [ARGS=]
 	@$(BIN)/reasoner run $(if $(PROFILE),--profile '$(PROFILE)') $(if $(RUN),--run '$(RUN)') $(ARGS)
+
+watch: setup ## export, score and promote checkpoints as they are saved [RUN=] [ARGS='--with train']
+	@$(BIN)/reasoner watch $(RUN) $(if $(PROFILE),--profile '$(PROFILE)') $(ARGS)
 
 test: setup ## the whole test suite [ARGS=]
 	@$(BIN)/pytest $(ARGS)

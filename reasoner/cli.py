@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reasoner import __version__
-from reasoner.errors import DONE, GATE, INTERRUPTED, MISSING, USAGE, ReasonerError, nearest
+from reasoner.errors import DONE, GATE, INTERRUPTED, MISSING, USAGE, ReasonerError, nearest, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,11 +70,6 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else DONE)
 
 
-def printable(text: str) -> str:
-    """Text for a terminal, its control characters made visible: models and servers wrote some of it."""
-    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 # -- options shared by commands ----------------------------------------------------------------
 
 
@@ -115,6 +110,8 @@ def _absolute(key: str, value: str) -> str:
     if key == "verifier.name" and ".py:" in value:
         file, _, name = value.rpartition(":")
         return f"{Path(file).expanduser().absolute()}:{name}"
+    if key == "watch.checkpoints":
+        return str(Path(value).expanduser().absolute())
     if key in ("data.source", "eval.source") and (value.startswith(("./", "../", "~")) or Path(value).is_file()):
         return str(Path(value).expanduser().absolute())
     return value
@@ -230,24 +227,298 @@ for _name, _help in (
     ("modelfile", "Write the Modelfile."),
     ("register", "Register base and tuned under their own tags in Ollama."),
     ("evaluate", "Score base and tuned on the served endpoint."),
-    ("promote", "Point the public tag at the scored model, if it is fit."),
 ):
     _stage_command(_name, _help)
 
 
-@cli.command("report")
+@cli.command("promote")
+@click.argument("names", metavar="[RUN] [STEP]", nargs=-1)
+def promote_command(names: tuple[str, ...]) -> None:
+    """Point the public tag at a model: at an exported STEP as you say, else at the scored one, if it is fit.
+
+    Without STEP it runs what it needs first, skips what is fresh, and goes by the evaluation. With STEP your word is
+    enough; the model must answer, and the one before it stays for `reasoner rollback`.
+    """
+    from reasoner import pipeline, register
+
+    steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
+    others = [name for name in names if not name.removeprefix("step-").isdigit()]
+    if len(steps) > 1 or len(others) > 1:
+        raise click.UsageError("at most one RUN and one STEP")
+    screen = Screen()
+    job, origin = _existing(others[0] if others else None, screen)
+    with screen:
+        if not steps:
+            pipeline.run(job, origin, until="promote")
+            return
+        event = pipeline.promote_step(job.at(steps[0]), "reasoner promote")
+    tag = register.public_tag(job.config)
+    screen.say(f"{tag} is {'' if event else 'already '}step {steps[0]} of run {job.run.name}")
+
+
+@cli.command("rollback")
+@click.argument("run_name", metavar="[RUN]", required=False)
+def rollback_command(run_name: str | None) -> None:
+    """Make the model public again that was so before the newest promotion."""
+    from reasoner import pipeline
+
+    screen = Screen()
+    job, _ = _existing(run_name, screen)
+    event = pipeline.rollback(job)
+    screen.say(f"{event['tag']} is {event['from']} again; the promotion of step {event['step']} is undone")
+
+
+@cli.command("export")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--step", type=click.IntRange(min=1), metavar="N", help="Default: the end of training, else the newest.")
+@click.option(
+    "--route",
+    type=click.Choice(["auto", "reference", "delta"]),
+    default="auto",
+    show_default=True,
+    help="`reference` merges, converts and quantizes; `delta` rewrites what the adapter touches.",
+)
+@_json
+def export_command(run_name: str | None, step: int | None, route: Any, as_json: bool) -> None:
+    """One checkpoint to a tag of its own (reasoner:step-000200); the public tag stays."""
+    from reasoner import watch
+
+    screen = Screen()
+    job, _ = _existing(run_name, screen)
+    with screen:
+        made = watch.export(job, step, route)
+    if as_json:
+        click.echo(json.dumps(made))
+    else:
+        screen.say(f"{made['tag']} in {duration(made['seconds'])}, {made['route']} route: {made['gguf']['path']}")
+
+
+@cli.command("watch")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--with", "beside", type=click.Choice(["train"]), help="Train the run too, in a process of its own.")
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Export each checkpoint whose step is a multiple of N, even where they pile up.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of checkpoints that piled up, export the newest N; default: 1, with --every all.",
+)
+@click.option("--profile", metavar="NAME", help="Profile of a run that does not exist yet.")
+@click.option("--base", "base", metavar="BASE", help="Its base; sets model.base.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override one config value; may be repeated. See `reasoner config`.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON value a line on standard output, for each event.")
+def watch_command(
+    run_name: str | None,
+    beside: str | None,
+    every: int | None,
+    keep: int | None,
+    profile: str | None,
+    base: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Export each good checkpoint of a run as it is saved, score it, and promote it if it is not worse."""
+    from reasoner import config, pipeline, runs, watch
+
+    screen = Screen()
+    chosen = _overrides(overrides, None, base)
+    if beside or "watch.checkpoints" in chosen:
+        job, origin = _job(profile, run_name, chosen, screen)
+        run = job.run
+        if not beside and not run.config_path.exists():
+            runs.write_text(run.config_path, config.dump(job.config, origin))
+    else:
+        run = runs.existing(run_name)
+    argv = [sys.executable, "-m", "reasoner.cli", "train", "--run", run.name]
+    argv += ["--profile", job.config.profile] if beside else []
+    argv += [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+    shown = WatchScreen(screen, as_json)
+
+    def make() -> pipeline.Job:
+        return pipeline.Job(config.read(run.config_path, chosen)[0], run, shown.reporter())
+
+    with screen, shown:
+        watch.run(run, make, shown.event, screen.say, train=argv if beside else None, every=every, keep=keep)
+    screen.say(f"the watch of run {run.name} is over: reasoner history {run.name}")
+
+
+@cli.command("history")
 @click.argument("run_name", metavar="[RUN]", required=False)
 @_json
-def report_command(run_name: str | None, as_json: bool) -> None:
-    """Print a run's report (Markdown), or its summary (--json)."""
-    from reasoner import runs
+def history_command(run_name: str | None, as_json: bool) -> None:
+    """What became of a run's checkpoints: exported, scored, promoted, kept, and what is served where."""
+    from reasoner import register, runs, watch
 
     run = runs.existing(run_name)
-    path = run.summary_path if as_json else run.path / "report.md"
-    if not path.exists():
-        raise ReasonerError(f"run {run.name} has no report yet", fix="reasoner status; make reasoner", code=USAGE)
-    text = path.read_text(encoding="utf-8")
-    click.echo(json.dumps(json.loads(text)) if as_json else printable(text), nl=as_json)
+    events = register.history(run)
+    stack = register.promotions(run)
+    hosts = runs.read_json(run.path / "hosts.json") or {}
+    if as_json:
+        value = {"run": run.name, "promoted": stack[-1] if stack else None, "hosts": hosts, "events": events}
+        click.echo(json.dumps(value))
+        return
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(watch.table(events))
+    for name, state in hosts.items():
+        click.echo(printable(f"{name}: {state['error'] or state['tag']}"))
+
+
+@cli.command("eval")
+@click.argument("model", metavar="MODEL")
+@click.option(
+    "--data",
+    "source",
+    metavar="SOURCE",
+    help="A data set by name, a hub id, a folder, or a JSONL file; a run brings its own.",
+)
+@click.option("--split", metavar="NAME", help="Split of the data; default: test; of a file: all rows.")
+@click.option("-n", "num", type=click.IntRange(min=1), metavar="N", help="The first N problems; default: all.")
+@click.option(
+    "-k",
+    "samples",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="K",
+    help="Completions of each problem, for pass@k and maj@k; default: 1.",
+)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.0, metavar="T", help="Default: 0, greedy.")
+@click.option(
+    "--engine",
+    type=click.Choice(["transformers", "vllm", "llama.cpp", "ollama", "openai"]),
+    help="What runs it; default: what MODEL is for.",
+)
+@click.option("--verifier", metavar="NAME", help="Default: the one paired with the data.")
+@click.option("--system", metavar="TEXT", help="System message; default: a run's own, else none.")
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Most tokens of a completion; default: a run's own, else 512.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Completions on their way at once.",
+)
+@click.option(
+    "--adapter",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="A PEFT adapter on top of a model folder.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where completions and result.json go; default: under evals/ beside the runs.",
+)
+@_json
+def eval_command(model: str, as_json: bool, **options: Any) -> None:
+    """Score any model: pass@1 with its interval, on any problems. Goes on where it was interrupted.
+
+    MODEL is a run, a tag in Ollama, a GGUF, a model or adapter folder, or URL#MODEL of an OpenAI-compatible server.
+    """
+    from reasoner import evaluate
+
+    screen = Screen()
+    reporter = screen.reporter()
+    with screen:
+        value = evaluate.one(model, **options, progress=reporter.scored, say=screen.say)
+    click.echo(json.dumps(value) if as_json else printable("\n".join(evaluate.lines(value))))
+
+
+@cli.command("report")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--live", is_flag=True, help="Write the page anew every few seconds, until the run ends or Ctrl-C.")
+@click.option("--compare", "pair", nargs=2, metavar="A B", help="One page with two finished runs beside each other.")
+@_json
+def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | None, as_json: bool) -> None:
+    """Write report.html and report.md of a run, finished or not, and print the Markdown; --json: print its summary."""
+    from reasoner import compare, page, report, runs
+
+    if pair and (run_name or live or as_json):
+        raise click.UsageError("--compare A B stands alone; for JSON: reasoner compare A B --json")
+    if live and as_json:
+        raise click.UsageError("--live writes a page, --json prints a summary: one of them")
+    say = Screen().say
+    if pair:
+        found = compare.run(pair)
+        a, b = (report.read(runs.existing(name)) for name in pair)
+        path = a.run.path / f"compare-{b.run.name}.html"
+        runs.write_text(path, page.compared(a, b, found))
+        say(f"page     {path}")
+        return
+    run = runs.existing(run_name)
+    if as_json:
+        if (summary := runs.read_json(run.summary_path)) is None:
+            raise ReasonerError(f"run {run.name} has no summary yet", fix="reasoner status; make reasoner", code=USAGE)
+        click.echo(json.dumps(summary))
+        return
+    if live:
+        page.follow(run, say)
+        return
+    markdown, html = page.write(run)
+    click.echo(printable(markdown.read_text(encoding="utf-8")), nl=False)
+    say(f"page     {html}\nmarkdown {markdown}")
+
+
+@cli.command("compare")
+@click.argument("names", metavar="RUN RUN...", nargs=-1, required=True)
+@_json
+def compare_command(names: tuple[str, ...], as_json: bool) -> None:
+    """Finished runs side by side: the mean over seeds, and lift minus control. Refuses runs scored differently."""
+    from reasoner import compare
+
+    value = compare.run(names)
+    click.echo(json.dumps(value) if as_json else printable("\n".join(compare.lines(value))))
+
+
+@cli.command("ladder")
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("-n", "num", type=click.IntRange(min=1), metavar="N", help="Problems; default: as many as in evaluation.")
+@click.option(
+    "--split",
+    type=click.Choice(["dev", "ood"]),
+    default="dev",
+    show_default=True,
+    help="Problems asked; the test split is scored once, elsewhere.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="POINTS",
+    help="Points that a rung may lose; default: the run's gguf.margin.",
+)
+@_json
+def ladder_command(run_name: str | None, num: int | None, split: str, margin: float | None, as_json: bool) -> None:
+    """Where a score is lost: base, adapter, merged, F16, each quant, served, problem by problem."""
+    from rich.console import Console
+
+    from reasoner import ladder, pipeline
+
+    screen = Screen()
+    job, _ = _existing(run_name, screen)
+    with screen:
+        value = pipeline.climb(job, num=num, split=split, margin=margin)
+    if as_json:
+        click.echo(json.dumps(value))
+    else:
+        Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(ladder.rendered(value))
 
 
 @cli.command("status")
@@ -643,16 +914,72 @@ class Screen:
         for what, text in report.lines(summary):
             self.say(f"  {what:<15} {text}")
         rows = {r: runs.read_jsonl(job.run.path / "completions" / f"{r}.jsonl") for r in ("base", "tuned")}
-        for row in report.examples(rows, most=1):
-            self.say(f"\n  {row['question']}")
-            for role in ("base", "tuned"):
-                text = row[role]["completion"].replace("\n", "\n                  ")
-                self.say(f"    {role:<6} {row[role]['verdict']:<6} {text}")
+        if pair := report.example(rows):
+            self.say(f"\n  {pair[0]['question']}")
+            for role, row in zip(report.ROLES, pair, strict=True):
+                text = row["completion"].replace("\n", "\n                  ")
+                self.say(f"    {role:<6} {row['verdict']:<6} {text}")
         if summary["control"]:
             self.say(f"\n  control run ({summary['control']} references): not promoted")
-        self.say(f"\n  report   {job.run.path / 'report.md'}")
+        self.say(f"\n  report   {job.run.path / 'report.html'} (and .md)")
         self.say(f"  summary  {job.run.summary_path}")
         self.say(f"  this call took {duration(seconds)}; the stages together {duration(summary['seconds']['total'])}")
+
+
+class WatchScreen:
+    """Events of a watch: JSON lines on standard output, else a live table, or lines where there is no terminal."""
+
+    def __init__(self, screen: Screen, as_json: bool) -> None:
+        self._screen, self._as_json = screen, as_json
+        self._events: list[dict[str, Any]] = []
+        self._live: Any = None
+        self._now = ""
+
+    def __enter__(self) -> WatchScreen:
+        if self._screen.console.is_terminal and not self._as_json:
+            from rich.live import Live
+
+            self._live = Live(console=self._screen.console, auto_refresh=False)
+            self._live.start()
+            self._show()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def _show(self, now: str | None = None) -> None:
+        from reasoner import watch
+
+        self._now = self._now if now is None else now
+        if self._live:
+            self._live.update(watch.table(self._events, self._now), refresh=True)
+
+    def event(self, row: dict[str, Any]) -> None:
+        self._events.append(row)
+        if self._as_json:
+            click.echo(json.dumps(row))
+        elif self._live:
+            self._show("")
+        else:
+            from reasoner import watch
+
+            last = next(one for one in watch.rows(self._events) if one["step"] == row["step"])
+            score = last["score"] if row["event"] == "scored" else ""
+            says = last["verdict"] if row["event"] in ("skipped", "kept", "failed", "promoted") else ""
+            self._screen.say(f"  step {row['step']:<6} {row['event']:<9} {score}{says}")
+
+    def reporter(self) -> pipeline.Reporter:
+        from reasoner import pipeline
+
+        plain = self._screen.reporter()
+        if not self._live:
+            return plain
+        return pipeline.Reporter(
+            say=lambda text: self._show(text),
+            begin=lambda name, reason: self._show(f"{name}: {reason}"),
+            scored=lambda role, done, total: self._show(f"scoring {role}: {done} of {total}"),
+        )
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from reasoner.errors import USAGE, ReasonerError, nearest
 
@@ -59,6 +60,10 @@ class Verifier(Section):
     name: str = "number"
     """What scores completions, in training and evaluation alike: a built-in checker, or a function of your own as
     `path/to/file.py:name`."""
+    reward: Literal["verdict", "share"] = "verdict"
+    """What a completion earns in training: `verdict` is 1 where every test holds, else 0; `share` is the share of its
+    hidden tests that hold, for a verifier that has them (`code`). Weaker: it pays for half a solution, and for a
+    constant that is often right. Evaluation goes by the verdict, whatever was trained on."""
     max_unscored: float = Field(0.02, ge=0, le=1)
     """Share of unscored completions above which the run stops: a broken verifier is not a wrong answer."""
 
@@ -109,11 +114,17 @@ class Train(Section):
     `plain`: the trainer library's own of both; `auto` is fast on a CPU."""
     control: Literal["shuffled"] | None = None
     """`shuffled`: a control run whose training references belong to other problems; never promoted."""
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] | None = None
+    """Trackers that are told what each step logs, by the trainer library's own callbacks; each is a package of its own.
+    Their files go to the run's `trackers/`, unless the tracker's own variable (`WANDB_DIR`) says otherwise."""
 
 
 class Gguf(Section):
-    quant: Literal["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "F16", "BF16"] = "Q4_K_M"
-    """GGUF type of the served file, for base and tuned alike."""
+    quant: Literal["auto", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "F16", "BF16"] = "Q4_K_M"
+    """GGUF type of the served file, for base and tuned alike; `auto` scores Q4_K_M, Q5_K_M, Q6_K and Q8_0 against F16
+    on dev problems, and takes the smallest that is shown to lose no more than `gguf.margin`."""
+    margin: float = Field(2.0, gt=0, le=100)
+    """Points of pass@1 that quantization may lose; also what `reasoner ladder` calls a loss."""
 
 
 class Serve(Section):
@@ -127,6 +138,8 @@ class Serve(Section):
     """Temperature pinned in the Modelfile."""
     num_thread: int | None = Field(None, ge=1)
     """CPU threads pinned in the Modelfile; None leaves it to Ollama."""
+    hosts: tuple[str, ...] = ()
+    """Further Ollama servers, each as OLLAMA_HOST names one, that get every promoted model from `reasoner watch`."""
 
 
 class Eval(Section):
@@ -163,11 +176,42 @@ class Alarms(Section):
     max_strict_gap: float | None = Field(None, ge=0, le=1)
     """Share of accepted completions of the last 10 steps that the verifier's stricter rule rejects, above which
     training stops; None only records it (`strict_gap`)."""
+    max_hidden_gap: float | None = Field(None, ge=0, le=1)
+    """Mean share of the visible tests that hold, less that of the hidden ones, over the last 10 steps, above which
+    training stops; None only records it (`hidden_gap`)."""
     max_degenerate: float = Field(0.05, ge=0, le=1)
     """Share of everyday answers that are empty, repeat themselves, or are a bare number where none was asked,
     above which the model is not promoted."""
     max_facts_lost: int = Field(0, ge=0)
     """Everyday facts fewer than the base's that the tuned model may have right and still be promoted."""
+
+
+class Gate(Section):
+    metric: Literal["pass_at_1", "strict"] = "pass_at_1"
+    """What a checkpoint is judged by on dev problems: the verifier's verdict, or its stricter rule's."""
+    margin: float = Field(2.0, gt=0, le=100)
+    """Points by which a checkpoint must be shown not to be worse than the public model."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """How surely (one-sided): a checkpoint that is worse by the margin passes at most once in 1 / (1 - confidence)."""
+    num_problems: int = Field(200, ge=1)
+    """Dev problems that both models answer."""
+    min_problems: int = Field(100, ge=1)
+    """Problems with a verdict on both sides below which nothing is promoted."""
+
+
+class Watch(Section):
+    checkpoints: str | None = None
+    """Folder where another trainer saves its `checkpoint-N`; None is the run's own."""
+    poll_s: float = Field(2.0, gt=0)
+    """Seconds between looks at the folder where no file event says to look sooner, as on a network file system."""
+    settle_s: float = Field(5.0, gt=0)
+    """Seconds for which a checkpoint without our trainer's marker must be still, and whole, before it counts."""
+    retry_s: float = Field(30.0, gt=0)
+    """Seconds before a failed export is tried again (twice as long each time), and between calls at a silent host."""
+    keep_best: int = Field(2, ge=0)
+    """Exported checkpoints kept for their score, besides the public one and the one before it."""
+    notify: str | None = None
+    """Command that gets each event as JSON on its standard input; it is not given to a shell."""
 
 
 class Config(Section):
@@ -181,10 +225,21 @@ class Config(Section):
     serve: Serve = Serve()
     eval: Eval = Eval()
     alarms: Alarms = Alarms()
+    gate: Gate = Gate()
+    watch: Watch = Watch()
 
     def slice(self, *sections: str) -> dict[str, Any]:
         """The named sections as plain values: what a stage's record remembers."""
-        return {name: getattr(self, name).model_dump(mode="json") for name in sections}
+        found = {name: getattr(self, name).model_dump(mode="json") for name in sections}
+        found.get("serve", {}).pop("hosts", None)  # where else a model is served changes nothing in it
+        return found
+
+
+def defaults(section: str) -> dict[str, Any]:
+    """The section's keys that have a default, as plain values."""
+    kind = Config.model_fields[section].annotation
+    assert isinstance(kind, type) and issubclass(kind, Section)
+    return {key: to_jsonable_python(info.default) for key, info in kind.model_fields.items() if not info.is_required()}
 
 
 def public(name: str) -> str:

@@ -51,3 +51,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else "known: " + ", ".join(names)
+
+
+def printable(text: str) -> str:
+    """Text for a terminal, its control characters made visible: models and servers wrote some of it."""
+    return "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,37 +1,48 @@
-"""Base and tuned on the same held-out problems, sets beside them and everyday prompts, through the serving endpoint.
+"""Problems asked of a model and judged: by the `evaluate` stage (base and tuned), `reasoner eval` and the ladder.
 
-Same prompts, same sampler (greedy), same verifier as in training. A completion cut by length is wrong and
-counted apart; one that the verifier cannot judge is left out of every share and counted apart. Everyday
-prompts have no verifier: what is counted there is whether an answer has fallen apart and whether a well-known fact
-is still in it, not whether it is good.
+Same prompts, same sampler, same verifier as in training, whatever the engine. Completions go to their file as they
+arrive, so an interrupted evaluation asks only for what is missing; a file that answers another question is begun anew.
+A completion cut by length is wrong and counted apart; one that the verifier cannot judge is left out of every share
+and counted apart. Everyday prompts have no verifier: what is counted there is whether an answer has fallen apart and
+whether a well-known fact is still in it, not whether it is good.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import queue
+import json
 import re
-import threading
+import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from reasoner import data, ollama, runs, verifiers
+from reasoner import base, data, engines, ollama, register, runs, sources, statistics, toolchain, verifiers
+from reasoner import config as configs
 from reasoner.config import Config
-from reasoner.errors import ReasonerError
+from reasoner.engines import Answer, Engine, Prompt, Sampling
+from reasoner.errors import USAGE, ReasonerError
 from reasoner.verifiers import arithmetic
 
-CONFIDENCE = 0.95
-SIGNIFICANCE = 0.05
-"""Adjusted p below which a kind or a set counts as worse than the base."""
 EVERYDAY_TOKENS = 200
 """Most tokens of an everyday answer: enough for a loop to show."""
-OPERATIONS = {"+": "addition", "-": "subtraction", "*": "product", "/": "division"}
+DEFAULT_TOKENS = 512
+"""Most tokens of a completion of a model that brings no limit of its own."""
+DEFAULT_PROBLEMS = 500
+"""Problems of a generator that has no end."""
+NUM_PROMPTS = 3
+"""Problems whose prompt token ids are read back before any is asked."""
+FEWEST_FLIPS = 0.05
+"""Share of problems on which two models differ at least, where the smallest detectable difference is told of one."""
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
+Say = Callable[[str], None]
 MAIN = ""
 """Name of the main set: its files and its progress carry the role alone."""
 
@@ -43,12 +54,16 @@ def run(
     models: dict[str, str],
     special: Sequence[str],
     progress: Callable[[str, int, int], None],
+    say: Say = lambda text: None,
+    *,
+    is_final: bool = True,
 ) -> tuple[list[Path], dict[str, Any]]:
     """Ask every model in `models` (role -> tag) everything; write `completions/[<set>-]<role>.jsonl`.
 
     `special` are the strings of the tokenizer's special tokens, none of which belongs in an answer. `progress` gets
     a label (`tuned`, `svamp base`, `everyday tuned`), how many are done, and of how many. One model is asked
-    everything before the next one, so that a server with room for one loads each once.
+    everything before the next one, so that a server with room for one loads each once. Where the profile has a system
+    message, the main set of a final evaluation (not of a gate) is asked without it too.
     """
     found: dict[str, list[data.Problem] | None] = {MAIN: data.held_out(config)}
     found |= {name: data.beside(config, name) for name in config.eval.beside}
@@ -58,41 +73,72 @@ def run(
     everyday = data.everyday("eval") if config.eval.everyday else []
     scored: dict[str, dict[str, Rows]] = {name: {} for name in sets}
     chatted: dict[str, Rows] = {}
+    without: dict[str, Rows] = {}
+    looks: dict[str, dict[str, int]] = {}
     outputs = []
+    sampling = Sampling(config.serve.num_predict)
 
-    def ask(label: str, tag: str, prompts: Sequence[str], num_predict: int) -> list[Answer]:
-        return _ask(config, client, tag, prompts, num_predict, lambda done: progress(label, done, len(prompts)))
+    def opened(tag: str) -> contextlib.AbstractContextManager[Engine]:
+        return contextlib.closing(
+            engines.open_engine(
+                tag,
+                "ollama",
+                concurrency=config.eval.concurrency,
+                num_ctx=config.serve.num_ctx,
+                num_thread=config.serve.num_thread,
+                client=client,
+            )
+        )
+
+    def path(label: str) -> Path:
+        return run_.path / "completions" / f"{label.replace(' ', '-')}.jsonl"
+
+    def told(label: str) -> Callable[[int, int], None]:
+        return lambda done, total: progress(label, done, total)
 
     for role, tag in models.items():
-        asked = {"model": tag, "stage": "served", "role": role, "seed": config.train.seed}
-        for name, problems in sets.items():
-            label = f"{name} {role}".strip()
-            answers = ask(label, tag, [problem.question for problem in problems], config.serve.num_predict)
-            scored[name][role] = [{**row, **asked} for row in _judged(checker, problems, answers, special)]
-            outputs.append(_write(run_, label, scored[name][role]))
-        if everyday:
-            label = f"everyday {role}"
-            answers = ask(label, tag, [row["prompt"] for row in everyday], EVERYDAY_TOKENS)
-            chatted[role] = [
-                {**_looked_at(row, answer), **asked} for row, answer in zip(everyday, answers, strict=True)
-            ]
-            outputs.append(_write(run_, label, chatted[role]))
+        note = {"model": tag, "stage": "served", "role": role}
+        with opened(tag) as engine:
+            for name, problems in sets.items():
+                label = f"{name} {role}".strip()
+                scored[name][role] = score(
+                    engine, problems, checker, sampling, path(label), seed=config.train.seed,
+                    system=config.data.system, special=special, note=note, progress=told(label), say=say,
+                )  # fmt: skip
+                outputs.append(path(label))
+                if name != MAIN or config.eval.split != "dev":
+                    looks.setdefault(name or "held-out", {})[role] = look(engine, problems, path(label))
+            if everyday:
+                label = f"everyday {role}"
+                chatted[role] = _chat(engine, everyday, config, path(label), note, told(label), say)
+                outputs.append(path(label))
+        if config.data.system and is_final:
+            label = f"no-system {role}"
+            with register.without_system(client, tag) as bare, opened(bare) as engine:
+                without[role] = score(
+                    engine, sets[MAIN], checker, sampling, path(label), seed=config.train.seed, system=None,
+                    special=special, note=note, progress=told(label), say=say,
+                )  # fmt: skip
+            outputs.append(path(label))
 
     facts: dict[str, Any] = {
-        **_compared(sets[MAIN], scored[MAIN]),
+        **_compared(checker, sets[MAIN], scored[MAIN]),
         "unjudged": unjudged[MAIN],
         "split": config.eval.split,
         "verifier": {"name": checker.name, "version": checker.version},
-        "by_kind": by_kind(**scored[MAIN]),
+        "looks": looks,
+        "by_kind": statistics.by_kind(**scored[MAIN]),
         "beside": {
-            name: {**_compared(sets[name], scored[name]), "unjudged": unjudged[name]}
+            name: {**_compared(checker, sets[name], scored[name]), "unjudged": unjudged[name]}
             if name in sets
             else {"missing": str(data.sets_dir() / name)}
             for name in config.eval.beside
         },
     }
-    facts["below_base"] = below_base(facts["by_kind"], facts["beside"])
+    facts["below_base"] = statistics.below_base(facts["by_kind"], facts["beside"])
     facts["problems_found"] = smoke(config, facts["tuned"])
+    if without:
+        facts["no_system"] = _compared(checker, sets[MAIN], without)
     if everyday:
         facts["everyday"] = compare_everyday(**chatted)
         facts["problems_found"] += forgotten(config, facts["everyday"])
@@ -111,8 +157,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Problem]) -> list[data.Problem]:
     """The problems whose reference the verifier can judge; to ask the others would only add to `unscored`."""
-    scores = verifiers.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
-    kept = [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
+    kept = _readable(checker, problems)
     if not kept:
         raise ReasonerError(
             f"the verifier {checker.name} can judge no reference of {name or 'the held-out problems'}",
@@ -121,287 +166,592 @@ def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Probl
     return kept
 
 
-# -- asking ------------------------------------------------------------------------------------
+def _readable(checker: verifiers.Verifier, problems: Sequence[data.Problem]) -> list[data.Problem]:
+    scores = verifiers.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
+    return [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One completion as it was served."""
-
-    text: str
-    finish_reason: str
-    tokens: int
-    prompt_tokens: int
+# -- asking and judging ------------------------------------------------------------------------
 
 
-def _ask(
-    config: Config,
-    client: ollama.Client,
-    tag: str,
-    prompts: Sequence[str],
-    num_predict: int,
-    progress: Callable[[int], None],
-) -> list[Answer]:
-    """One greedy completion for each prompt, in the order of the prompts."""
-    options = {
-        "temperature": 0.0,
-        "seed": config.train.seed,
-        "num_ctx": config.serve.num_ctx,
-        "num_predict": num_predict,
-        **({} if config.serve.num_thread is None else {"num_thread": config.serve.num_thread}),
+def score(
+    engine: Engine,
+    problems: Sequence[data.Problem],
+    checker: verifiers.Verifier,
+    sampling: Sampling,
+    path: Path,
+    *,
+    samples: int = 1,
+    seed: int = 0,
+    system: str | None = None,
+    special: Sequence[str] = (),
+    note: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Say = lambda text: None,
+) -> Rows:
+    """The rows of `path`, one for each sample of each problem in their order, asking for those that are missing.
+
+    Each completion that is not greedy has a seed of its own, by problem and sample: with one seed for all of them, the
+    problems would share their random numbers, and no interval would hold. `note` are further fields of each row.
+    Completions that another version of the verifier judged are judged again, not asked again.
+    """
+    by_id = {problem.id: problem for problem in problems}
+    if len(by_id) < len(problems):
+        twice = Counter(problem.id for problem in problems).most_common(1)[0][0]
+        raise ReasonerError(f"two problems have the id {twice!r}", fix="give each one of its own", code=USAGE)
+    asked = [(problem, sample) for problem in problems for sample in range(samples)]
+    prompts = [
+        Prompt(
+            data.messages(problem.question, system),
+            _seed(seed, problem.id, sample) if sampling.temperature else seed,
+        )
+        for problem, sample in asked
+    ]
+    judge = {"name": checker.name, "version": checker.version}
+    sandbox = _sandbox() if checker.name == "code" else None
+    fixed = {"stage": "", **(note or {}), "engine": engine.name, "sandbox": sandbox}
+
+    def row(index: int, answer: Answer) -> Row:
+        problem, _ = asked[index]
+        found = {
+            "kind": problem.kind,
+            "question": problem.question,
+            "answer": problem.answer.rpartition("####")[2].strip(),
+            **_answered(answer),
+            "shows_working": verifiers.shows_working(answer.text),
+            "steps": dataclasses.asdict(arithmetic.steps(answer.text, problem.steps)) if problem.steps else None,
+            "leaked": [token for token in special if token in answer.text],
+            **fixed,
+        }
+        # A verifier that waits for other processes would hold up the asking: `verify_many` below asks it at once.
+        return found if checker.is_parallel else _with_verdicts(checker, judge, [found], [problem.answer])[0]
+
+    about = {"problems": data.split_sha256(problems), "system": system, "seed": seed}
+    names = [(problem.id, sample) for problem, sample in asked]
+    rows = _collect(engine, prompts, names, sampling, path, about, row, progress, say)
+    again = [place for place, one in enumerate(rows) if one.get("verifier") != judge]
+    if any("verifier" in rows[place] for place in again):
+        say(f"{path.name}: {len(again)} completions are judged again by {checker.name} {checker.version}")
+    if again:
+        answers = [by_id[rows[place]["problem_id"]].answer for place in again]
+        for place, one in zip(
+            again, _with_verdicts(checker, judge, [rows[place] for place in again], answers), strict=True
+        ):
+            rows[place] = {**one, "sandbox": sandbox}
+        _rewrite(path, rows)
+    return rows
+
+
+def _seed(seed: int, problem_id: str, sample: int) -> int:
+    return int(runs.sha256_json([seed, problem_id, sample])[:8], 16) >> 1
+
+
+def _answered(answer: Answer) -> Row:
+    return {
+        "completion": answer.text.encode("utf-8", "replace").decode(),  # a server's JSON may hold half a character
+        "finish_reason": answer.finish_reason,
+        "tokens": answer.tokens,
+        "prompt_tokens": answer.prompt_tokens,
+        **({"unanswered": answer.why} if answer.why else {}),
     }
 
-    def one(prompt: str) -> Answer:
-        answer = client.chat(tag, data.messages(prompt, config.data.system), options)
-        return Answer(
-            str(answer.get("message", {}).get("content", "")),
-            str(answer.get("done_reason", "")),
-            int(answer.get("eval_count") or 0),
-            int(answer.get("prompt_eval_count") or 0),
-        )
 
-    # Daemon threads and not an executor: the interpreter would wait for its threads, and so an interrupt for a server.
-    waiting: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
-    arrived: queue.SimpleQueue[tuple[int, Answer | BaseException]] = queue.SimpleQueue()
-    is_over = threading.Event()
-
-    def work() -> None:
-        while not is_over.is_set():
-            try:
-                index, prompt = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                arrived.put((index, one(prompt)))
-            except BaseException as error:  # noqa: BLE001  (raised again where the answers are collected)
-                arrived.put((index, error))
-
-    for item in enumerate(prompts):
-        waiting.put(item)
-    for _ in range(min(config.eval.concurrency, len(prompts))):
-        threading.Thread(target=work, daemon=True).start()
-    answers: dict[int, Answer] = {}
-    try:
-        while len(answers) < len(prompts):
-            index, answer = arrived.get()
-            if isinstance(answer, BaseException):
-                raise answer
-            answers[index] = answer
-            progress(len(answers))
-    finally:
-        is_over.set()
-    return [answers[index] for index in range(len(prompts))]
-
-
-def _judged(
-    checker: verifiers.Verifier, problems: Sequence[data.Problem], answers: Sequence[Answer], special: Sequence[str]
+def _with_verdicts(
+    checker: verifiers.Verifier, judge: dict[str, str], rows: Sequence[Row], answers: Sequence[str]
 ) -> Rows:
-    said = [(a.text, p.answer, a.finish_reason == "stop") for p, a in zip(problems, answers, strict=True)]
+    said = [
+        (row["completion"], answer, row["finish_reason"] == "stop") for row, answer in zip(rows, answers, strict=True)
+    ]
     scores = verifiers.verify_many(checker, said)
     strict: Sequence[verifiers.Score | None] = [None] * len(said)
     if checker.strict is not None:
         strict = verifiers.verify_many(dataclasses.replace(checker, function=checker.strict), said)
-    return [_row(*parts, special) for parts in zip(problems, answers, scores, strict, strict=True)]
+    found = []
+    for row, one, stricter in zip(rows, scores, strict, strict=True):
+        if row["finish_reason"] == "unanswered":
+            one = verifiers.Score("unscored", why=f"the engine gave no answer: {row['unanswered']}"[:300])
+            stricter = one if stricter else None
+        found.append(
+            {
+                **row,
+                "verdict": one.verdict,
+                "strict": stricter.verdict if stricter else None,
+                "extracted": one.extracted,
+                "type": one.type,
+                "rule": one.rule,
+                "why": one.why,
+                "verifier": judge,
+            }
+        )
+    return found
 
 
-def _row(
-    problem: data.Problem,
-    answer: Answer,
-    score: verifiers.Score,
-    strict: verifiers.Score | None,
-    special: Sequence[str],
-) -> dict[str, Any]:
-    return {
-        "problem_id": problem.id,
-        "kind": problem.kind,
-        "question": problem.question,
-        "answer": problem.answer.rpartition("####")[2].strip(),
-        "completion": answer.text,
-        "verdict": score.verdict,
-        "strict": strict.verdict if strict else None,
-        "extracted": score.extracted,
-        "type": score.type,
-        "rule": score.rule,
-        "why": score.why,
-        "finish_reason": answer.finish_reason,
-        "tokens": answer.tokens,
-        "prompt_tokens": answer.prompt_tokens,
-        "shows_working": verifiers.shows_working(answer.text),
-        "steps": dataclasses.asdict(arithmetic.steps(answer.text, problem.steps)) if problem.steps else None,
-        "leaked": [token for token in special if token in answer.text],
+def _sandbox() -> dict[str, Any]:
+    """Where submitted code is run."""
+    from reasoner import __version__
+    from reasoner.sandbox.selftest import choose
+
+    return {"tier": choose(), "version": __version__}
+
+
+def _collect(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    names: Sequence[tuple[str, int]],
+    sampling: Sampling,
+    path: Path,
+    about: Mapping[str, Any],
+    row: Callable[[int, Answer], Row],
+    progress: Callable[[int, int], None],
+    say: Say,
+) -> Rows:
+    """A row for each prompt, named by (problem id, sample), in their order; those that the file has are not asked for.
+
+    A line is written as a whole once its completion is there. What the completions answer is in `<name>.key.json`
+    beside the file, written before the first of them: where it differs, the file is begun anew.
+    """
+    key = {
+        **about,
+        "engine": engine.name,
+        "model": engine.facts.get("digest") or engine.model,
+        "num_ctx": engine.facts.get("num_ctx"),
+        "sampling": _plain(sampling),
     }
+    key_path = _key_path(path)
+    known = runs.read_json(key_path)
+    if known is None or known["key"] != key or not path.exists():
+        if path.exists():
+            changed = [name for name in key if known is not None and known["key"].get(name) != key[name]]
+            say(f"{path.name} answers another question ({', '.join(changed) or 'it has no key'}): begun anew")
+            path.unlink()
+        runs.write_json(key_path, {"key": key, "look": secrets.token_hex(8)})
+    found = _whole_rows(path, names)
+    missing = [index for index, name in enumerate(names) if name not in found]
+    if found and missing:
+        say(f"{path.name}: {len(found)} of {len(names)} completions are there, {len(missing)} are asked for")
+
+    def arrived(place: int, answer: Answer) -> None:
+        index = missing[place]
+        problem_id, sample = names[index]
+        made = {"problem_id": problem_id, "sample": sample, **row(index, answer), "seed": prompts[index].seed}
+        with path.open("ab", buffering=0) as file:
+            file.write(json.dumps(made, ensure_ascii=False).encode() + b"\n")
+        found[names[index]] = made
+        progress(len(found), len(names))
+
+    if missing:
+        engine.complete([prompts[index] for index in missing], sampling, arrived)
+    rows = [found[name] for name in names]
+    if missing:
+        _rewrite(path, rows)  # in the order of the problems, whatever the order of arrival
+    return rows
 
 
-def _looked_at(row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+def _plain(sampling: Sampling) -> dict[str, Any]:
+    return {**dataclasses.asdict(sampling), "stops": list(sampling.stops)}
+
+
+def _key_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.key.json")
+
+
+def _whole_rows(path: Path, names: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Row]:
+    """The rows of a file by name, each once; a line that a kill cut short is taken off: the next begins a line."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return {}
+    wanted = set(names)
+    found: dict[tuple[str, int], Row] = {}
+    raw = path.read_bytes()
+    lines = raw.split(b"\n")
+    for line in lines[:-1]:
+        try:
+            made = json.loads(line)
+            name = (made["problem_id"], made["sample"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        if name in wanted:
+            found.setdefault(name, made)
+    if lines[-1] or len(found) < len(lines) - 1:
+        _rewrite(path, list(found.values()))
+    return found
+
+
+def _rewrite(path: Path, rows: Rows) -> None:
+    with runs.partial_file(path) as partial:
+        partial.touch()
+        runs.append_jsonl(partial, rows)
+
+
+def _chat(
+    engine: Engine,
+    everyday: Sequence[Mapping[str, Any]],
+    config: Config,
+    path: Path,
+    note: Mapping[str, Any],
+    progress: Callable[[int, int], None],
+    say: Say,
+) -> Rows:
+    def row(index: int, answer: Answer) -> Row:
+        return {**_looked_at(everyday[index], answer), **note, "engine": engine.name}
+
+    prompts = [Prompt(data.messages(one["prompt"], config.data.system), config.train.seed) for one in everyday]
+    names = [(str(one["id"]), 0) for one in everyday]
+    about = {"problems": runs.sha256_json(everyday), "system": config.data.system, "seed": config.train.seed}
+    return _collect(engine, prompts, names, Sampling(EVERYDAY_TOKENS), path, about, row, progress, say)
+
+
+def _looked_at(row: Mapping[str, Any], answer: Answer) -> Row:
     expect = row.get("expect")
     return {
         "id": row["id"],
         "kind": row["kind"],
         "prompt": row["prompt"],
-        "completion": answer.text,
-        "finish_reason": answer.finish_reason,
-        "tokens": answer.tokens,
+        **_answered(answer),
         "degenerate": degenerate(answer.text, number_ok=row.get("number_ok", False)),
         "fact_right": None if expect is None else re.search(expect, answer.text, re.IGNORECASE) is not None,
     }
 
 
-def _write(run_: runs.Run, label: str, rows: Rows) -> Path:
-    path = run_.path / "completions" / f"{label.replace(' ', '-')}.jsonl"
-    path.unlink(missing_ok=True)
-    with runs.partial_file(path) as partial:
-        runs.append_jsonl(partial, rows)
-    return path
+# -- looks at a test split ---------------------------------------------------------------------
 
 
-# -- statistics --------------------------------------------------------------------------------
+def look(engine: Engine, problems: Sequence[data.Problem], path: Path) -> int:
+    """How many times any of these test problems have been scored with this model, this one included.
+
+    Remembered in `looks.json` beside the runs, by model. Completions that are taken up again, or judged again, are the
+    same look.
+    """
+    this = str(runs.read_json(_key_path(path))["look"])
+    asked = {runs.sha256_json(sources.normalised(problem.question))[:8] for problem in problems}
+    ledger = runs.runs_dir() / "looks.json"
+    with toolchain.locked("looks", toolchain.quiet):
+        known = runs.read_json(ledger) or {}
+        seen = known.setdefault(str(engine.facts.get("digest") or engine.model), [])
+        if this not in [one["look"] for one in seen]:
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            problem_hashes = " ".join(sorted(asked))
+            seen.append(
+                {"look": this, "model": engine.model, "file": str(path), "time": when, "problems": problem_hashes}
+            )
+            runs.write_json(ledger, known)
+        before = seen[: [one["look"] for one in seen].index(this)]
+    return 1 + sum(not asked.isdisjoint(one["problems"].split()) for one in before)
 
 
-def _compared(problems: Sequence[data.Problem], scored: dict[str, Rows]) -> dict[str, Any]:
+# -- any model ---------------------------------------------------------------------------------
+
+
+def one(
+    name: str,
+    source: str | None,
+    *,
+    split: str | None = None,
+    num: int | None = None,
+    samples: int = 1,
+    temperature: float = 0.0,
+    engine: str | None = None,
+    verifier: str | None = None,
+    system: str | None = None,
+    max_tokens: int | None = None,
+    concurrency: int = 8,
+    adapter: Path | None = None,
+    out: Path | None = None,
+    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
+    say: Say = lambda text: None,
+) -> dict[str, Any]:
+    """Score any model on any problems: what `reasoner eval` does. Completions and `result.json` stay in a folder.
+
+    `name` is a run, a tag in Ollama, a GGUF, a model folder or `URL#MODEL`; `source` a data set by name, a hub id, a
+    folder or a file, whose rows are all asked; None takes a run's own held-out problems. What is not given comes from
+    the run, else from what the source is paired with.
+    """
+    if samples > 1 and not temperature:
+        raise ReasonerError(
+            f"{samples} greedy completions of a problem are all the same", fix="--temperature 0.7, say", code=USAGE
+        )
+    started = time.monotonic()
+    model, settings, special = _target(name, engine)
+    adapter = adapter.expanduser().absolute() if adapter else None
+    problems, record, own_verifier = _problems(source, split, num, settings)
+    if source is not None and verifier is not None:
+        sources.check_verifier(source, verifier)
+    checker = verifiers.load(verifier or own_verifier)
+    if checker.ready is not None:
+        checker.ready()
+    kept = judged(checker, record["source"], problems)
+    serve = settings.serve if settings else None
+    if system is None and settings is not None:
+        system = settings.data.system
+    most = max_tokens or (serve.num_predict if serve else DEFAULT_TOKENS)
+    sampling = Sampling(most, temperature)
+    asked = {
+        "model": model, "adapter": str(adapter or ""), "engine": engine, "data": record["source"],
+        "split": record["split"], "num": num,
+        "samples": samples, "sampling": _plain(sampling), "verifier": checker.name, "system": system,
+    }  # fmt: skip
+    folder = out or runs.runs_dir() / "evals" / "-".join(
+        [*(_short(part) for part in (name, record["source"], record["split"])), runs.sha256_json(asked)[:8]]
+    )
+    path = folder / "completions.jsonl"
+    opened = engines.open_engine(
+        model, engine, concurrency=concurrency, num_ctx=serve.num_ctx if serve else DEFAULT_TOKENS * 4 + most,
+        num_thread=serve.num_thread if serve else None, adapter=adapter, say=say,
+    )  # fmt: skip
+    with runs.lock(runs.Run(folder)), contextlib.closing(opened):
+        (folder / "result.json").unlink(missing_ok=True)
+        prompt_ids = _prompt_ids(opened, kept[:NUM_PROMPTS], system or None, _trained_on(name) if settings else None)
+        overlap = _overlap(settings, kept, say)
+        rows = score(
+            opened, kept, checker, sampling, path, samples=samples, system=system or None, special=special,
+            note={"model": name, "stage": "eval"}, progress=lambda done, total: progress("eval", done, total), say=say,
+        )  # fmt: skip
+        _note_prompts(opened, prompt_ids, rows[::samples])
+        measured = statistics.measure(rows)
+        share = measured["pass_at_1"]
+        lenient = _lenient(checker, kept, rows)
+        value = {
+            "schema": 1,
+            "model": name,
+            "engine": opened.name,
+            "facts": opened.facts,
+            "data": record,
+            "split": record["split"],
+            "split_sha256": data.split_sha256(kept),
+            "n": len(kept),
+            "samples": samples,
+            "unjudged": len(problems) - len(kept),
+            "sampling": _plain(sampling),
+            "system": system or None,
+            "prompt_ids": {"problems": len(prompt_ids), "sha256": runs.sha256_json(prompt_ids)} if prompt_ids else None,
+            "overlap": overlap,
+            "verifier": {"name": checker.name, "version": checker.version},
+            "sandbox": rows[0]["sandbox"],
+            **measured,
+            "lenient": _short_measure(lenient) if lenient else None,
+            "unanswered": sum(row["finish_reason"] == "unanswered" for row in rows),
+            "detectable": statistics.detectable(len(kept), max(FEWEST_FLIPS, 2 * share * (1 - share))),
+            "look": None if record["split"] in ("train", "dev") else look(opened, kept, path),
+            "completions": str(path),
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        runs.write_json(folder / "result.json", value)
+    return value
+
+
+def _target(name: str, engine: str | None) -> tuple[str, Config | None, list[str]]:
+    """The model that a name means to an engine; of a run also its config and its special tokens."""
+    folder = runs.runs_dir() / name if re.fullmatch(r"[\w.-]+", name) else Path(name).expanduser()
+    stored = runs.read_json(folder / "config.json")
+    if not isinstance(stored, dict) or "origin" not in stored:
+        return name, None, []
+    run_ = runs.existing(name)
+    settings, _ = configs.read(run_.config_path)
+    export = run_.export_dir(settings.train.steps)
+    record, source = runs.read_record(export / "register.json"), runs.read_record(run_.path / "base.json")
+    file = runs.read_record(export / "gguf.json")
+    if record is None or source is None or file is None:
+        raise ReasonerError(f"run {run_.name} has no model in Ollama yet", fix=f"make reasoner RUN={run_.name}")
+    tag = record.facts["tuned"]["tag"]
+    model = {
+        "transformers": str(export / "merged"),
+        "vllm": str(export / "merged"),
+        "llama.cpp": str(run_.path / next(iter(file.outputs))),
+        "openai": f"{ollama.host().url}/v1#{tag}",
+    }.get(engine or "", tag)
+    return model, settings, list(source.facts["special_tokens"])
+
+
+def _problems(
+    source: str | None, split: str | None, num: int | None, settings: Config | None
+) -> tuple[list[data.Problem], dict[str, Any], str]:
+    """The problems, the record of where they came from, and the verifier that reads their references."""
+    if source is None:
+        if settings is None:
+            raise ReasonerError("which problems?", fix="--data gsm8k, say, or a file; a run brings its own", code=USAGE)
+        given = {key: value for key, value in (("split", split), ("num_problems", num)) if value is not None}
+        chosen = configs.Eval.model_validate({**settings.eval.model_dump(), **given})
+        settings = settings.model_copy(update={"eval": chosen})
+        problems = data.held_out(settings)
+        label = settings.eval.source or settings.data.source
+        return problems, {"source": label, "split": settings.eval.split}, settings.verifier.name
+    if split is None and Path(source).expanduser().is_file():
+        found = sources.whole(Path(source).expanduser())
+        problems, record = found.problems[:num], found.record
+    else:
+        wanted, chosen_split = configs.Data(source=source), split or "test"
+        num = num or (DEFAULT_PROBLEMS if source == sources.GENERATED else None)
+        problems, record = data.load(wanted, chosen_split, num), data.provenance(wanted, chosen_split, num)
+    return problems, record, record["verifier"] or _pairing(problems)
+
+
+def _pairing(problems: Sequence[data.Problem]) -> str:
+    """The checker for a person's own references: the first that can judge them all, else what judges the most."""
+    counts: dict[str, int] = {}
+    for name in ("number", "math"):
+        counts[name] = len(_readable(verifiers.load(name), problems))
+        if counts[name] == len(problems):
+            break
+    return max(counts, key=counts.__getitem__)
+
+
+def _trained_on(name: str) -> Path | None:
+    """The folder with a run's tokenizer."""
+    folder = runs.existing(name).path / "base" / "model"
+    return folder if folder.is_dir() else None
+
+
+def _prompt_ids(
+    engine: Engine, problems: Sequence[data.Problem], system: str | None, trained_on: Path | None
+) -> list[list[int]]:
+    """Prompt token ids as the engine reads them; empty, and a difference in its facts, where it does not tell.
+
+    Raises where the model is a run's (`trained_on` has its tokenizer) and they are not those of its training.
+    """
+    chats = [data.messages(problem.question, system) for problem in problems]
+    try:
+        found = [engine.prompt_ids(chat) for chat in chats]
+    except ReasonerError as error:
+        if trained_on is not None:
+            raise
+        found, why = [None], f": {error.why or error.what}"
+    else:
+        why = ""
+    ids = [one for one in found if one is not None]
+    if len(ids) < len(found):
+        engines.differ(engine, f"prompt token ids are not known, nor so whether another engine is asked the same{why}")
+        return []
+    if trained_on is not None:
+        tokenizer = base.load_tokenizer(trained_on)
+        for problem, chat, read in zip(problems, chats, ids, strict=True):
+            trained = base.prompt_ids(tokenizer, chat)
+            if read != trained:
+                raise ReasonerError(
+                    f"{engine.model} is asked something else than was trained",
+                    why=f"problem {problem.id}: "
+                    + register.difference(trained, read, tokenizer.convert_ids_to_tokens, engine.name),
+                    fix="a system message of the tag's own, or --system, may be the difference",
+                )
+    return ids
+
+
+def _note_prompts(engine: Engine, ids: Sequence[Sequence[int]], rows: Rows) -> None:
+    for read, row in zip(ids, rows, strict=False):
+        if row["finish_reason"] != "unanswered" and row["prompt_tokens"] != len(read):
+            was = f"{row['prompt_tokens']} prompt tokens were read, {len(read)} expected"
+            engines.differ(engine, f"problem {row['problem_id']}: {was}")
+
+
+def _overlap(settings: Config | None, problems: Sequence[data.Problem], say: Say) -> dict[str, Any] | None:
+    """What a run was trained on of these problems; None where the model is no run's, or its data is gone."""
+    if settings is None:
+        return None
+    try:
+        return sources.overlap(data.training(settings), problems)
+    except ReasonerError as error:
+        say(f"not compared with what the run was trained on: {error.what}")
+        return None
+
+
+def _short(text: str) -> str:
+    """A part of a folder's name: of a path or a URL only the end."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text.rstrip("/").rpartition("/")[2]).strip("-.")[:40] or "model"
+
+
+def _lenient(checker: verifiers.Verifier, problems: Sequence[data.Problem], rows: Rows) -> Rows | None:
+    """The rows as the verifier's lenient namesake judges them, where it has one: an answer wherever it is sensible."""
+    if checker.name != "number":
+        return None
+    lenient = verifiers.load("number-lenient")
+    answers = {problem.id: problem.answer for problem in problems}
+    said = [(row["completion"], answers[row["problem_id"]], row["finish_reason"] == "stop") for row in rows]
+    scores = verifiers.verify_many(lenient, said)
+    judge = {"name": lenient.name, "version": lenient.version}
+    return [
+        {**row, "verdict": found.verdict if row["finish_reason"] != "unanswered" else "unscored", "verifier": judge}
+        for row, found in zip(rows, scores, strict=True)
+    ]
+
+
+def _short_measure(rows: Rows) -> dict[str, Any]:
+    measured = statistics.measure(rows)
     return {
+        "verifier": rows[0]["verifier"],
+        **{key: measured[key] for key in ("pass_at_1", "ci95", "right", "scored")},
+    }
+
+
+def lines(value: Mapping[str, Any]) -> list[str]:
+    """What `one` found, for people."""
+
+    def share(found: Mapping[str, Any], key: str) -> str:
+        low, high = found["ci95"]
+        return f"{100 * found[key]:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+    versions = ", ".join(f"{name} {version}" for name, version in value["facts"]["versions"].items())
+    judge, asked = value["verifier"], value["sampling"]
+    system = f"system message {value['system']!r}" if value["system"] else "no system message"
+    how = "greedy" if not asked["temperature"] else f"temperature {asked['temperature']:g}, {value['samples']} each"
+    found = [
+        ("model", f"{value['model']} ({value['engine']}: {versions or 'version unknown'})"),
+        ("problems", f"{value['n']:,} of {value['data']['source']}, split {value['split']},"
+                     f" sha256 {value['split_sha256'][:12]}"),
+        ("asked", f"{how}, at most {asked['max_tokens']} tokens, {system}"
+                  + (f", prompt ids {value['prompt_ids']['sha256'][:12]}" if value["prompt_ids"] else "")),
+        ("verifier", f"{judge['name']} {judge['version']}"
+                     + (f", sandbox {value['sandbox']['tier']}" if value["sandbox"] else "")),
+        ("pass@1", f"{share(value, 'pass_at_1')}, {value['right']:,} of {value['scored']:,} completions right"),
+    ]  # fmt: skip
+    for name, label in (("pass_at_k", "pass"), ("maj_at_k", "maj")):
+        for k, at in (value.get(name) or {}).items():
+            found.append((f"{label}@{k}", f"{share(at, 'value')}, {at['problems']:,} problems"))
+    rules = []
+    if value["strict"] is not None:
+        low, high = value["strict_ci95"]
+        rules.append(f"strict {100 * value['strict']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
+    if value["lenient"]:
+        rules.append(f"lenient {share(value['lenient'], 'pass_at_1')}")
+    if rules:
+        found.append(("extraction", "; ".join(rules)))
+    apart = f"cut by length {100 * value['truncated']:.1f} %, unscored {value['unscored'] - value['unanswered']:,},"
+    apart += f" no answer of the engine {value['unanswered']:,}, declined {value['refused']:,}"
+    unjudged = f"; {value['unjudged']:,} references that cannot be judged were not asked" if value["unjudged"] else ""
+    found.append(("apart", apart + unjudged))
+    if value["detectable"] is not None:
+        found.append(("resolution", f"another model must differ by about {value['detectable']:.1f} points to be told"
+                                    f" from this one on {value['n']:,} problems (80 % power)"))  # fmt: skip
+    if value["look"] is not None and value["look"] > 1:
+        where = "file" if value["split"] == "all" else f"{value['split']} split"
+        found.append(("look", f"look {value['look']} at problems of this {where} with this model"))
+    if shared := value["overlap"]:
+        found.append(("overlap", f"of {shared['train']:,} training problems {shared['exact']:,} are asked here too,"
+                                 f" {shared['near']:,} of {shared['held_out']:,} asked are near one"))  # fmt: skip
+    for difference in value["facts"].get("differences", ()):
+        found.append(("difference", difference))
+    return [f"{what:<11} {text}" for what, text in [*found, ("kept", value["completions"])]]
+
+
+# -- figures -----------------------------------------------------------------------------------
+
+
+def _compared(checker: verifiers.Verifier, problems: Sequence[data.Problem], scored: dict[str, Rows]) -> dict[str, Any]:
+    """Both models and their lift; the lift again by the verifier's stricter rule, and by its lenient namesake."""
+    base_, tuned = scored["base"], scored["tuned"]
+    measured = {role: statistics.measure(rows) for role, rows in scored.items()}
+    found: dict[str, Any] = {
         "n": len(problems),
         "split_sha256": data.split_sha256(problems),
-        **{role: measure(rows) for role, rows in scored.items()},
-        "lift": lift(scored["base"], scored["tuned"]),
+        **measured,
+        "lift": statistics.lift(base_, tuned),
     }
-
-
-def measure(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """pass@1 with its Wilson interval, and what else a reader needs to trust it. Shares are 0-1.
-
-    `strict` is the share right under the verifier's stricter rule, of the completions on which that rule has a
-    verdict; None where the verifier has no such rule. `steps` counts, over all completions, the equations written and
-    those that hold, the known steps and those found in order; None where the steps are not known.
-    """
-    from scipy.stats import binomtest
-
-    judged = [row for row in rows if row["verdict"] != "unscored"]
-    right = sum(row["verdict"] == "right" for row in judged)
-    n = len(rows)
-    if not judged:
-        raise ReasonerError(
-            "no completion could be scored",
-            why=rows[0]["why"] if rows else "no problems",
-            fix="repair the verifier",
-        )
-    strict = [row["strict"] for row in rows if row["strict"] not in (None, "unscored")]
-    known = [row["steps"] for row in rows if row.get("steps")]
-    interval = binomtest(right, len(judged)).proportion_ci(CONFIDENCE, method="wilson")
-    texts = Counter(row["completion"].strip() for row in rows)
-    return {
-        "pass_at_1": right / len(judged),
-        "ci95": [float(interval.low), float(interval.high)],
-        "right": right,
-        "scored": len(judged),
-        "strict": strict.count("right") / len(strict) if strict else None,
-        "shows_working": sum(row["shows_working"] for row in rows) / n,
-        "steps": {key: sum(found[key] for found in known) for key in known[0]} if known else None,
-        "truncated": sum(row["finish_reason"] == "length" for row in rows) / n,
-        "unscored": n - len(judged),
-        "empty": sum(not row["completion"].strip() for row in rows) / n,
-        "leaked": sum(bool(row["leaked"]) for row in rows) / n,
-        "repeated": max(texts.values()) / n,
-        "committed": sum(row["extracted"] is not None for row in rows) / n,
-        "mean_tokens": sum(row["tokens"] for row in rows) / n,
-    }
-
-
-def lift(base: Sequence[dict[str, Any]], tuned: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Tuned minus base on the same problems, in points, paired.
-
-    The p-value is McNemar's exact test (binomial on the problems that flipped). The interval is
-    Agresti and Min's for a difference of paired proportions (Statistics in Medicine 24, 2005: Wald with half an
-    observation added to each of the four cells), which keeps its width where nothing flipped.
-    """
-    from scipy.stats import binomtest, norm
-
-    pairs = [
-        (b["verdict"] == "right", t["verdict"] == "right")
-        for b, t in zip(base, tuned, strict=True)
-        if "unscored" not in (b["verdict"], t["verdict"])
-    ]
-    gained = sum(t and not b for b, t in pairs)
-    lost = sum(b and not t for b, t in pairs)
-    n = len(pairs)
-    if n == 0:
-        raise ReasonerError("no problem was scored for both models", fix="repair the verifier")
-    middle = (gained - lost) / (n + 2)
-    error = ((gained + lost + 1) / (n + 2) ** 2 - middle**2 / (n + 2)) ** 0.5
-    half = float(norm.ppf(0.5 + CONFIDENCE / 2)) * error
-    return {
-        "points": 100 * (gained - lost) / n,
-        "ci95": [100 * (middle - half), 100 * (middle + half)],
-        "p": float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
-        "test": "mcnemar-exact",
-        "gained": gained,
-        "lost": lost,
-        "pairs": n,
-    }
-
-
-def by_kind(base: Rows, tuned: Rows) -> dict[str, dict[str, Any]]:
-    """Right and scored of both models, and the paired lift, for each kind of problem.
-
-    Generated problems of one step each go by operation, chains (`+-*`) by their number of steps; other sources' kinds
-    go by their own names. A kind of which no pair was scored has no lift (None).
-    """
-    kinds = {row["kind"] for row in base if row["kind"]}
-    are_chains = all(set(kind) <= set(OPERATIONS) for kind in kinds)
-    are_single = are_chains and all(len(kind) == 1 for kind in kinds)
-
-    def name(kind: str) -> str:
-        if are_single:
-            return OPERATIONS[kind]
-        if are_chains:
-            return f"{len(kind)} step{'s' if len(kind) > 1 else ''}"
-        return re.sub(r"[^\w .,+*/()-]", "?", kind)[:40]  # a person's own file: nothing in a name is markup
-
-    order = list(OPERATIONS.values()) if are_single else sorted({name(kind) for kind in kinds})
-    table: dict[str, dict[str, Any]] = {}
-    for wanted in order:
-        pairs = [(b, t) for b, t in zip(base, tuned, strict=True) if b["kind"] and name(b["kind"]) == wanted]
-        if pairs:
-            is_scored = any("unscored" not in (b["verdict"], t["verdict"]) for b, t in pairs)
-            table[wanted] = {
-                **{
-                    role: {
-                        "right": sum(row["verdict"] == "right" for row in rows),
-                        "scored": sum(row["verdict"] != "unscored" for row in rows),
-                    }
-                    for role, rows in zip(("base", "tuned"), zip(*pairs, strict=True), strict=True)
-                },
-                "lift": lift([b for b, _ in pairs], [t for _, t in pairs]) if is_scored else None,
-            }
-    return table
-
-
-def below_base(kinds: dict[str, dict[str, Any]], beside: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Kinds and sets on which the tuned model is below the base beyond noise; each lift learns its `p_holm`.
-
-    The family that Holm's method guards is every kind of the main set and every set beside it, trained or not: twelve
-    looks at a model that forgot nothing would else find a loss one time in four.
-    """
-    family = [(name, cell["lift"]) for name, cell in (*kinds.items(), *beside.items()) if cell.get("lift")]
-    for (_, found), adjusted in zip(family, holm([found["p"] for _, found in family]), strict=True):
-        found["p_holm"] = adjusted
-    return [
-        {"name": name, "points": found["points"], "p_holm": found["p_holm"]}
-        for name, found in family
-        if found["points"] < 0 and found["p_holm"] < SIGNIFICANCE
-    ]
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (1979), in the order given.
-
-    >>> [round(value, 3) for value in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
-    """
-    adjusted, least = [0.0] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        least = max(least, min(1.0, (len(p) - rank) * p[index]))
-        adjusted[index] = least
-    return adjusted
+    if all(one["strict"] is not None for one in measured.values()):
+        found["strict_lift"] = statistics.lift(base_, tuned, "strict")
+    lenient = {role: _lenient(checker, problems, rows) for role, rows in scored.items()}
+    judged_again = {role: rows for role, rows in lenient.items() if rows is not None}
+    if judged_again:
+        found["lenient"] = {role: _short_measure(rows) for role, rows in judged_again.items()}
+        found["lenient"]["lift"] = statistics.lift(judged_again["base"], judged_again["tuned"])
+    return found
 
 
 # -- everyday answers --------------------------------------------------------------------------

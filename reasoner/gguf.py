@@ -1,39 +1,122 @@
-"""Model folder -> quantized GGUF, by llama.cpp's own converter and quantizer."""
+"""Model folder -> quantized GGUF, by llama.cpp's own converter, quantizer and importance matrix."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reasoner import proc, runs, toolchain
+from reasoner import base, data, proc, runs, toolchain, ungguf
 from reasoner.errors import ReasonerError
+
+TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
+"""What `gguf.quant = "auto"` chooses among, smallest first."""
+K_QUANTS = TYPES[:3]
+"""The types that an importance matrix can change."""
+CALIBRATION_TOKENS = 16_384
+"""Text an importance matrix is computed from: 64 chunks, a minute or two on two cores for 135 M parameters."""
+_CHUNK = 256
 
 
 def run(
-    model_dir: Path, out: Path, quant: str, log: Path, say: Callable[[str], None]
+    model_dir: Path,
+    out: Path,
+    quant: str,
+    log: Path,
+    say: Callable[[str], None],
+    calibration: Path | None = None,
 ) -> tuple[list[Path], dict[str, Any]]:
     """Convert and quantize one model folder to `out`; the 16-bit intermediate is removed.
 
     The converter runs offline and without code from the model folder. Raises with the converter's
-    last lines where it does not know the architecture or the pre-tokenizer.
+    last lines where it does not know the architecture or the pre-tokenizer. With `calibration`, a text file, a
+    K-quant is made with the importance matrix of this model on it.
     """
     tools = toolchain.llama_cpp(say)
     direct = {"F16": "f16", "BF16": "bf16"}.get(quant)
-    # `auto` is the model's own 16-bit type: every bit of it reaches the quantizer.
-    with runs.partial_file(out) as partial:
-        first = partial if direct else out.with_name(f"partial-16bit-{out.name}")
+    if direct:
+        with runs.partial_file(out) as partial:
+            _convert(tools, model_dir, partial, direct, log)
+    else:
+        first = out.with_name(f"partial-16bit-{out.name}")
+        matrix = importance_path(first) if calibration is not None and quant in K_QUANTS else None
         try:
-            _convert(tools, model_dir, first, direct or "auto", log)
-            if not direct:
-                proc.run([str(tools.quantize), str(first), str(partial), quant], log=log)
+            convert(model_dir, first, log, say)
+            if matrix is not None and calibration is not None:
+                importance(first, calibration, matrix, log, say)
+            quantize(first, out, quant, log, say, matrix)
         finally:
-            if first != partial:
-                first.unlink(missing_ok=True)
+            first.unlink(missing_ok=True)
+            if matrix is not None:
+                matrix.unlink(missing_ok=True)
     check(out)
     return [out], {"quant": quant, "bytes": out.stat().st_size, **described(out)}
+
+
+def convert(model_dir: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
+    """The model folder as a GGUF in its own 16-bit type: every bit of it reaches the quantizer."""
+    with runs.partial_file(out) as partial:
+        _convert(toolchain.llama_cpp(say), model_dir, partial, "auto", log)
+
+
+def quantize(
+    source: Path, out: Path, quant: str, log: Path, say: Callable[[str], None], matrix: Path | None = None
+) -> None:
+    """One type of a GGUF that `convert` made; `matrix` is what `importance` wrote."""
+    tools = toolchain.llama_cpp(say)
+    with runs.partial_file(out) as partial:
+        weighed = ["--imatrix", matrix.name] if matrix is not None else []
+        # By its bare name: the file remembers it as it was given, and no machine's path belongs in there.
+        proc.run(
+            [tools.quantize, *weighed, source.absolute(), partial.absolute(), quant],
+            log=log,
+            cwd=matrix.parent if matrix is not None else None,
+        )
+
+
+def importance_path(source: Path) -> Path:
+    return source.with_suffix(".imatrix")
+
+
+def importance(source: Path, calibration: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
+    """Mean squared activations of each weight column over a text (llama.cpp's `llama-imatrix`)."""
+    tools = toolchain.llama_cpp(say)
+    with runs.partial_file(out) as partial:
+        proc.run(
+            [
+                tools.need("imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
+                "--parse-special", "--no-escape", "--no-ppl", "-c", str(_CHUNK), "-b", str(_CHUNK),
+                "--chunks", str(CALIBRATION_TOKENS // _CHUNK), "-ngl", "0", "-t", str(toolchain.free_cores()),
+            ],
+            log=log,
+            cwd=calibration.parent,  # its bare name: the matrix remembers it
+        )  # fmt: skip
+
+
+def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: Path) -> int:
+    """Prompts and completions of the run's own training, newest first, one completion a problem, as the chat template
+    puts them; gives the number of tokens, 0 where there are too few for a matrix (nothing is written then).
+
+    Only completions the verifier took: the text that the tuned model writes, not what training drove out.
+    """
+    tokenizer = base.load_tokenizer(model_dir)
+    texts: dict[str, str] = {}
+    tokens = 0
+    for path in sorted((run_.path / "rollouts").glob("step-*.jsonl"), reverse=True):
+        for row in runs.read_jsonl(path):
+            if row["verdict"] != "right" or row["problem_id"] in texts or tokens >= CALIBRATION_TOKENS:
+                continue
+            chat = [*data.messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
+            texts[row["problem_id"]] = str(tokenizer.apply_chat_template(chat, tokenize=False))
+            tokens += len(tokenizer(texts[row["problem_id"]], add_special_tokens=False)["input_ids"])
+    if tokens < 8 * _CHUNK:
+        return 0
+    runs.write_text(out, "".join(texts.values()))
+    return tokens
 
 
 def _convert(tools: toolchain.LlamaCpp, model_dir: Path, out: Path, outtype: str, log: Path) -> None:
@@ -72,27 +155,18 @@ def check(path: Path) -> None:
 
 def described(path: Path) -> dict[str, Any]:
     """What the file says of itself: architecture, tokenizer, end token, template hash, tensor types."""
-    import hashlib
+    return of_header(ungguf.read_header(path))
 
-    from gguf import GGUFReader
 
-    reader = GGUFReader(path)
-
-    def text(key: str) -> Any:
-        found = reader.get_field(key)
-        return found.contents() if found is not None else None
-
-    template = text("tokenizer.chat_template")
-    types: dict[str, int] = {}
-    for tensor in reader.tensors:
-        types[tensor.tensor_type.name] = types.get(tensor.tensor_type.name, 0) + 1
+def of_header(header: ungguf.Header) -> dict[str, Any]:
+    template = header.fields.get("tokenizer.chat_template")
     return {
-        "architecture": text("general.architecture"),
-        "tokenizer": text("tokenizer.ggml.model"),
-        "pre_tokenizer": text("tokenizer.ggml.pre"),
-        "eos_token_id": text("tokenizer.ggml.eos_token_id"),
-        "bos_token_id": text("tokenizer.ggml.bos_token_id"),
-        "context_length": text(f"{text('general.architecture')}.context_length"),
+        "architecture": header.architecture,
+        "tokenizer": header.vocab("model"),
+        "pre_tokenizer": header.vocab("pre"),
+        "eos_token_id": header.vocab("eos_token_id"),
+        "bos_token_id": header.vocab("bos_token_id"),
+        "context_length": header.own("context_length"),
         "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
-        "tensor_types": types,
+        "tensor_types": dict(Counter(tensor.type for tensor in header.tensors.values())),
     }

@@ -41,7 +41,7 @@ def render(config: Config, gguf: Path, pinned: dict[str, Any], facts: dict[str, 
     """The Modelfile; `ollama create NAME -f Modelfile` beside the GGUF makes the same model by hand.
 
     `facts` fills the comment lines: name, run, step, base, base_sha256, license, llama_cpp, gguf_sha256,
-    template_sha256.
+    template_sha256, quant.
     """
     system = f"\nSYSTEM {quoted(config.data.system)}\n" if config.data.system else ""
     values = {
@@ -50,7 +50,6 @@ def render(config: Config, gguf: Path, pinned: dict[str, Any], facts: dict[str, 
         "verifier": public(config.verifier.name),
         "source": public(config.data.source),
         "seed": config.train.seed,
-        "quant": config.gguf.quant,
         **facts,
     }
     comments = {key: " ".join(str(value).split()) for key, value in values.items()}

@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import toolchain
+from reasoner import runs, toolchain
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.toolchain import OllamaInstall, Progress, cache_dir, locked, quiet, tools_dir
 
@@ -552,6 +552,24 @@ def full_tag(tag: str) -> str:
     return tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
 
 
+def shown_parameters(shown: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Parameters of a tag as `/api/show` prints them, a name and a value a line.
+
+    >>> shown_parameters({"parameters": 'num_ctx                512\\nstop                   "<|end|>"'})
+    {'num_ctx': ['512'], 'stop': ['<|end|>']}
+    """
+    found: dict[str, list[str]] = {}
+    for line in str(shown.get("parameters") or "").splitlines():
+        name, _, value = line.strip().partition(" ")
+        value = value.strip()
+        with suppress(ValueError):
+            value = f"{float(value):g}"
+        if value.startswith('"'):
+            value = str(json.loads(value))
+        found.setdefault(name, []).append(value)
+    return found
+
+
 class Client:
     """Requests to one server. Safe to share between threads; close it, or use it in a `with`.
 
@@ -665,9 +683,9 @@ class Client:
     ) -> Literal["present", "linked", "uploaded"]:
         """Registers a GGUF file under a tag; gives how its bytes got there.
 
-        The file is hard-linked into the server's store where that is possible (no time, no second
-        copy on disk: never change the file afterwards), else uploaded. `sha256` is trusted when
-        linking. The tag appears whole or not at all.
+        The file is hard-linked into the server's store where that is possible (no second copy on disk; the file is
+        made read-only and must never be changed again), else uploaded. Either way a file that is not `sha256` is
+        refused. The tag appears whole or not at all.
         """
         how = self._bring_blob(gguf, sha256)
         body: dict[str, Any] = {
@@ -687,7 +705,8 @@ class Client:
     def would_copy(self, folder: Path) -> bool:
         """A file of this folder would be copied when registered: count it twice in a disk check."""
         device = next((p.stat().st_dev for p in (folder, *folder.parents) if p.exists()), None)
-        return not any(store.stat().st_dev == device for store in self._stores())
+        stats = [store.stat() for store in self._stores()]
+        return not any(stat.st_dev == device and stat.st_uid == os.geteuid() for stat in stats)
 
     def _stores(self) -> Iterator[Path]:
         """Folders that may be the server's blob store; only a link that the server then sees proves it."""
@@ -704,15 +723,41 @@ class Client:
             return "present"
         for store in self._stores():
             blob = store / f"sha256-{_hex(sha256)}"
-            try:
-                os.link(gguf.resolve(), blob)
-            except OSError:
-                continue  # another file system or another owner: the next store, or the upload
-            if self.has_blob(sha256):
-                return "linked"
-            blob.unlink()
+            if self._link_blob(gguf.resolve(), blob):
+                if self.has_blob(sha256):
+                    return "linked"
+                blob.unlink()
         self._upload(gguf, sha256)
         return "uploaded"
+
+    def _link_blob(self, gguf: Path, blob: Path) -> bool:
+        """Give the file a second name in a store; False where it has another owner or lies on another file system.
+
+        The name under which a server would take the bytes for right appears only once they were hashed, and in one
+        step. What a kill leaves under the name before that is taken up by the next try, or cleared away by Ollama
+        when it starts (not within an hour). The file is read-only from then on.
+        """
+        if not gguf.stat().st_uid == blob.parent.stat().st_uid == os.geteuid():
+            return False
+        partial = blob.with_name(f"{blob.name}-partial-reasoner")
+        try:
+            partial.unlink(missing_ok=True)
+            os.link(gguf, partial)
+            found = runs.sha256_file(partial)
+            if found != blob.name.removeprefix("sha256-"):
+                raise ReasonerError(
+                    f"{gguf.name} changed after it was made",
+                    why=f"its SHA-256 is {found}, recorded was {blob.name.removeprefix('sha256-')}",
+                    fix=f"remove {gguf} and run again",
+                )
+            partial.chmod(0o444)
+            os.link(partial, blob)
+        except OSError:  # no such link here, or another process has put the blob there meanwhile
+            return False
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+        return True
 
     def _upload(self, gguf: Path, sha256: str) -> None:
         with gguf.open("rb") as handle:
@@ -765,26 +810,28 @@ class Client:
         body = {"model": tag, "messages": list(messages), **sampling}
         return self._ask("POST", "/v1/chat/completions", f"an answer of {tag}", body)
 
-    def render(self, tag: str, messages: Sequence[Message]) -> str:
+    def render(self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> str:
         """The prompt text the server makes of messages (without a BOS the tokenizer adds itself)."""
-        answer = self.chat(tag, messages, _debug_render_only=True)
+        answer = self.chat(tag, messages, options, _debug_render_only=True)
         try:
             return str(answer["_debug_info"]["rendered_template"])
         except (KeyError, TypeError) as error:
             raise ReasonerError(f"the server did not return the rendered prompt of {tag}") from error
 
-    def prompt_ids(self, tag: str, messages: Sequence[Message]) -> list[int]:
+    def prompt_ids(self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> list[int]:
         """Token ids of the prompt as the model sees them in a chat, BOS included where one is added.
+
+        `options` are those of the chat: others (`num_ctx`) make the server load the model anew.
 
         The server gives ids only with `/api/generate` outside raw mode, for prompt and answer as one
         text and without BOS; so the rendered prompt goes through a template that passes it on as it
         is, and the evaluated count, which `/api/chat` must confirm, says where the prompt ends.
         """
-        text = self.render(tag, messages)
+        text = self.render(tag, messages, options)
         through = "{{ .Prompt }}"
-        debug = self.generate(tag, text, template=through, _debug_render_only=True)
+        debug = self.generate(tag, text, options, template=through, _debug_render_only=True)
         shown = debug["_debug_info"]["rendered_template"]
-        one = {"num_predict": 1, "temperature": 0}
+        one = {**(options or {}), "num_predict": 1, "temperature": 0}
         answer = self.generate(tag, text, one, template=through)
         in_chat = self.chat(tag, messages, one)["prompt_eval_count"]
         facts = self.show(tag).get("model_info") or {}

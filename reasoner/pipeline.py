@@ -1,6 +1,7 @@
 """The stage table: check, plan (why stale), run, record.
 
     base -> train -> merge -> gguf -> modelfile -> register -> evaluate -> promote -> report
+                    (a checkpoint on the way:      register -> gate -> promote_step)
 
 `base` takes the untouched base through convert, quantize, register and the token-id check before the first minute
 of training: what would fail at the end of the path fails at its start. Existence is not freshness: a
@@ -9,7 +10,9 @@ stage is skipped only when its record says same inputs, same config and tools, o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -20,27 +23,31 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from reasoner import (
     __version__,
     audit,
     base,
     data,
+    delta,
     evaluate,
     gguf,
+    ladder,
     merge,
     modelfile,
     ollama,
+    page,
     register,
     report,
     runs,
+    statistics,
     toolchain,
     train,
     ungguf,
     verifiers,
 )
-from reasoner.config import Config, dump
+from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 
 Made = tuple[list[Path], dict[str, Any]]
@@ -64,6 +71,8 @@ class Job:
     config: Config
     run: runs.Run
     reporter: Reporter = field(default_factory=Reporter)
+    checkpoint: int | None = None
+    """Step of the checkpoint that is exported; None: what the training ends with."""
 
     @cached_property
     def server(self) -> ollama.Server:
@@ -93,24 +102,56 @@ class Job:
         folder = base.resolve(model.model_copy(update={"base": str(made.path)}))
         return dataclasses.replace(folder, spec=model.base, imported=made.facts)
 
+    def at(self, step: int) -> Job:
+        """The job of one checkpoint. `gguf.quant = auto` is for what the training ends with."""
+        quant = self.config.gguf.model_copy(update={"quant": self.base_quant})
+        return Job(self.config.model_copy(update={"gguf": quant}), self.run, self.reporter, step)
+
     @property
     def step(self) -> int:
-        return self.config.train.steps
+        return self.config.train.steps if self.checkpoint is None else self.checkpoint
+
+    @property
+    def adapter(self) -> Path:
+        return self.run.path / "adapter" if self.checkpoint is None else self.export / "adapter"
+
+    @property
+    def adapter_sha256(self) -> str:
+        return runs.adapter_sha256(self.adapter)
 
     @property
     def export(self) -> Path:
         return self.run.export_dir(self.step)
 
     @property
+    def base_quant(self) -> str:
+        """Type in which the base goes through the whole path before training; `auto` is known only after it."""
+        quant = self.config.gguf.quant
+        return "Q8_0" if quant == "auto" else quant
+
+    @property
     def base_gguf(self) -> Path:
-        return self.run.path / "base" / f"base.{self.config.gguf.quant}.gguf"
+        return self.run.path / "base" / f"base.{self.base_quant}.gguf"
 
     @property
     def tuned_gguf(self) -> Path:
-        return self.export / f"model.{self.config.gguf.quant}.gguf"
+        quant = self.config.gguf.quant
+        return self.export / f"model.{self.need('gguf').facts['quant'] if quant == 'auto' else quant}.gguf"
+
+    @property
+    def reference_gguf(self) -> Path:
+        """A tuned model of this base by the long route, from which `delta` makes the others."""
+        return self.run.path / "base" / f"reference.{self.config.gguf.quant}.gguf"
+
+    @property
+    def served_base(self) -> tuple[Path, str]:
+        """The base in the type of the tuned model, and its SHA-256."""
+        made = self.need("gguf" if self.config.gguf.quant == "auto" else "base")
+        name, output = list(made.outputs.items())[-1]
+        return self.run.path / name, output.sha256
 
     def record_path(self, stage: str) -> Path:
-        folder = self.run.path if stage in ("base", "train") else self.export
+        folder = self.run.path if stage in ("base", "train", "reference") else self.export
         return folder / f"{stage}.json"
 
     def record(self, stage: str) -> runs.Record | None:
@@ -156,7 +197,7 @@ def _base(job: Job) -> Made:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
-    made, facts = gguf.run(folder, job.base_gguf, config.gguf.quant, job.run.log_path("base"), job.reporter.say)
+    made, facts = gguf.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
     if found.imported:
         ungguf.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
@@ -216,21 +257,45 @@ def _audit(job: Job) -> dict[str, Any]:
 
 
 def _merge(job: Job) -> Made:
-    return merge.run(job.config, job.run, job.base.path, job.run.path / "adapter", job.export / "merged")
+    return merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
 
 
 def _gguf(job: Job) -> Made:
-    return gguf.run(
-        job.export / "merged",
-        job.tuned_gguf,
-        job.config.gguf.quant,
-        job.run.log_path("gguf"),
-        job.reporter.say,
+    config, log, say = job.config, job.run.log_path("gguf"), job.reporter.say
+    merged = job.export / "merged"
+    if config.gguf.quant != "auto":
+        return gguf.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
+    chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
+    text = job.export / "calibration.txt"
+    if chosen["imatrix"]:
+        gguf.write_calibration(job.run, merged, config.data.system, text)
+    given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
+    tuned, facts = gguf.run(merged, job.export / f"model.{chosen['quant']}.gguf", *given)
+    untouched, _ = gguf.run(job.run.path / "base" / "model", job.export / f"base.{chosen['quant']}.gguf", *given)
+    text.unlink(missing_ok=True)
+    return [*tuned, *untouched], {**facts, "chosen": chosen}
+
+
+def _reference(job: Job) -> Made:
+    """The first checkpoint's file again, under a name that outlives its export."""
+    path = job.reference_gguf
+    with runs.partial_file(path) as partial:
+        try:
+            os.link(job.tuned_gguf, partial)
+        except OSError:
+            shutil.copyfile(job.tuned_gguf, partial)
+    return [path], {"step": job.step}
+
+
+def _delta(job: Job) -> Made:
+    outputs, facts = delta.run(
+        job.base.path, job.adapter, job.reference_gguf, job.tuned_gguf, job.config.gguf.quant, job.reporter.say
     )
+    return outputs, {**facts, "route": "delta"}
 
 
 def _modelfile(job: Job) -> Made:
-    pinned = modelfile.parameters(job.config, job.export / "merged")
+    pinned = modelfile.parameters(job.config, job.run.path / "base" / "model")
     made, source = job.need("gguf"), job.need("base")
     text = modelfile.render(
         job.config,
@@ -243,6 +308,7 @@ def _modelfile(job: Job) -> Made:
             "base": _origin(source.facts),
             "base_sha256": source.facts["sha256"],
             "license": source.facts["license"],
+            "quant": made.facts["quant"],
             "llama_cpp": made.versions["llama.cpp"],
             "gguf_sha256": next(iter(made.outputs.values())).sha256,
             "template_sha256": made.facts["chat_template_sha256"],
@@ -267,16 +333,17 @@ def _origin(facts: dict[str, Any]) -> str:
 def _register(job: Job) -> Made:
     config, source = job.config, job.need("base")
     say = job.reporter.say
-    sha256 = next(iter(source.outputs.values())).sha256
-    untouched = register.put(
-        config, job.client, register.base_tag(config), job.base_gguf, sha256, source.facts["pinned"],
-        job.run.path / "base" / "model", say,
-    )  # fmt: skip
+    folder = job.run.path / "base" / "model"
+    untouched = source.facts["tag"]
+    if untouched["gguf_sha256"] != job.served_base[1] or register.not_there(job.client, [untouched]):
+        untouched = register.put(
+            config, job.client, register.base_tag(config), *job.served_base, source.facts["pinned"], folder, say
+        )
     made = job.need("gguf")
     sha256 = next(iter(made.outputs.values())).sha256
     tuned = register.put(
         config, job.client, register.step_tag(config, job.step), job.tuned_gguf, sha256,
-        job.need("modelfile").facts["pinned"], job.export / "merged", say,
+        job.need("modelfile").facts["pinned"], folder, say,
     )  # fmt: skip
     return [], {"base": untouched, "tuned": tuned, "identity": [untouched["digest"], tuned["digest"]]}
 
@@ -285,28 +352,84 @@ def _evaluate(job: Job) -> Made:
     tags = job.need("register").facts
     special = job.need("base").facts["special_tokens"]
     models = {"base": tags["base"]["tag"], "tuned": tags["tuned"]["tag"]}
-    return evaluate.run(job.config, job.run, job.client, models, special, job.reporter.scored)
+    return evaluate.run(job.config, job.run, job.client, models, special, job.reporter.scored, job.reporter.say)
 
 
 def _promote(job: Job) -> Made:
-    return [], register.promote(job.config, job.client, job.need("register").facts["tuned"], job.need("evaluate").facts)
+    tuned, scored = job.need("register").facts["tuned"], job.need("evaluate").facts
+    return [], register.promote(job.config, job.client, job.run, tuned, scored, job.step)
+
+
+def _gate(job: Job) -> Made:
+    """Candidate against public model on the same dev problems, both as served."""
+    config, client = job.config, job.client
+    settings, candidate = config.gate, job.need("register").facts["tuned"]
+    against = register.public(config, client) or job.need("register").facts["base"]
+    against = {name: against[name] for name in ("tag", "digest")}
+    folder = job.export / "gate"
+    _reuse_scores(job, against["digest"], folder / "completions")
+    changes = {"split": "dev", "num_problems": settings.num_problems, "beside": ()}
+    dev = config.model_copy(update={"eval": config.eval.model_copy(update=changes)})
+    outputs, facts = evaluate.run(
+        dev, runs.Run(folder), client, {"base": against["tag"], "tuned": candidate["tag"]},
+        job.need("base").facts["special_tokens"], job.reporter.scored, job.reporter.say, is_final=False,
+    )  # fmt: skip
+    if register.not_there(client, [against]):
+        raise ReasonerError(f"{against['tag']} became another model while it was scored", fix="score it again")
+    rows = {role: runs.read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
+    rule: Literal["strict", "verdict"] = "strict" if settings.metric == "strict" else "verdict"
+    differences = list(statistics.differences(rows["base"], rows["tuned"], rule).values())
+    key = "strict" if settings.metric == "strict" else "pass_at_1"
+    found = {
+        "candidate": {name: candidate[name] for name in ("tag", "digest")},
+        "against": against,
+        "metric": settings.metric,
+        "n": len(differences),
+        "split_sha256": facts["split_sha256"],
+        "score": facts["tuned"][key],
+        "score_ci95": facts["tuned"]["ci95" if key == "pass_at_1" else "strict_ci95"],
+        "against_score": facts["base"][key],
+        "points": 100 * sum(differences) / max(len(differences), 1),
+        "lower": statistics.lower_bound(differences, settings.confidence) if differences else None,
+    }
+    before = [row for row in register.promotions(job.run) if row.get("split_sha256") == found["split_sha256"]]
+    best = max((row["score"] for row in before if row.get("metric") == settings.metric), default=None)
+    why = register.verdict(config, found, best, facts["problems_found"] + register.lost(facts["below_base"], "it"))
+    return outputs, {**found, "best": best, "passed": not why, "why": why, "identity": [candidate["digest"], why]}
+
+
+def _reuse_scores(job: Job, digest: str, target: Path) -> None:
+    """The public model answered these problems as a candidate: `evaluate` asks only what is missing or differs."""
+    for path in sorted(job.run.path.glob("exports/*/gate.json")):
+        record = runs.read_record(path)
+        if record is None or path.parent == job.export or record.facts["candidate"]["digest"] != digest:
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        for source in (path.parent / "gate" / "completions").glob("*"):
+            if "tuned" in source.name:
+                note = {"role": "base", "model": register.public_tag(job.config)}
+                copy = target / source.name.replace("tuned", "base")
+                if source.suffix == ".jsonl":
+                    rows = [{**row, **note} for row in runs.read_jsonl(source)]
+                    runs.write_text(copy, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+                else:
+                    shutil.copyfile(source, copy)
+        return
 
 
 def _report(job: Job) -> Made:
     records = {stage.name: job.need(stage.name) for stage in STAGES[:-1]}
     server = {"host": str(job.server.host), "version": job.server.version}
     value = report.summary(job.config, job.run, records, server, versions(job))
-
-    def completions(prefix: str = "") -> dict[str, list[dict[str, Any]]]:
-        folder = job.run.path / "completions"
-        return {role: runs.read_jsonl(folder / f"{prefix}{role}.jsonl") for role in ("base", "tuned")}
-
-    metrics = runs.read_jsonl(job.run.path / "metrics.jsonl")
-    text = report.markdown(value, records, report.examples(completions()), metrics, completions("everyday-"))
-    path = job.run.path / "report.md"
-    runs.write_text(path, text)
+    written = page.write(job.run, value)
     runs.write_json(job.run.summary_path, value)
-    return [path, job.run.summary_path], {}
+    return [*written, job.run.summary_path], {}
+
+
+def _report_inputs(job: Job) -> dict[str, str]:
+    ladder_path = job.run.path / "ladder.json"
+    climbed = runs.sha256_file(ladder_path) if ladder_path.exists() else "none"
+    return {**_key("train", "register", "evaluate", "promote")(job), "ladder": climbed}
 
 
 def _tags(*names: str) -> Callable[[Job, runs.Record], list[str]]:
@@ -336,7 +459,7 @@ STAGES = (
     Stage(
         "base",
         _base,
-        ("model", "gguf", "serve.name"),
+        ("model", "gguf.quant", "serve.name"),
         _base_inputs,
         ("llama.cpp",),
         usually={"pocket": "15-30 s", "smol": "20-40 s"},
@@ -348,7 +471,7 @@ STAGES = (
         _base_inputs,
         usually={"pocket": "1-2 min", "smol": "15-20 min"},
     ),
-    Stage("merge", _merge, ("model",), lambda job: {**_base_inputs(job), **_key("train")(job)}),
+    Stage("merge", _merge, ("model",), lambda job: {**_base_inputs(job), "adapter": job.adapter_sha256}),
     Stage("gguf", _gguf, ("gguf",), _key("merge"), ("llama.cpp",), usually={"pocket": "10-20 s", "smol": "10-20 s"}),
     Stage("modelfile", _modelfile, ("serve", "data.system"), _key("gguf"), ("reasoner",)),
     Stage("register", _register, ("serve",), _key("base", "gguf", "modelfile"), outside=_tags("base", "tuned")),
@@ -360,9 +483,32 @@ STAGES = (
         usually={"pocket": "10-30 s", "smol": "8-12 min"},
     ),
     Stage("promote", _promote, ("serve.name", "eval"), _key("register", "evaluate"), outside=_public),
-    Stage("report", _report, (), _key("train", "register", "evaluate", "promote")),
+    Stage("report", _report, (), _report_inputs),
 )
 NAMES = tuple(stage.name for stage in STAGES)
+_BY_NAME = {stage.name: stage for stage in STAGES}
+REFERENCE = Stage("reference", _reference, ("model", "gguf.quant"), _base_inputs, ("llama.cpp", "reasoner"))
+ROUTES: dict[str, tuple[Stage, ...]] = {
+    "reference": tuple(_BY_NAME[name] for name in ("merge", "gguf", "modelfile", "register")),
+    "delta": (
+        Stage(
+            "gguf",
+            _delta,
+            ("gguf.quant",),
+            lambda job: {**_base_inputs(job), "adapter": job.adapter_sha256, **_key("reference")(job)},
+            ("llama.cpp",),
+        ),
+        _BY_NAME["modelfile"],
+        _BY_NAME["register"],
+    ),
+}
+"""How a checkpoint becomes a tag. Both routes write the same bytes under the same records."""
+GATE_STAGE = Stage(
+    "gate",
+    _gate,
+    ("data", "verifier", "eval", "serve", "gate", "alarms"),
+    lambda job: {**_key("register")(job), "public": (register.public(job.config, job.client) or {}).get("digest", "")},
+)
 
 
 # -- plan and run ------------------------------------------------------------------------------
@@ -397,7 +543,7 @@ def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
     reasons = [f"{name} changed" for name, value in stage.inputs(job).items() if record.inputs.get(name) != value]
     wanted = _slice(job.config, stage.reads)
     for name in wanted:
-        reasons += _changes(name, record.config.get(name), wanted[name])
+        reasons += _changes(name, _recorded(record.config, name), wanted[name])
     for name, version in _tools(job, stage.tools, may_build=ask_server).items():
         if record.tools.get(name) != version:
             reasons.append(f"{name} was {record.tools.get(name)}, is {version}")
@@ -407,6 +553,17 @@ def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
     return reasons
 
 
+def _recorded(stored: dict[str, Any], name: str) -> Any:
+    """What a record or a run's config says of a section or key; one that did not exist then had today's default."""
+    section, _, key = name.partition(".")
+    if key and name in stored:
+        return stored[name]
+    values = {**defaults(section), **(stored.get(section) or {})}
+    if section == "serve":
+        values.pop("hosts", None)
+    return values.get(key) if key else values
+
+
 def _changes(name: str, before: Any, after: Any) -> list[str]:
     if before == after:
         return []
@@ -414,7 +571,7 @@ def _changes(name: str, before: Any, after: Any) -> list[str]:
         return [
             f"{name}.{key} was {before.get(key)!r}, is {after.get(key)!r}"
             for key in {**before, **after}
-            if before.get(key) != after.get(key)
+            if before.get(key) != after.get(key) and (name, key) != ("train", "report_to")  # a tracker only looks on
         ]
     return [f"{name} was {before!r}, is {after!r}"]
 
@@ -430,7 +587,8 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, An
         runs.write_text(job.run.config_path, dump(job.config, origin))
         runs.mark_latest(job.run)
         for stage in STAGES[: NAMES.index(until) + 1]:
-            _run_stage(job, stage)
+            with contextlib.nullcontext() if stage.name == "train" else _exporting(job):
+                _run_stage(job, stage)
         if until not in ("promote", "report"):
             return None
         promoted = job.need("promote").facts
@@ -445,6 +603,79 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, An
         return value
 
 
+def _exporting(job: Job) -> contextlib.AbstractContextManager[None]:
+    return runs.lock(job.run, "export", job.reporter.say)
+
+
+def export(job: Job, route: Literal["auto", "reference", "delta"] = "auto") -> dict[str, Any]:
+    """Take one checkpoint, whose adapter is in its export folder, to a tag of its own; the public tag stays.
+
+    `auto` is the reference route for the first checkpoint of a base, and where `delta` refuses; else `delta`.
+    """
+    started = time.monotonic()
+    with _exporting(job):
+        _run_stage(job, _BY_NAME["base"])
+        taken, why = _route(job, route)
+        job.reporter.say(f"{runs.step_name(job.step)}: {taken} route ({why})")
+        for stage in ROUTES[taken]:
+            _run_stage(job, stage)
+        if taken == "reference":
+            _run_stage(job, REFERENCE) if stale(job, REFERENCE) else None
+    made = job.need("gguf")
+    name, output = next(iter(made.outputs.items()))
+    return {
+        "run": job.run.name,
+        "step": job.step,
+        "route": taken,
+        "why": why,
+        "gguf": {"path": str(job.run.path / name), "quant": made.facts["quant"], "bytes": output.bytes,
+                 "sha256": output.sha256},
+        **{key: job.need("register").facts["tuned"][key] for key in ("tag", "digest", "file")},
+        "stage_seconds": {stage.name: round(job.need(stage.name).seconds, 2) for stage in ROUTES[taken]},
+        "seconds": round(time.monotonic() - started, 2),
+    }  # fmt: skip
+
+
+def _route(job: Job, asked: str) -> tuple[str, str]:
+    """The route to take, and why."""
+    if asked == "reference":
+        return "reference", "as asked"
+    if asked == "auto" and not any(stale(job, stage) for stage in ROUTES["reference"][:2]):
+        return "reference", "done already"
+    reasons = stale(job, REFERENCE)
+    why = f"the first of this base: {reasons[0]}" if reasons else None
+    why = why or delta.refuses(job.base.path, job.adapter, job.reference_gguf, job.config.gguf.quant)
+    if why is None:
+        return "delta", "as asked" if asked == "delta" else "only the tensors that the adapter touches"
+    if asked == "delta":
+        raise ReasonerError(f"step {job.step} cannot take the delta route", why=why, fix="--route auto", code=USAGE)
+    return "reference", why
+
+
+def gate(job: Job) -> dict[str, Any]:
+    """Score a registered checkpoint against the public model on dev problems; whether it may be promoted, and why."""
+    with _exporting(job):
+        _run_stage(job, GATE_STAGE)
+    return job.need("gate").facts
+
+
+def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """Make a registered checkpoint the public model; the history's event, None where it is public already."""
+    if job.config.train.control:
+        raise ReasonerError(f"a {job.config.train.control} control is never promoted", code=GATE)
+    model = job.need("register").facts["tuned"]
+    figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
+    with _exporting(job):
+        facts = {name: passed[name] for name in figures} if passed else {}
+        return register.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
+
+
+def rollback(job: Job) -> dict[str, Any]:
+    """Undo the run's newest promotion; the history's event."""
+    with _exporting(job):
+        return register.rollback(job.config, job.client, job.run)
+
+
 def _run_stage(job: Job, stage: Stage) -> None:
     reasons = stale(job, stage)
     if not reasons:
@@ -453,7 +684,7 @@ def _run_stage(job: Job, stage: Stage) -> None:
     usually = f"; usually {stage.usually[job.config.profile]}" if job.config.profile in stage.usually else ""
     job.reporter.begin(stage.name, reasons[0] + usually)
     job.record_path(stage.name).unlink(missing_ok=True)
-    if stage.name != "report":
+    if stage.name != "report" and job.checkpoint is None:
         job.run.summary_path.unlink(missing_ok=True)
     started = time.monotonic()
     outputs, facts = stage.run(job)
@@ -471,6 +702,27 @@ def _run_stage(job: Job, stage: Stage) -> None:
     )
     runs.write_record(job.record_path(stage.name), record)
     job.reporter.stage(stage.name, "done", "; ".join(reasons[:2]), seconds)
+
+
+def climb(job: Job, *, num: int | None, split: str, margin: float | None) -> dict[str, Any]:
+    """The ladder of a run that has been exported."""
+    made = job.need("gguf")
+    export = ladder.Export(
+        base=job.base.path,
+        adapter=job.run.path / "adapter",
+        merged=job.export / "merged",
+        gguf=job.tuned_gguf,
+        quant=made.facts["quant"],
+        imatrix=made.facts.get("chosen", {}).get("imatrix", False),
+        tag=job.need("register").facts["tuned"],
+        pinned=job.need("modelfile").facts["pinned"],
+    )
+    reporter = job.reporter
+    with runs.lock(job.run):
+        return ladder.run(
+            job.config, job.run, export, job.client, num=num, split=split, margin=margin, say=reporter.say,
+            progress=reporter.scored,
+        )  # fmt: skip
 
 
 def states(job: Job) -> list[dict[str, Any]]:
@@ -532,7 +784,7 @@ def _keep_training(job: Job) -> None:
         stored = runs.read_json(job.run.config_path)
         if not stored or not runs.ready_steps(job.run.checkpoints_dir):
             return
-        was = {name: stored["config"].get(name) for name in stage.reads}
+        was = {name: _recorded(stored["config"], name) for name in stage.reads}
         reasons = [text for name in was for text in _changes(name, was[name], _slice(job.config, [name])[name])]
     else:
         reasons = [r for r in stale(job, stage) if r not in runs.broken_outputs(job.run.path, record)]
@@ -548,7 +800,7 @@ def _keep_training(job: Job) -> None:
 def check_disk(job: Job) -> None:
     """Refuse where the whole path does not fit: merge, conversion, both quantized files, Ollama's copy."""
     config, run = job.config, job.run
-    share = {"F16": 1.0, "BF16": 1.0, "Q8_0": 0.54, "Q6_K": 0.42, "Q5_K_M": 0.36, "Q4_K_M": 0.31}[config.gguf.quant]
+    share = {"Q8_0": 0.54, "Q6_K": 0.42, "Q5_K_M": 0.36, "Q4_K_M": 0.31}.get(config.gguf.quant, 1.0)
     weights = job.base.weights_bytes
     adapters = int(0.15 * weights) * (config.train.keep_checkpoints + 2) * 3
     here = int(weights * (2 + 2 * share)) + adapters + 200 * 2**20

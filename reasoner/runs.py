@@ -2,7 +2,7 @@
 
     runs/<name>/  config.json  lock  train.json  metrics.jsonl  rollouts/  checkpoints/checkpoint-N/DONE
                   base/ (the untouched base as GGUF)  exports/step-000150/{merged/, *.gguf, Modelfile, <stage>.json}
-                  completions/  logs/  report.md  summary.json
+                  completions/  logs/  report.html  report.md  summary.json
 
 A record is written after the outputs that it names have their final names, and removed before a
 stage starts again. So a record that exists speaks of outputs that were once whole.
@@ -17,10 +17,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from reasoner.errors import FAILED, USAGE, ReasonerError, nearest
 
@@ -107,34 +107,64 @@ def mark_latest(run: Run) -> None:
     partial.replace(link)
 
 
+Lock = Literal["run", "export", "watch"]
+"""`run`: training, or the whole path. `export`: base/ and exports/, held for one model at a time, so that checkpoints
+are exported while the run goes on. `watch`: one watcher."""
+
+
+def _lock_path(run: Run, kind: Lock) -> Path:
+    return run.path / ("lock" if kind == "run" else f"{kind}.lock")
+
+
 @contextlib.contextmanager
-def lock(run: Run) -> Iterator[None]:
-    """One writer per run; the lock file names it. Released by the system if the process dies."""
+def lock(run: Run, kind: Lock = "run", wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """One process at a time; the lock file names it. Released by the system if the process dies.
+
+    Raises where another process has it; with `wait`, says who that is and waits for it instead.
+    """
     run.path.mkdir(parents=True, exist_ok=True)
-    with (run.path / "lock").open("a+", encoding="utf-8") as handle:
+    with _lock_path(run, kind).open("a+", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            raise ReasonerError(
-                f"run {run.name} is in use",
-                why=f"process {handle.read().strip() or 'unknown'} is writing it",
-                fix="wait for it, or choose another name with RUN=… (make) or --run",
-                code=FAILED,
-            ) from None
+            holder = handle.read().strip() or "unknown"
+            if wait is None:
+                raise ReasonerError(
+                    f"run {run.name} is {'watched already' if kind == 'watch' else 'in use'}",
+                    why=f"process {holder} is {'watching' if kind == 'watch' else 'writing'} it",
+                    fix="`reasoner history` says what that one did"
+                    if kind == "watch"
+                    else "wait for it, or choose another name with RUN=… (make) or --run",
+                    code=FAILED,
+                ) from None
+            wait(f"waiting for process {holder}, which exports a model of run {run.name}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n")
         handle.flush()
         yield
 
 
+def is_locked(run: Run, kind: Lock = "run") -> bool:
+    """Whether some process has the lock now."""
+    try:
+        with _lock_path(run, kind).open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 # -- atomic writes -----------------------------------------------------------------------------
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none of it."""
+    """Write a whole file or none of it, whoever else writes it at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     with partial.open("w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
@@ -150,39 +180,49 @@ def read_json(path: Path) -> Any:
     """The value, or None where the file is missing or not whole."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
 @contextlib.contextmanager
 def partial_dir(final: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `final` when the block ends well."""
+    """A folder to fill, which takes the place of `final` when the block ends well; nothing is left of it otherwise."""
     partial = final.with_name(final.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    if final.exists():
-        shutil.rmtree(final)
-    partial.rename(final)
+    try:
+        yield partial
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def partial_file(final: Path) -> Iterator[Path]:
     """A path to write, which takes the name `final` when the block ends well.
 
-    The suffix is kept (some programs look at it); a left-over of a killed run is overwritten.
+    The suffix is kept (some programs look at it); nothing is left of it otherwise, and what a killed run left is
+    overwritten.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = final.with_name(f"partial-{final.name}")
     partial.unlink(missing_ok=True)
-    yield partial
-    partial.replace(final)
+    try:
+        yield partial
+        partial.replace(final)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def append_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as handle:
-        handle.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with path.open("ab+") as handle:
+        if handle.tell() and (handle.seek(-1, os.SEEK_END), handle.read())[1] != b"\n":
+            text = "\n" + text  # a full disk cut the last line off
+        handle.write(text.encode())
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -201,13 +241,33 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 # -- hashes and records ------------------------------------------------------------------------
 
 
+_written: dict[tuple[int, ...], str] = {}
+
+
 def sha256_file(path: Path) -> str:
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        stat = os.fstat(handle.fileno())
+        known = _written.get((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+        return known or hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def hashed_while_written(path: Path, sha256: str) -> None:
+    """Spares this process reading a large file again that it has just written; any change to the file ends that."""
+    stat = path.stat()
+    _written[stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns] = sha256
 
 
 def sha256_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def adapter_sha256(folder: Path) -> str:
+    """Identity of an adapter: its weights, and its config but for where the base lay and the order of lists."""
+    stored = read_json(folder / "adapter_config.json") or {}
+    stored.pop("base_model_name_or_path", None)
+    shape = {key: sorted(value, key=str) if isinstance(value, list) else value for key, value in stored.items()}
+    weights = folder / "adapter_model.safetensors"
+    return sha256_json([sha256_file(weights) if weights.exists() else None, shape])
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 Each prompt is evaluated once and its cache shared by its group. Weights are written straight into the file
 that llama.cpp has mapped, so a new adapter is live without loading anything anew. Log-probabilities come from
-the very logits that were sampled from. What this module does not do: it knows no trainer, no chat templates
-and no rewards; token ids go in and come out.
+the very logits that were sampled from. `complete` is for scoring: other samplers, a seed for each completion, and
+text by the file's own tokenizer. What this module does not do: it knows no trainer, renders no chat and judges nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -27,24 +28,28 @@ Drawn = tuple[list[int], list[float]]
 class Sampler:
     """A model of `path` (a BF16 or F16 GGUF that nobody else writes), ready for `width` sequences at once.
 
-    `context` is the most tokens of prompt and completion together. Not safe for several threads.
+    `context` is the most tokens of prompt and completion together (fewer where the model has room for fewer). `repack`
+    lets llama.cpp keep weights in the layout that its kernels like best, as a server does: faster for quantized types,
+    but blind to `LiveWeights`. Not safe for several threads.
     """
 
-    def __init__(self, path: Path, *, width: int, context: int, threads: int) -> None:
+    def __init__(self, path: Path, *, width: int, context: int, threads: int, repack: bool = False) -> None:
         toolchain.use_python_binding()
         import llama_cpp
 
         self._lib = llama_cpp
-        self.path, self.width, self.context = path, width, context
+        self.path, self.width = path, width
         llama_cpp.llama_log_set(_silent(llama_cpp), ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         wanted = llama_cpp.llama_model_default_params()
         wanted.n_gpu_layers = 0
-        wanted.use_extra_bufts = False  # repacked copies of the weights would not follow the file
+        wanted.use_extra_bufts = repack
         self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), wanted)
         if not self._model:
             raise ReasonerError(f"llama.cpp cannot load {path}", fix="remove it and run again")
-        self.num_vocab = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model)))
+        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
+        self.num_vocab = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
+        self.context = context = min(context, int(llama_cpp.llama_model_n_ctx_train(self._model)))
         settings = llama_cpp.llama_context_default_params()
         settings.n_ctx = context * width
         settings.n_seq_max = width
@@ -111,6 +116,129 @@ class Sampler:
             found += [flat[i : i + num_generations] for i in range(0, len(flat), num_generations)]
         return found
 
+    def complete(
+        self,
+        prompts: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        arrived: Callable[[int, list[int]], None],
+        *,
+        max_tokens: int,
+        temperature: float,
+        top_p: float,
+        top_k: int,
+        min_p: float,
+        repeat_penalty: float,
+        is_over: Callable[[list[int]], bool],
+    ) -> None:
+        """One completion of each prompt by llama.cpp's own samplers; `arrived(index, ids)` as each is done.
+
+        A completion ends with an end token of the model (`is_end`), where `is_over` says so, or at `max_tokens` or the
+        end of the context. A place that falls free is taken by the next prompt at once.
+        """
+        lib = self._lib
+
+        def chain(prompt: Sequence[int], seed: int) -> Any:
+            made = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+            if repeat_penalty != 1:
+                penalty = lib.llama_sampler_init_penalties(self.num_vocab, self.context, repeat_penalty, 0.0, 0.0)
+                lib.llama_sampler_chain_add(made, penalty)
+            if not temperature:
+                lib.llama_sampler_chain_add(made, lib.llama_sampler_init_greedy())
+            else:
+                if top_k:
+                    lib.llama_sampler_chain_add(made, lib.llama_sampler_init_top_k(top_k))
+                if top_p < 1:
+                    lib.llama_sampler_chain_add(made, lib.llama_sampler_init_top_p(top_p, 1))
+                if min_p > 0:
+                    lib.llama_sampler_chain_add(made, lib.llama_sampler_init_min_p(min_p, 1))
+                lib.llama_sampler_chain_add(made, lib.llama_sampler_init_temp(temperature))
+                lib.llama_sampler_chain_add(made, lib.llama_sampler_init_dist(seed % 2**32))
+            if repeat_penalty != 1:
+                for token in prompt:
+                    lib.llama_sampler_accept(made, token)
+            return made
+
+        drawn: dict[int, list[int]] = {}
+        chains: dict[int, Any] = {}
+
+        def goes_on(index: int, output: int) -> bool:
+            ids = drawn[index]
+            ids.append(int(lib.llama_sampler_sample(chains[index], self._context, output)))
+            room = min(max_tokens, self.context - len(prompts[index]))
+            if len(ids) < room and not self.is_end(ids[-1]) and not is_over(ids):
+                return True
+            lib.llama_sampler_free(chains.pop(index))
+            arrived(index, ids)
+            return False
+
+        lib.llama_memory_clear(self._memory, True)
+        waiting = deque(range(len(prompts)))
+        running: list[int] = []  # running[slot] is the completion in this slot; slots stay without gaps
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.width:
+                    index = waiting.popleft()
+                    chains[index], drawn[index] = chain(prompts[index], seeds[index]), []
+                    self._evaluate(prompts[index], len(running))
+                    if goes_on(index, -1):
+                        running.append(index)
+                    else:
+                        lib.llama_memory_seq_rm(self._memory, len(running), -1, -1)
+                if not running:
+                    continue
+                last = [drawn[index][-1] for index in running]
+                places = [len(prompts[index]) + len(drawn[index]) - 1 for index in running]
+                self._fill(last, places, list(range(len(running))), [True] * len(running))
+                self._decode()
+                running = self._compact(running, [slot for slot, index in enumerate(running) if goes_on(index, slot)])
+        finally:
+            for made in chains.values():
+                lib.llama_sampler_free(made)
+
+    # -- the file's own tokenizer
+
+    def is_end(self, token: int) -> bool:
+        """Whether the file marks it as an end of generation: of a turn, or of the text."""
+        return bool(self._lib.llama_vocab_is_eog(self._vocab, token))
+
+    @property
+    def chat_template(self) -> str | None:
+        found = self._lib.llama_model_chat_template(self._model, None)
+        return found.decode("utf-8", "replace") if found else None
+
+    def special_token(self, kind: str) -> tuple[int, str] | None:
+        """Id and text of the `bos` or `eos` token; None where the file has none."""
+        token = int(getattr(self._lib, f"llama_vocab_{kind}")(self._vocab))
+        return None if token < 0 else (token, self._lib.llama_vocab_get_text(self._vocab, token).decode("utf-8"))
+
+    @property
+    def adds_bos(self) -> bool:
+        return bool(self._lib.llama_vocab_get_add_bos(self._vocab))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a rendered prompt: special tokens are read as such, none is added."""
+        raw = text.encode("utf-8", "replace")
+        room = len(raw) + 8
+        ids = (ctypes.c_int * room)()
+        num = int(self._lib.llama_tokenize(self._vocab, raw, len(raw), ids, room, False, True))
+        if num < 0:
+            raise ReasonerError(f"llama.cpp cannot tokenize a prompt of {len(text)} characters", why=str(self.path))
+        return list(ids[:num])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a completion; special tokens are not shown."""
+        whole = b""
+        for token in ids:
+            room = 64
+            while True:
+                piece = ctypes.create_string_buffer(room)
+                num = int(self._lib.llama_token_to_piece(self._vocab, token, piece, room, 0, False))
+                if num >= 0:
+                    break
+                room = -num
+            whole += piece.raw[:num]
+        return whole.decode("utf-8", "replace")
+
     def _round(
         self,
         prompts: Sequence[Sequence[int]],
@@ -171,16 +299,20 @@ class Sampler:
         import torch
 
         rows = []
-        room = int(self._lib.llama_n_batch(self._context))
         for index, prompt in enumerate(prompts):
-            for start in range(0, len(prompt), room):
-                part = list(prompt[start : start + room])
-                wanted = [False] * len(part)
-                wanted[-1] = start + len(part) == len(prompt)
-                self._fill(part, list(range(start, start + len(part))), [index * num_generations] * len(part), wanted)
-                self._decode()
+            self._evaluate(prompt, index * num_generations)
             rows.append(torch.from_numpy(self._logits(1).copy()))
         return torch.cat(rows)
+
+    def _evaluate(self, prompt: Sequence[int], slot: int) -> None:
+        """Put a prompt into the cache of a slot; its last token gives the one output."""
+        room = int(self._lib.llama_n_batch(self._context))
+        for start in range(0, len(prompt), room):
+            part = list(prompt[start : start + room])
+            wanted = [False] * len(part)
+            wanted[-1] = start + len(part) == len(prompt)
+            self._fill(part, list(range(start, start + len(part))), [slot] * len(part), wanted)
+            self._decode()
 
     def _fill(self, tokens: list[int], positions: list[int], slots: list[int], wanted: list[bool]) -> None:
         batch = self._batch

@@ -136,6 +136,15 @@ def read(data: Data, split: str) -> Read:
     return _settled(piles, split, record)
 
 
+def whole(path: Path) -> Read:
+    """Every row of a person's own file as one split, `all`: to be scored on, nothing is held out of it."""
+    pile = _from_file(path, "test", own_row(path.stem), _OWN_FIX)
+    found = _settled([pile], "test", {"source": str(path), "licence": None, "verifier": None})
+    if not found.problems:
+        raise ReasonerError(f"{path} has no problems", fix=_OWN_FIX, code=USAGE)
+    return Read(found.problems, {**found.record, "split": "all"})
+
+
 def local(name: str, split: str) -> list[Problem] | None:
     """A split of a named set, from its file alone; None where that is not found."""
     source = SOURCES[name]

@@ -256,7 +256,7 @@ def _given(folder: Path, progress: Progress | None) -> LlamaCpp:
     wanted = ("convert_hf_to_gguf.py", "gguf-py")
     tree = next((t for t in trees if all((t / part).exists() for part in wanted)), None)
     libraries = [bin_dir, bin_dir.parent / "lib", bin_dir.parent]
-    lib_dir = next((p for p in libraries if (p / _library("llama")).exists()), None)
+    lib_dir = next((p for p in libraries if (p / library("llama")).exists()), None)
     if tree is None and progress is None and not _marker(_converter_dir()):
         raise ReasonerError("LLAMA_CPP_DIR has no convert_hf_to_gguf.py", fix="make setup", code=MISSING)
     converter = tree or _converter(progress or quiet)
@@ -274,7 +274,7 @@ def _given(folder: Path, progress: Progress | None) -> LlamaCpp:
     )
     lacking = [name for name in PROGRAMS[::2] if program(name) is None]
     if lib_dir is None:
-        lacking.append(_library("llama"))
+        lacking.append(library("llama"))
     if tree is None:
         lacking.append("convert_hf_to_gguf.py (taken from the pinned version)")
     if lacking and progress:
@@ -282,7 +282,7 @@ def _given(folder: Path, progress: Progress | None) -> LlamaCpp:
     return found
 
 
-def _library(name: str) -> str:
+def library(name: str) -> str:
     return f"lib{name}.dylib" if sys.platform == "darwin" else f"lib{name}.so"
 
 
@@ -443,9 +443,14 @@ def _compile(configure: Sequence[str | Path], make: Sequence[str | Path], log: P
     proc.run(make, log=log, on_line=on_line)
 
 
+def free_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _jobs() -> int:
     """Compile jobs: one per core this process may use, fewer where memory is short (2 GiB each)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = free_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 31
     return max(1, min(cores, memory))
 

@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import sys
 import time
 import warnings
 from collections import deque
@@ -43,7 +44,52 @@ def check(config: Config) -> None:
             fix="choose a divisor",
             code=USAGE,
         )
+    if config.verifier.reward == "share" and not verifiers.load(config.verifier.name).has_shares:
+        raise ReasonerError(
+            f"verifier.reward = share, but the verifier {config.verifier.name} has no shares of tests",
+            why="a share of the hidden tests can be paid only where there are hidden tests, as for `code`",
+            fix="--set verifier.reward=verdict",
+            code=USAGE,
+        )
+    _check_trackers(config)
     data.check(config.data, "train")
+
+
+TRACKERS = {"tensorboard": "TENSORBOARD_LOGGING_DIR", "trackio": "TRACKIO_DIR", "wandb": "WANDB_DIR"}
+"""By which variable each tracker learns where its files go."""
+
+
+def _check_trackers(config: Config) -> None:
+    import importlib.util
+
+    missing = [name for name in config.train.report_to or () if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ReasonerError(
+            f"a tracker of train.report_to is not installed: {', '.join(missing)}",
+            fix=f"{sys.executable} -m pip install {' '.join(missing)}, or --set train.report_to=none",
+            code=MISSING,
+        )
+
+
+@contextlib.contextmanager
+def _tracked(config: Config, run_: runs.Run) -> Iterator[None]:
+    """Trackers write into the run folder while the block runs; a variable that the person has set is left alone.
+
+    What they print goes to standard error: standard output is for results.
+    """
+    wanted = {TRACKERS[name]: str(run_.path / "trackers" / name) for name in config.train.report_to or ()}
+    if "WANDB_DIR" in wanted:
+        wanted["WANDB_PROJECT"] = "reasoner"
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    for name in ours.keys() & set(TRACKERS.values()):
+        Path(ours[name]).mkdir(parents=True, exist_ok=True)  # wandb falls back to /tmp where it is missing
+    os.environ.update(ours)
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
+            yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 def engine(config: Config) -> str:
@@ -79,12 +125,10 @@ class Threads:
     def _now() -> tuple[float, float, float]:
         import psutil
 
-        everybody, we = psutil.cpu_times(), psutil.Process().cpu_times()
-        return (
-            time.monotonic(),
-            sum(everybody) - everybody.idle - getattr(everybody, "iowait", 0.0),
-            we.user + we.system,
-        )
+        each, we = psutil.cpu_times(percpu=True), psutil.Process().cpu_times()
+        allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(each))
+        busy = [sum(one) - one.idle - getattr(one, "iowait", 0.0) for at, one in enumerate(each) if at in allowed]
+        return time.monotonic(), sum(busy), we.user + we.system
 
     def free(self) -> int:
         """Cores that were not busy with others since the last call (or the making), at least 1."""
@@ -125,7 +169,7 @@ def run(
     `to_gguf(out, type)` converts the base. `progress` gets one row a step: `step`, `steps`, `reward`, `signal` (share
     of groups whose completions differ in reward), `length` (tokens), `shows_working`, `step_seconds`.
     """
-    with _logged(run_.log_path("train")), contextlib.ExitStack() as until_done:
+    with _logged(run_.log_path("train")), _tracked(config, run_), contextlib.ExitStack() as until_done:
         return _run(config, run_, base_path, to_gguf, say, progress, unjudged, until_done)
 
 
@@ -160,6 +204,8 @@ def _run(
         time.sleep(0.5)
         torch.set_num_threads(threads := watch.free())
         say(f"training on the CPU with {threads} threads")
+        if not has_fast_bf16(False):
+            say("this CPU has no instructions for 16-bit floats (AVX512-BF16, AMX): several times the usual time")
     transformers.set_seed(settings.seed)
 
     checker = verifiers.load(config.verifier.name)
@@ -230,6 +276,7 @@ def _run(
         "problems": len(problems),
         "problems_sha256": data.split_sha256(problems),
         "verifier": {"name": checker.name, "version": checker.version},
+        "reward": config.verifier.reward,
         "base_weights_sha256": {"before": before, "after": after},
         "unscored": reward.unscored,
         "scored": reward.scored,
@@ -358,7 +405,9 @@ def _trainer(
         save_steps=settings.save_every,
         save_total_limit=settings.keep_checkpoints,
         logging_steps=1,
-        report_to="none",
+        report_to=list(settings.report_to or ()),
+        project="reasoner",
+        run_name=run_.name,
         disable_tqdm=True,
         seed=settings.seed,
         ignore_data_skip=settings.curriculum,
@@ -393,16 +442,47 @@ RECHECKED = 256
 """Most accepted completions of a step that the stricter rule judges again, evenly over the step."""
 GAP_STEPS = 10
 GAP_LEAST = 20
-"""Steps, and completions judged again in them, that `alarms.max_strict_gap` goes by."""
+"""Steps, and completions measured in them, that `alarms.max_strict_gap` and `alarms.max_hidden_gap` go by."""
+
+
+class Gap:
+    """Something that grows where the reward is hacked: its mean in the newest step and over the last ones."""
+
+    def __init__(self) -> None:
+        self._steps: deque[Sequence[float]] = deque(maxlen=GAP_STEPS)
+
+    def add(self, values: Sequence[float]) -> None:
+        """Those of one step."""
+        self._steps.append(values)
+
+    @property
+    def newest(self) -> float | None:
+        """None where nothing was measured, which is not a gap of 0."""
+        return mean(self._steps[-1]) if self._steps else None
+
+    @property
+    def recent(self) -> float | None:
+        """None where too few completions were measured to say."""
+        values = [value for step in self._steps for value in step]
+        return mean(values) if len(values) >= GAP_LEAST else None
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 class Reward:
     """The outcome reward: the verifier's verdict on each completion, and its line in `rollouts/`.
 
+    `verifier.reward` can make it the share of the hidden tests that hold.
+
     Accepted completions are judged again by the verifier's stricter rule, where it has one. It pays nothing and takes
     nothing: `strict_gap` is the share that it rejects. A gap that grows is a policy that found what only the reward
     accepts. Where the base has no answer format and a lenient rule is trained on (`smol`), the gap is near 1 from the
     start, and says nothing but that.
+
+    Where the verdict is one over many tests, `visible_share` and `hidden_share` are the mean shares that hold, over
+    completions with tests of both kinds, and `hidden_gap` is the first less the second.
     """
 
     __name__ = "verifier"
@@ -410,15 +490,16 @@ class Reward:
     def __init__(
         self, config: Config, checker: verifiers.Verifier, tokenizer: PreTrainedTokenizerBase, rollouts: Path
     ) -> None:
-        self._max_unscored = config.verifier.max_unscored
+        self._max_unscored, self._pays = config.verifier.max_unscored, config.verifier.reward
         self._checker, self._rollouts = checker, rollouts
         self.eos_ids: set[int] = {int(tokenizer.eos_token_id)}
         self.scored = self.unscored = 0
         self.shows_working = 0.0
         self.step_unscored = 0
-        self.strict_gap: float | None = None
+        self.strict_gap, self.hidden_gap = Gap(), Gap()
+        self.visible_share: float | None = None
+        self.hidden_share: float | None = None
         self._strict = strict_rule(checker)
-        self._gaps: deque[tuple[int, int]] = deque(maxlen=GAP_STEPS)
         self.curriculum: curriculum.Curriculum | None = None
 
     def __call__(
@@ -440,7 +521,7 @@ class Reward:
         for prompt, text, is_finished, ids, reference, problem, operations, score in zip(
             prompts, texts, finished, completion_ids, answer, problem_id, kind, scores, strict=True
         ):
-            rewards.append(score.reward)
+            rewards.append(score.share_reward if self._pays == "share" else score.reward)
             working += verifiers.shows_working(text)
             rows.append(
                 {
@@ -455,15 +536,17 @@ class Reward:
                     "type": score.type,
                     "rule": score.rule,
                     "why": score.why,
+                    **(score.shares._asdict() if score.shares else {}),
                     "finish_reason": "stop" if is_finished else "length",
                     "tokens": len(ids),
                 }
             )
         self._judge_again(rows, answer)
+        self._take_shares([score.shares for score in scores if score.shares])
         runs.append_jsonl(self._rollouts / f"{runs.step_name(step)}.jsonl", rows)
         self.shows_working = working / len(rows)
         if self.curriculum:
-            self.curriculum.observe(_shares(problem_id, kind, rewards))
+            self.curriculum.observe(_rates(problem_id, kind, [score.reward for score in scores]))
         self.step_unscored = unscored = sum(r is None for r in rewards)
         self.unscored += unscored
         self.scored += len(rewards) - unscored
@@ -481,7 +564,6 @@ class Reward:
 
     def _judge_again(self, rows: list[dict[str, Any]], answers: list[str]) -> None:
         """Give a sample of the accepted rows their `strict` verdict, and take the gap."""
-        self.strict_gap = None
         if self._strict is None:
             return
         accepted = [at for at, row in enumerate(rows) if row["verdict"] == "right"]
@@ -489,16 +571,13 @@ class Reward:
         for at in (accepted[i * len(accepted) // num] for i in range(num)):
             rows[at]["strict"] = verifiers.verify(self._strict, rows[at]["completion"], answers[at]).verdict
         verdicts = [row["strict"] for row in rows if row.get("strict", "unscored") != "unscored"]
-        rejected = verdicts.count("wrong")
-        self._gaps.append((rejected, len(verdicts)))
-        if verdicts:
-            self.strict_gap = rejected / len(verdicts)
+        self.strict_gap.add([float(verdict == "wrong") for verdict in verdicts])
 
-    @property
-    def recent_gap(self) -> float | None:
-        """The gap over the last steps; None where too few completions were judged again to say."""
-        rejected, judged = (sum(pair) for pair in zip(*self._gaps, strict=True)) if self._gaps else (0, 0)
-        return rejected / judged if judged >= GAP_LEAST else None
+    def _take_shares(self, found: list[verifiers.Shares]) -> None:
+        pairs = [(one.visible, one.hidden) for one in found if one.visible is not None and one.hidden is not None]
+        self.visible_share = mean([visible for visible, _ in pairs])
+        self.hidden_share = mean([hidden for _, hidden in pairs])
+        self.hidden_gap.add([visible - hidden for visible, hidden in pairs])
 
 
 def strict_rule(checker: verifiers.Verifier) -> verifiers.Verifier | None:
@@ -508,7 +587,7 @@ def strict_rule(checker: verifiers.Verifier) -> verifiers.Verifier | None:
     return dataclasses.replace(checker, name=f"{checker.name} (strict)", function=checker.strict, strict=None)
 
 
-def _shares(problem_ids: list[str], kinds: list[str], rewards: list[float | None]) -> list[tuple[str, float]]:
+def _rates(problem_ids: list[str], kinds: list[str], rewards: list[float | None]) -> list[tuple[str, float]]:
     """The share of right completions of each group, by kind."""
     groups: dict[tuple[str, str], list[float]] = {}
     for problem, kind, value in zip(problem_ids, kinds, rewards, strict=True):
@@ -545,7 +624,10 @@ def _callback(
                 "truncated": logs.get("completions/clipped_ratio"),
                 "shows_working": reward.shows_working,
                 "unscored": reward.step_unscored,
-                "strict_gap": reward.strict_gap,
+                "strict_gap": reward.strict_gap.newest,
+                "visible_share": reward.visible_share,
+                "hidden_share": reward.hidden_share,
+                "hidden_gap": reward.hidden_gap.newest,
                 "entropy": logs.get("entropy"),
                 "kl": logs.get("kl"),
                 "loss": logs.get("loss"),
@@ -562,7 +644,7 @@ def _callback(
                 row["chat_kl"] = trainer.chat.measure()
             runs.append_jsonl(run_.path / "metrics.jsonl", [row])
             progress(row)
-            self._check_gap(state.global_step)
+            self._check_gaps(state.global_step)
             limit = config.alarms.max_chat_kl
             if limit is not None and row.get("chat_kl", 0.0) > limit:
                 kept = (runs.ready_steps(run_.checkpoints_dir) or [0])[-1]
@@ -574,16 +656,26 @@ def _callback(
                     log=run_.path / "metrics.jsonl",
                 )
 
-        def _check_gap(self, step: int) -> None:
-            limit, gap = config.alarms.max_strict_gap, reward.recent_gap
-            if limit is None or gap is None or gap <= limit:
-                return
-            raise ReasonerError(
-                f"training stopped at step {step}: the policy earns what the stricter rule rejects",
-                why=f"of the accepted completions of the last {GAP_STEPS} steps it rejects {gap:.1%} (limit {limit:g})",
-                fix="read the rows with `strict` = wrong; repair the verifier, or raise alarms.max_strict_gap",
-                log=run_.path / "rollouts",
-            )
+        def _check_gaps(self, step: int) -> None:
+            limit, gap = config.alarms.max_strict_gap, reward.strict_gap.recent
+            if limit is not None and gap is not None and gap > limit:
+                raise ReasonerError(
+                    f"training stopped at step {step}: the policy earns what the stricter rule rejects",
+                    why=f"of the accepted completions of the last {GAP_STEPS} steps it rejects {gap:.1%}"
+                    f" (limit {limit:g})",
+                    fix="read the rows with `strict` = wrong; repair the verifier, or raise alarms.max_strict_gap",
+                    log=run_.path / "rollouts",
+                )
+            limit, gap = config.alarms.max_hidden_gap, reward.hidden_gap.recent
+            if limit is not None and gap is not None and gap > limit:
+                raise ReasonerError(
+                    f"training stopped at step {step}: the policy passes the tests it sees, and not the hidden ones",
+                    why=f"over the last {GAP_STEPS} steps the share of visible tests that hold is {100 * gap:.1f}"
+                    f" points above that of the hidden ones (limit {100 * limit:g})",
+                    fix="read the rows with `visible` above `hidden`; show fewer tests or write more hidden ones, or"
+                    " raise alarms.max_hidden_gap",
+                    log=run_.path / "rollouts",
+                )
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             folder = run_.checkpoints_dir / f"checkpoint-{state.global_step}"
@@ -867,6 +959,10 @@ class _Fast:
         return logps, entropies
 
 
+AT_ONCE = 16
+"""Prompts that the trainer library's own sampling answers together."""
+
+
 def _answers(
     trainer: Any, prompts: list[list[int]], num_generations: int, temperature: float, max_tokens: int, seed: int
 ) -> list[list[list[int]]]:
@@ -877,23 +973,28 @@ def _answers(
         drawn = trainer.fast.complete(prompts, num_generations, temperature, max_tokens, seed)
         return [[ids for ids, _ in group] for group in drawn]
     pad, ends = int(trainer.processing_class.pad_token_id), set(trainer.eos_token_ids)
+    device = trainer.model.device
     torch.manual_seed(seed)
     found = []
-    for prompt in prompts:
+    for start in range(0, len(prompts), AT_ONCE):
+        part = prompts[start : start + AT_ONCE]
+        width = max(map(len, part))
+        padded = [[pad] * (width - len(prompt)) + prompt for prompt in part for _ in range(num_generations)]
+        seen = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in part for _ in range(num_generations)]
         with torch.inference_mode(), trainer.accelerator.autocast():
             out = trainer.model.generate(
-                input_ids=torch.tensor([prompt] * num_generations, device=trainer.model.device),
-                attention_mask=torch.ones(num_generations, len(prompt), dtype=torch.long, device=trainer.model.device),
+                input_ids=torch.tensor(padded, device=device),
+                attention_mask=torch.tensor(seen, device=device),
                 max_new_tokens=max_tokens,
                 do_sample=temperature > 0,
                 pad_token_id=pad,
                 **({"temperature": temperature, "top_k": 0} if temperature else {}),
             )
-        group = []
-        for ids in out[:, len(prompt) :].tolist():
+        texts = []
+        for ids in out[:, width:].tolist():
             end = next((at for at, token in enumerate(ids) if token in ends), len(ids) - 1)
-            group.append(ids[: end + 1])
-        found.append(group)
+            texts.append(ids[: end + 1])
+        found += [texts[at : at + num_generations] for at in range(0, len(texts), num_generations)]
     return found
 
 
@@ -1034,7 +1135,7 @@ def _forget_after(run_: runs.Run, step: int) -> None:
 
 
 def _window(rows: list[dict[str, Any]]) -> dict[str, float]:
-    names = ("reward", "signal", "length", "truncated", "shows_working", "step_seconds")
+    names = ("reward", "signal", "length", "truncated", "shows_working", "hidden_gap", "step_seconds")
     return {
         name: round(sum(values) / len(values), 4)
         for name in names

@@ -290,7 +290,7 @@ class _Tensor:
 
 
 @dataclass(frozen=True)
-class _Header:
+class Header:
     """Metadata and tensor table of a GGUF whose every claim lies inside the file."""
 
     path: Path
@@ -322,7 +322,7 @@ class _Header:
         return by_type.most_common(1)[0][0], bits
 
 
-class _Broken(Exception):
+class _Broken(ValueError):
     """What is wrong with the bytes."""
 
 
@@ -355,15 +355,29 @@ class _Cursor:
         start = self.take(size)
         return self.data[start : start + size].decode("utf-8")
 
+    def texts(self, count: int) -> list[str]:
+        """A vocabulary has 150,000 of them: no calls in the loop."""
+        data, at, end = self.data, self.at, len(self.data)
+        if count * 8 > end - at:
+            raise _Broken(f"it claims a list of {count} texts, more than fit in it")
+        size_at = struct.Struct("<Q").unpack_from
+        found = []
+        for _ in range(count):
+            start = at + 8
+            at = start + size_at(data, at)[0]
+            if at > end:
+                raise _Broken(f"it ends after {end} bytes, in the middle of its header")
+            found.append(data[start:at].decode("utf-8"))
+        self.at = at
+        return found
+
     def value(self, kind: int) -> Any:
         if kind == _STRING:
             return self.text()
         if kind == _ARRAY:
             kind, count = self.number("I"), self.number("Q")
             if kind == _STRING:
-                if count * 8 > len(self.data) - self.at:
-                    raise _Broken(f"it claims a list of {count} texts, more than fit in it")
-                return [self.text() for _ in range(count)]
+                return self.texts(count)
             if kind in _SCALARS:
                 return list(self.numbers(_SCALARS[kind], count))
         elif kind in _SCALARS:
@@ -371,20 +385,30 @@ class _Cursor:
         raise _Broken(f"it holds a value of unknown type {kind}")
 
 
-def _read_header(spec: str, path: Path) -> _Header:
+def read_header(path: Path) -> Header:
+    """Raises `ValueError`, with what is wrong, where the file is not a whole GGUF; some ten times as fast as
+    `gguf.GGUFReader`, which makes an array of every token."""
     try:
         with path.open("rb") as handle:
             if handle.read(4) != b"GGUF":
-                raise _unfit(spec, f"{path.name} is not a GGUF file", "name a file that llama.cpp or Ollama can load")
+                raise _Broken("it is not a GGUF file")
             with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _parse(path, _Cursor(data))
-    except (_Broken, UnicodeDecodeError, struct.error, OverflowError) as error:
-        raise _unfit(spec, f"{path.name} is not whole: {error}", "download or copy the file again") from None
+    except (UnicodeDecodeError, struct.error, OverflowError) as error:
+        raise _Broken(str(error)) from None
+
+
+def _read_header(spec: str, path: Path) -> Header:
+    try:
+        return read_header(path)
+    except _Broken as error:
+        fix = "name a file that llama.cpp or Ollama can load; if it is one, download or copy it again"
+        raise _unfit(spec, f"{path.name} is not whole: {error}", fix) from None
     except OSError as error:
         raise _unfit(spec, f"{path} cannot be read: {error.strerror}", "make it readable for this user") from None
 
 
-def _parse(path: Path, cursor: _Cursor) -> _Header:
+def _parse(path: Path, cursor: _Cursor) -> Header:
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     cursor.take(4)
@@ -421,13 +445,13 @@ def _parse(path: Path, cursor: _Cursor) -> _Header:
         if data_start + offset + size > room:
             raise _Broken(f"it ends after {room} bytes, its tensor {name!r} at {data_start + offset + size}")
         tensors[name] = _Tensor(shape, known[kind].name, data_start + offset, size)
-    return _Header(path, fields, tensors)
+    return Header(path, fields, tensors)
 
 
 # --------------------------------------------------------------------------- what is refused
 
 
-def _check(spec: str, header: _Header) -> None:
+def _check(spec: str, header: Header) -> None:
     """Refuse by name, from the header alone, what cannot become a base."""
     architecture, kind = header.architecture, header.fields.get("general.type", "model")
     if header.fields.get("split.count", 0) > 1 or re.search(r"-\d{5}-of-\d{5}\.gguf$", header.path.name):
@@ -468,7 +492,7 @@ class _Shape:
     vocabulary: int
 
     @classmethod
-    def of(cls, header: _Header) -> _Shape:
+    def of(cls, header: Header) -> _Shape:
         def whole(key: str, default: Any = None) -> int:
             value = header.own(key, default)
             if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
@@ -503,11 +527,11 @@ class _Shape:
         )
 
 
-def _has_biases(header: _Header) -> bool:
+def _has_biases(header: Header) -> bool:
     return "blk.0.attn_q.bias" in header.tensors
 
 
-def _expected(header: _Header, shape: _Shape) -> dict[str, tuple[int, ...]]:
+def _expected(header: Header, shape: _Shape) -> dict[str, tuple[int, ...]]:
     """Every tensor the model must have, and its shape in GGUF's order."""
     q, kv, width = shape.heads * shape.head, shape.kv_heads * shape.head, shape.width
     layer: dict[str, tuple[int, ...]] = {
@@ -538,7 +562,7 @@ def _expected(header: _Header, shape: _Shape) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _check_tensors(spec: str, header: _Header) -> None:
+def _check_tensors(spec: str, header: Header) -> None:
     try:
         shape = _Shape.of(header)
         if shape.layers > len(header.tensors):
@@ -559,7 +583,7 @@ def _check_tensors(spec: str, header: _Header) -> None:
         raise _unfit(spec, str(error), "name another model or quantization of it") from None
 
 
-def _check_vocabulary(spec: str, header: _Header) -> None:
+def _check_vocabulary(spec: str, header: Header) -> None:
     """Refuse a tokenizer that cannot be rebuilt, or that contradicts itself or the weights."""
     model, pre, tokens = header.vocab("model"), header.vocab("pre"), header.vocab("tokens")
     rows = header.tensors["token_embd.weight"].shape[1]
@@ -597,7 +621,7 @@ def _check_vocabulary(spec: str, header: _Header) -> None:
         raise _unfit(spec, "\n".join(lies), "name another file of the model, made by a recent converter")
 
 
-def _need_memory(spec: str, header: _Header) -> None:
+def _need_memory(spec: str, header: Header) -> None:
     """The proof holds the model in 32 bits, 16 bits and as the original at once."""
     import psutil
 
@@ -662,7 +686,7 @@ def _import(source: _Source, folder: Path, say: Say) -> dict[str, Any]:
     return facts
 
 
-def _rope(header: _Header, shape: _Shape) -> dict[str, Any]:
+def _rope(header: Header, shape: _Shape) -> dict[str, Any]:
     """The rotation's parameters; Llama 3's scaling is in a tensor, from which its numbers are found again."""
     plain = {"rope_type": "default", "rope_theta": shape.theta}
     tensor = header.tensors.get("rope_freqs.weight")
@@ -691,7 +715,7 @@ def _rope(header: _Header, shape: _Shape) -> dict[str, Any]:
     }
 
 
-def _write_weights(spec: str, header: _Header, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def _write_weights(spec: str, header: Header, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """De-quantize by transformers' loader into a model of our own configuration, and save it in 16 bits."""
     import torch
     import transformers
@@ -861,7 +885,7 @@ def _quiet_llama_cpp() -> None:
 
 
 def _write_tokenizer(
-    spec: str, header: _Header, reference: _Reference, folder: Path, say: Say
+    spec: str, header: Header, reference: _Reference, folder: Path, say: Say
 ) -> tuple[PreTrainedTokenizerBase, dict[str, Any]]:
     """Write the tokenizer's files; give it as every later stage loads it, its end token made right."""
     tokens: list[str] = header.vocab("tokens")
@@ -925,9 +949,7 @@ def _write_tokenizer(
     }
 
 
-def _byte_level(
-    spec: str, header: _Header, attributes: Sequence[int], settings: dict[str, Any]
-) -> tokenizers.Tokenizer:
+def _byte_level(spec: str, header: Header, attributes: Sequence[int], settings: dict[str, Any]) -> tokenizers.Tokenizer:
     """Byte-level BPE with the pre-tokenizer that llama.cpp means by the file's name for it.
 
     No Unicode normalization, which Qwen's own files ask for: llama.cpp does none, and it serves.
@@ -984,7 +1006,7 @@ def _prefix_spaces(tokenizer: PreTrainedTokenizerBase) -> tokenizers.Tokenizer:
     return backend
 
 
-def _sentencepiece(header: _Header) -> bytes:
+def _sentencepiece(header: Header) -> bytes:
     """The `tokenizer.model` that the tokens, scores and types of the file came from."""
     from sentencepiece import sentencepiece_model_pb2
 
@@ -1008,7 +1030,7 @@ def _sentencepiece(header: _Header) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _prove_ids(spec: str, header: _Header, tokenizer: PreTrainedTokenizerBase, reference: _Reference) -> int:
+def _prove_ids(spec: str, header: Header, tokenizer: PreTrainedTokenizerBase, reference: _Reference) -> int:
     """Compare token ids with llama.cpp's; gives how many strings."""
     texts = list(dict.fromkeys(_strings(tokenizer)))
     if len(texts) < MIN_STRINGS:

@@ -11,7 +11,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import base, config, data, evaluate, gguf, ollama, runs, ungguf, verifiers
+from reasoner import base, config, data, gguf, ollama, runs, statistics, ungguf, verifiers
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
         right = sum(row["verdict"] == "right" for row in rows[name])
         print(f"| {name} | {right} of {len(problems)} right |", flush=True)
     pairs = list(zip(rows["original"], rows["again"], strict=True))
-    lift = evaluate.lift(rows["original"], rows["again"])
+    lift = statistics.lift(rows["original"], rows["again"])
     low, high = lift["ci95"]
     print(f"again minus original {lift['points']:+.1f} points [{low:+.1f}, {high:+.1f}], p = {lift['p']:.2g} (McNemar)")
     print(f"the same verdict {sum(a['verdict'] == b['verdict'] for a, b in pairs)} of {len(pairs)},")

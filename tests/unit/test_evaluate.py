@@ -1,28 +1,56 @@
 """Scores, intervals, everyday answers and what is found wrong, on completions that a stand-in client hands out."""
 
 import json
-import math
 import re
 import threading
 import time
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
-from reasoner import config, data, evaluate, runs, verifiers
-from reasoner.errors import ReasonerError
+from reasoner import base, config, data, engines, evaluate, register, runs, verifiers
+from reasoner.errors import USAGE, ReasonerError
 
 
 class Client:
     """Answers like `/api/chat`, from a table of (text, done_reason) by tag."""
 
-    def __init__(self, answers):
-        self.answers, self.asked = answers, []
+    host = "127.0.0.1:1"
 
-    def chat(self, tag, messages, options):
+    def __init__(self, answers):
+        self.answers, self.asked, self.made = answers, [], []
+
+    def version(self):
+        return "0"
+
+    def digest(self, tag):
+        passing = [made[0] for made in self.made if made[1] == tag]
+        return f"sha256:{tag}" if "no-system" not in tag or passing[-1:] == ["create"] else None
+
+    def show(self, tag):
+        return {"parameters": 'stop  "<|end|>"'}
+
+    def model_file(self, tag):
+        return Path("/blobs/sha256-" + 64 * "a"), ""
+
+    def create(self, tag, file, sha256, parameters=None):
+        self.made.append(("create", tag, sha256, parameters))
+
+    def delete(self, tag):
+        self.made.append(("delete", tag))
+        return True
+
+    def chat(self, tag, messages, options, **more):
         self.asked.append((tag, messages, options))
         text, reason = self.answers(tag, messages[-1]["content"])
         return {"message": {"content": text}, "done_reason": reason, "eval_count": 3, "prompt_eval_count": 9}
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("REASONER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -122,36 +150,6 @@ def test_an_interrupt_does_not_wait_for_the_server(scored):
     over.set()
 
 
-def rows(right, wrong, unscored=0):
-    verdicts = ["right"] * right + ["wrong"] * wrong + ["unscored"] * unscored
-    return [
-        {
-            "verdict": v, "strict": None, "completion": str(i), "shows_working": True, "finish_reason": "stop",
-            "leaked": [], "extracted": "1", "tokens": 2, "why": "", "kind": "",
-        }
-        for i, v in enumerate(verdicts)
-    ]  # fmt: skip
-
-
-def test_wilson_interval_is_the_textbook_one():
-    low, high = evaluate.measure(rows(10, 0))["ci95"]  # Wilson, 10 of 10: n / (n + z^2) to 1
-    assert low == pytest.approx(10 / (10 + 1.959964**2), abs=1e-6)
-    assert high == pytest.approx(1)
-
-
-def test_unscored_is_not_wrong():
-    found = evaluate.measure(rows(5, 5, unscored=10))
-    assert (found["pass_at_1"], found["unscored"], found["scored"]) == (0.5, 10, 10)
-
-
-def test_the_stricter_rule_is_reported_beside_and_its_silence_is_not_wrong():
-    found = rows(2, 2)
-    assert evaluate.measure(found)["strict"] is None
-    for row, verdict in zip(found, ["right", "wrong", "wrong", "unscored"], strict=True):
-        row["strict"] = verdict
-    assert evaluate.measure(found)["strict"] == pytest.approx(1 / 3)
-
-
 def test_equations_are_checked_and_laid_beside_the_known_steps(scored):
     from reasoner import wordproblems
 
@@ -164,7 +162,6 @@ def test_equations_are_checked_and_laid_beside_the_known_steps(scored):
     total = sum(len(row["steps"]) for row in known.values())
     assert facts["tuned"]["steps"] == {"equations": total, "correct": total, "known": total, "in_order": total}
     assert facts["base"]["steps"] == {"equations": 20, "correct": 0, "known": total, "in_order": 0}
-    assert evaluate.measure(rows(5, 5))["steps"] is None
 
 
 def test_every_completion_has_its_type_and_its_verdict_under_both_rules(scored):
@@ -194,119 +191,6 @@ def test_problems_that_cannot_be_judged_are_left_out_and_counted(scored, tmp_pat
     write("blue")
     with pytest.raises(ReasonerError, match="can judge no reference of the held-out problems"):
         scored(lambda tag, question: ("#### 5", "stop"), problems=1, **override)
-
-
-def test_nothing_scored_is_an_error_not_zero():
-    with pytest.raises(ReasonerError, match="no completion could be scored"):
-        evaluate.measure(rows(0, 0, unscored=3))
-
-
-def test_lift_by_hand():
-    base, tuned = rows(50, 50), rows(80, 20)
-    found = evaluate.lift(base, tuned)
-    assert (found["points"], found["gained"], found["lost"]) == (30, 30, 0)
-    middle, half = 30 / 102, 1.959964 * math.sqrt(31 / 102**2 - (30 / 102) ** 2 / 102)
-    assert found["ci95"] == pytest.approx([100 * (middle - half), 100 * (middle + half)], abs=1e-3)
-    assert found["p"] == pytest.approx(2 * 0.5**30)
-
-
-def test_no_flip_gives_an_interval_that_still_has_width():
-    found = evaluate.lift(rows(5, 5), rows(5, 5))
-    assert (found["points"], found["p"]) == (0, 1)
-    assert found["ci95"][0] < 0 < found["ci95"][1]
-
-
-def test_lift_leaves_out_problems_unscored_on_either_side():
-    base, tuned = rows(1, 1), rows(2, 0)
-    base[0]["verdict"] = "unscored"
-    assert evaluate.lift(base, tuned)["pairs"] == 1
-
-
-def test_the_paired_interval_covers():
-    """Simulated: the nominal 95 % interval of the lift covers the truth in 93-97.5 % of 2,000 samples."""
-    import numpy
-
-    rng = numpy.random.default_rng(0)
-    covered = 0
-    for _ in range(2000):
-        base = rng.random(60) < 0.3
-        tuned = numpy.where(base, rng.random(60) < 0.9, rng.random(60) < 0.4)
-        truth = 100 * (0.3 * 0.9 + 0.7 * 0.4 - 0.3)
-        low, high = evaluate.lift(
-            [{"verdict": "right" if b else "wrong"} for b in base],
-            [{"verdict": "right" if t else "wrong"} for t in tuned],
-        )["ci95"]
-        covered += low <= truth <= high
-    assert 0.93 <= covered / 2000 <= 0.975
-
-
-# -- by kind, beside, and the loss that forbids a promotion ------------------------------------
-
-
-def of_kind(kind, verdicts):
-    return [{"kind": kind, "verdict": {"r": "right", "w": "wrong", "u": "unscored"}[v]} for v in verdicts]
-
-
-def test_one_step_problems_go_by_operation_in_the_usual_order():
-    base = of_kind("*", "wwww") + of_kind("+", "rrww")
-    tuned = of_kind("*", "rrrw") + of_kind("+", "wrwu")
-    table = evaluate.by_kind(base, tuned)
-    assert list(table) == ["addition", "product"]
-    assert table["product"]["base"] == {"right": 0, "scored": 4}
-    assert table["product"]["tuned"] == {"right": 3, "scored": 4}
-    assert table["product"]["lift"]["points"] == 75
-    assert table["addition"]["tuned"] == {"right": 1, "scored": 3}
-    assert (table["addition"]["lift"]["pairs"], table["addition"]["lift"]["lost"]) == (3, 1)
-
-
-def test_chains_go_by_steps_and_other_sources_by_their_own_names():
-    chains = of_kind("+-", "r") + of_kind("*", "r") + of_kind("-+", "w")
-    assert {name: cell["base"]["scored"] for name, cell in evaluate.by_kind(chains, chains).items()} == {
-        "1 step": 1,
-        "2 steps": 2,
-    }
-    own = of_kind("geometry", "r") + of_kind("+", "r") + of_kind("", "r")
-    assert list(evaluate.by_kind(own, own)) == ["+", "geometry"]
-    hostile = of_kind("a|b<script>\n## x`" + "y" * 99, "r")
-    assert list(evaluate.by_kind(hostile, hostile)) == ["a?b?script???? x?" + "y" * 23]
-    assert evaluate.by_kind(of_kind("", "r"), of_kind("", "r")) == {}
-
-
-def test_a_kind_without_a_verdict_has_no_lift():
-    table = evaluate.by_kind(of_kind("+", "rr"), of_kind("+", "uu"))
-    assert table["addition"]["lift"] is None
-    assert evaluate.below_base(table, {}) == []
-
-
-def test_holm_is_the_textbook_one():
-    """R: p.adjust(c(0.01, 0.02, 0.03, 0.005), "holm")."""
-    assert evaluate.holm([0.01, 0.02, 0.03, 0.005]) == pytest.approx([0.03, 0.04, 0.04, 0.02])
-    assert evaluate.holm([0.5, 0.9]) == [1.0, 1.0]
-    assert evaluate.holm([]) == []
-
-
-def lifted(lost, gained=0, n=100):
-    base = of_kind("", "r" * lost + "w" * (n - lost))
-    tuned = of_kind("", "w" * lost + "r" * gained + "w" * (n - lost - gained))
-    return {"lift": evaluate.lift(base, tuned)}
-
-
-def test_a_loss_beyond_noise_is_named_and_noise_is_not():
-    kinds = {"addition": lifted(0, 50), "subtraction": lifted(12), "product": lifted(4, 2)}
-    beside = {"svamp": lifted(3, 1), "gsm8k": {"missing": "/nowhere"}}
-    found = evaluate.below_base(kinds, beside)
-    assert [(row["name"], row["points"]) for row in found] == [("subtraction", -12)]
-    assert found[0]["p_holm"] == pytest.approx(3 * 2 * 0.5**12)
-    assert beside["svamp"]["lift"]["p_holm"] == 1  # 2 x 5/16 = 0.625, the smaller of the last two, times 2
-    assert beside["gsm8k"] == {"missing": "/nowhere"}
-
-
-def test_a_loss_that_is_noise_among_so_many_looks_is_not_a_loss():
-    """6 lost of 6 flipped: p = 0.031, a loss alone, but not as one of three looks."""
-    assert evaluate.below_base({"subtraction": lifted(6)}, {})[0]["name"] == "subtraction"
-    others = {"addition": lifted(0), "product": lifted(0)}
-    assert evaluate.below_base({"subtraction": lifted(6), **others}, {}) == []
-    assert evaluate.below_base({}, {"svamp": lifted(20)})[0]["name"] == "svamp"
 
 
 def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatch):
@@ -565,3 +449,411 @@ def test_the_formula_of_water_in_its_spellings(everyday, formula):
     pattern = next(row["expect"] for row in everyday if row["id"] == "water")
     assert re.search(pattern, f"It is {formula}.", re.IGNORECASE)
     assert not re.search(pattern, "It is H2O2.", re.IGNORECASE)
+
+
+# -- completions on disk -------------------------------------------------------------------------
+
+
+class Scripted:
+    """An engine that says what it is told, counts what it is asked, and breaks off where it is told to."""
+
+    name, model = "scripted", "m"
+
+    def __init__(self, digest="sha256:a", text="#### 1", break_after=None):
+        self.facts = {"digest": digest, "versions": {}, "num_ctx": 512}
+        self.text, self.break_after, self.asked = text, break_after, []
+
+    def prompt_ids(self, messages):
+        return list(range(9))
+
+    def complete(self, prompts, sampling, arrived):
+        for index in reversed(range(len(prompts))):
+            if self.break_after is not None and len(self.asked) == self.break_after:
+                raise KeyboardInterrupt
+            self.asked.append(prompts[index])
+            arrived(index, engines.Answer(self.text, "stop", 3, 9))
+
+    def close(self):
+        pass
+
+
+PROBLEMS = [data.Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
+GREEDY = engines.Sampling(32)
+
+
+@pytest.fixture
+def ask(tmp_path):
+    said = []
+
+    def ask(engine, problems=PROBLEMS, checker="number", sampling=GREEDY, **more):
+        checker = verifiers.load(checker) if isinstance(checker, str) else checker
+        return evaluate.score(engine, problems, checker, sampling, tmp_path / "c.jsonl", say=said.append, **more)
+
+    ask.path, ask.said = tmp_path / "c.jsonl", said
+    return ask
+
+
+def test_an_interrupted_evaluation_asks_only_for_what_is_missing(ask):
+    with pytest.raises(KeyboardInterrupt):
+        ask(Scripted(break_after=4))
+    assert len(runs.read_jsonl(ask.path)) == 4
+    seen = []
+    again = Scripted()
+    rows = ask(again, progress=lambda done, total: seen.append((done, total)))
+    assert [prompt.messages[-1]["content"] for prompt in again.asked] == ["What is 1 + 0?", "What is 0 + 0?"]
+    assert seen == [(5, 6), (6, 6)]
+    assert [row["problem_id"] for row in rows] == [problem.id for problem in PROBLEMS]
+    assert rows == runs.read_jsonl(ask.path)
+    assert [row["verdict"] for row in rows] == ["wrong", "right", *4 * ["wrong"]]
+    third = Scripted()
+    assert ask(third) == rows and third.asked == []
+
+
+def test_a_file_cut_anywhere_loses_only_the_line_that_was_cut(ask):
+    rows = ask(Scripted())
+    whole = ask.path.read_bytes()
+    for end in range(0, len(whole), 61):
+        ask.path.write_bytes(whole[:end])
+        again = Scripted()
+        assert ask(again) == rows
+        assert len(again.asked) == len(rows) - whole[:end].count(b"\n")
+        assert ask.path.read_bytes() == whole
+
+
+def test_a_line_that_stands_twice_counts_once(ask):
+    rows = ask(Scripted())
+    first = ask.path.read_bytes().split(b"\n")[0]
+    ask.path.write_bytes(ask.path.read_bytes() + first + b"\n\nno json\n")
+    assert ask(Scripted()) == rows
+    assert runs.read_jsonl(ask.path) == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"engine": Scripted(digest="sha256:b")}, "model"),
+        ({"sampling": engines.Sampling(32, stops=("x",))}, "sampling"),
+        ({"system": "Be brief."}, "system"),
+        ({"problems": PROBLEMS[:3]}, "problems"),
+        ({"seed": 1}, "seed"),
+    ],
+)
+def test_completions_of_another_question_are_not_taken(ask, change, says):
+    ask(Scripted())
+    engine = change.pop("engine", Scripted())
+    rows = ask(engine, **change)
+    assert len(engine.asked) == len(rows)
+    assert ask.said == [f"c.jsonl answers another question ({says}): begun anew"]
+
+
+def test_another_verifier_judges_again_what_is_there(ask):
+    checker = verifiers.load("number")
+    ask(Scripted())
+
+    def all_right(completion, answer):
+        return verifiers.Score("right", extracted=completion)
+
+    other = verifiers.Verifier("number", "next", all_right)
+    engine = Scripted()
+    rows = ask(engine, checker=other)
+    assert engine.asked == []
+    assert {(row["verdict"], row["verifier"]["version"]) for row in rows} == {("right", "next")}
+    assert rows == runs.read_jsonl(ask.path)
+    assert ask.said == ["c.jsonl: 6 completions are judged again by number next"]
+    assert {row["verifier"]["version"] for row in ask(Scripted(), checker=checker)} == {checker.version}
+
+
+def test_a_verifier_that_waits_for_others_judges_after_the_asking(ask):
+    asked = []
+
+    def slow(completion, answer):
+        asked.append(len(runs.read_jsonl(ask.path)))
+        return verifiers.Score("right")
+
+    rows = ask(Scripted(), checker=verifiers.Verifier("slow", "1", slow, is_parallel=True))
+    assert asked == 6 * [6]
+    assert {row["verdict"] for row in rows} == {"right"} and runs.read_jsonl(ask.path) == rows
+
+
+def test_more_samples_ask_for_the_new_ones_and_each_has_a_seed_of_its_own(ask):
+    hot = engines.Sampling(32, temperature=1.0)
+    ask(Scripted(), sampling=hot, samples=2)
+    engine = Scripted()
+    rows = ask(engine, sampling=hot, samples=3)
+    assert len(engine.asked) == 6
+    assert [(row["problem_id"], row["sample"]) for row in rows[:4]] == [("p0", 0), ("p0", 1), ("p0", 2), ("p1", 0)]
+    seeds = [row["seed"] for row in rows]
+    assert len(set(seeds)) == len(seeds) == 18 and all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_a_completion_that_the_engine_would_not_make_is_unscored(ask):
+    class Short(Scripted):
+        def complete(self, prompts, sampling, arrived):
+            for index in range(len(prompts)):
+                arrived(index, engines.Answer("", "unanswered", 0, 900, why="too long"))
+
+    rows = ask(Short())
+    assert {(row["verdict"], row["why"]) for row in rows} == {("unscored", "the engine gave no answer: too long")}
+
+
+def test_ids_must_tell_problems_apart(ask):
+    with pytest.raises(ReasonerError, match="two problems have the id 'p0'") as caught:
+        ask(Scripted(), problems=[*PROBLEMS, PROBLEMS[0]])
+    assert caught.value.code == USAGE
+
+
+def test_half_a_character_from_a_server_is_no_end(ask):
+    rows = ask(Scripted(text="\ud83d\n#### 1"))
+    assert runs.read_jsonl(ask.path) == rows and rows[1]["verdict"] == "right"
+
+
+# -- looks ---------------------------------------------------------------------------------------
+
+
+def test_a_second_look_at_a_test_split_is_known_and_a_resumed_one_is_none(ask):
+    def look(engine, problems=PROBLEMS):
+        ask(engine, problems=problems)
+        return evaluate.look(engine, problems, ask.path)
+
+    assert look(Scripted(), PROBLEMS[:4]) == 1
+    assert look(Scripted(), PROBLEMS[:4]) == 1
+    ask.path.unlink()
+    assert look(Scripted(), PROBLEMS[:4]) == 2
+    assert look(Scripted(digest="sha256:b"), PROBLEMS[:4]) == 1
+    assert look(Scripted(), PROBLEMS[4:]) == 1, "no problem of these was asked before"
+    assert look(Scripted()) == 4, "all three looks so far were at some of these"
+    assert len(runs.read_json(runs.runs_dir() / "looks.json")) == 2
+
+
+def test_the_stage_counts_looks_but_not_at_dev(scored):
+    def answers(tag, question):
+        return f"#### {reference(question)}", "stop"
+
+    assert scored(answers)[2]["looks"] == {"held-out": {"base": 1, "tuned": 1}}
+    found, _ = config.resolve("pocket", {"eval.num_problems": "5", "eval.split": "dev"})
+    models = {"base": "m:base", "tuned": "m:tuned"}
+    client = Client(lambda *_: ("#### 1", "stop"))
+    _, facts = evaluate.run(found, runs.new("dev"), client, models, [], lambda *_: None)
+    assert facts["looks"] == {}
+
+
+def test_without_the_system_message_the_main_set_is_asked_again(scored):
+    def answers(tag, question):
+        right = "no-system" not in tag or tag.startswith("m:tuned")
+        return (f"#### {reference(question)}" if right else "#### 0"), "stop"
+
+    client, outputs, facts = scored(answers, **{"data.system": "End with #### and the number."})
+    bare = [messages for tag, messages, _ in client.asked if "no-system" in tag]
+    assert len(bare) == 40 and {len(messages) for messages in bare} == {1}
+    assert {messages[0]["role"] for tag, messages, _ in client.asked if "no-system" not in tag} == {"system"}
+    tags = ("m:base-no-system", "m:tuned-no-system")
+    stops = {"stop": ["<|end|>"]}
+    assert client.made == [made for tag in tags for made in (("create", tag, 64 * "a", stops), ("delete", tag))]
+    assert not register.has_registered()
+    assert facts["no_system"]["lift"]["points"] == 100 and facts["lift"]["points"] == 0
+    assert [path.name for path in outputs] == ["base.jsonl", "no-system-base.jsonl", "tuned.jsonl",
+                                               "no-system-tuned.jsonl"]  # fmt: skip
+    assert "no_system" not in scored(answers)[2]
+
+
+@pytest.mark.parametrize("when", ["create", "chat"])
+def test_a_passing_tag_that_a_kill_left_is_known_to_uninstall(scored, when):
+    class Killed(BaseException):
+        pass
+
+    there = {"m:base", "m:tuned"}
+
+    class Server(Client):
+        def digest(self, tag):
+            return f"sha256:{tag}" if tag in there else None
+
+        def show(self, tag):
+            return {"modelfile": f"FROM /blobs/sha256-{64 * 'a'}"}
+
+        def create(self, tag, file, sha256, parameters=None):
+            there.add(tag)
+            if when == "create":
+                raise Killed
+
+        def chat(self, tag, messages, options, **more):
+            if "no-system" in tag:
+                self.delete = killed_again
+                raise Killed
+            return super().chat(tag, messages, options, **more)
+
+        def delete(self, tag):
+            there.remove(tag)
+            return True
+
+    def killed_again(tag):
+        raise Killed
+
+    found, _ = config.resolve("pocket", {"eval.num_problems": "2", "data.system": "Be brief."})
+    client = Server(lambda *_: ("#### 1", "stop"))
+    with pytest.raises(Killed):
+        evaluate.run(found, runs.new("cut"), client, {"base": "m:base", "tuned": "m:tuned"}, [], lambda *_: None)
+    assert "m:base-no-system" in there
+    assert register.remove_all(Server(None)) == ["m:base-no-system"]
+    assert there == {"m:base", "m:tuned"} and not register.has_registered()
+
+
+def test_a_gate_does_not_ask_without_the_system_message():
+    client = Client(lambda *_: ("#### 1", "stop"))
+    found, _ = config.resolve("pocket", {"eval.num_problems": "2", "data.system": "Be brief."})
+    models = {"base": "m:base", "tuned": "m:tuned"}
+    _, facts = evaluate.run(found, runs.new("gate"), client, models, [], lambda *_: None, is_final=False)
+    assert "no_system" not in facts and client.made == []
+
+
+def test_the_lift_stands_by_the_lenient_rule_too(scored):
+    """A base that knows the answers and not the format: its whole lift is the format's."""
+
+    def answers(tag, question):
+        right = reference(question)
+        return (f"So there are {right}." if tag == "m:base" else f"#### {right}"), "stop"
+
+    _, _, facts = scored(answers)
+    assert (facts["lift"]["points"], facts["lenient"]["lift"]["points"]) == (100, 0)
+    assert (
+        facts["lenient"]["base"]["pass_at_1"] == 1 and facts["lenient"]["base"]["verifier"]["name"] == "number-lenient"
+    )
+    assert facts["strict_lift"]["points"] == 100
+
+
+class Tokenizer:
+    def convert_ids_to_tokens(self, token):
+        return str(token)
+
+
+# -- any model -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one(monkeypatch):
+    """`evaluate.one` of a scripted engine; the keywords that it was opened with are in `one.opened`."""
+
+    def opened(model, engine, **more):
+        one.opened = {"model": model, "engine": engine, **more}
+        return one.engine
+
+    monkeypatch.setattr(engines, "open_engine", opened)
+
+    def one(*given, **more):
+        return evaluate.one(*given, **more)
+
+    one.engine = Scripted()
+    return one
+
+
+def own_file(folder, n=8):
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{i} + 1?", "answer": str(i + 1)}) + "\n" for i in range(n)))
+    return path
+
+
+def test_every_row_of_an_own_file_is_asked_and_the_result_is_kept(one, tmp_path):
+    value = one("m:tag", str(own_file(tmp_path)))
+    assert (value["n"], value["split"], value["right"], value["look"]) == (8, "all", 1, 1)
+    folder = Path(value["completions"]).parent
+    assert folder.parent == tmp_path / "runs" / "evals"
+    assert runs.read_json(folder / "result.json") == value
+    assert value["verifier"]["name"] == "number" and value["detectable"] > 0
+    text = "\n".join(evaluate.lines(value))
+    assert "12.5 % [" in text and "1 of 8 completions right" in text and "points to be told" in text
+    one("m:tag", str(tmp_path / "mine.jsonl"))
+    assert len(one.engine.asked) == 8, "nothing is asked twice"
+
+
+def test_strict_and_lenient_stand_side_by_side(one, tmp_path):
+    one.engine = Scripted(text="Amir has 0 + 1 = 1 marker.")
+    value = one("m:tag", str(own_file(tmp_path)))
+    assert value["right"] == 0 and value["lenient"]["right"] == 1
+    assert "lenient 12.5 %" in "\n".join(evaluate.lines(value))
+
+
+def test_several_samples_give_pass_and_maj_at_k(one, tmp_path):
+    value = one("m:tag", str(own_file(tmp_path)), samples=4, temperature=0.7)
+    assert value["pass_at_k"]["4"]["value"] == value["maj_at_k"]["4"]["value"] == 1 / 8
+    assert "maj@4" in "\n".join(evaluate.lines(value))
+    with pytest.raises(ReasonerError, match="all the same") as caught:
+        one("m:tag", str(own_file(tmp_path)), samples=4)
+    assert caught.value.code == USAGE
+
+
+def test_a_second_look_is_labelled(one, tmp_path):
+    first = one("m:tag", "wordproblems", num=5)
+    second = one("m:tag", "wordproblems", num=5, out=tmp_path / "elsewhere")
+    assert (first["look"], second["look"]) == (1, 2)
+    assert "look 2 at problems of this test split" in "\n".join(evaluate.lines(second))
+    assert "look" not in "\n".join(evaluate.lines(first)).split("kept")[0]
+    assert one("m:tag", "wordproblems", num=5, split="dev")["look"] is None
+
+
+def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "load_tokenizer", lambda folder: Tokenizer())
+    monkeypatch.setattr(base, "prompt_ids", lambda tokenizer, chat: list(range(9)))
+    found, origin = config.resolve(
+        "pocket", {"eval.num_problems": "4", "data.num_train": "50", "data.system": "Be brief."}
+    )
+    run = runs.new("mine")
+    runs.write_text(run.config_path, config.dump(found, origin))
+    (run.path / "base" / "model").mkdir(parents=True)
+    with pytest.raises(ReasonerError, match="no model in Ollama yet"):
+        one("mine", None)
+    record = runs.Record("x", {}, {}, {}, {}, {"tuned": {"tag": "m:step"}, "special_tokens": ["<|end|>"]}, 0.0, "")
+    runs.write_record(run.export_dir(found.train.steps) / "register.json", record)
+    runs.write_record(run.path / "base.json", record)
+    record.outputs = {"exports/model.Q8_0.gguf": runs.Output("a", 1, 1)}
+    runs.write_record(run.export_dir(found.train.steps) / "gguf.json", record)
+    value = one("mine", None)
+    assert (value["n"], value["split"], value["system"]) == (4, "test", "Be brief.")
+    assert one.opened["model"] == "m:step" and one.opened["num_ctx"] == found.serve.num_ctx
+    one("mine", None, engine="llama.cpp")
+    assert one.opened["model"].endswith("model.Q8_0.gguf")
+    assert one("mine", None, split="dev", num=3)["n"] == 3
+    shared = value["overlap"]
+    assert (shared["train"], shared["exact"], shared["held_out"]) == (found.data.num_train, 0, 4)
+    copied = tmp_path / "copied.jsonl"
+    trained = data.training(found)[0]
+    copied.write_text(json.dumps({"question": trained.question.upper(), "answer": trained.answer}) + "\n")
+    assert one("mine", str(copied))["overlap"]["exact"] == 1
+    assert "1 are asked here too" in "\n".join(evaluate.lines(one("mine", str(copied))))
+    monkeypatch.setattr(base, "prompt_ids", lambda tokenizer, chat: [7, *range(8)])
+    with pytest.raises(ReasonerError, match="asked something else than was trained") as caught:
+        one("mine", None)
+    assert "at token 0" in caught.value.why
+
+
+def test_prompt_ids_are_kept_and_what_is_not_known_is_a_difference(one, tmp_path):
+    known = one("m:tag", str(own_file(tmp_path)))
+    assert known["prompt_ids"] == {"problems": 3, "sha256": runs.sha256_json(3 * [list(range(9))])}
+    assert "differences" not in known["facts"]
+    one.engine = Scripted(digest="sha256:b")
+    one.engine.prompt_ids = lambda messages: None
+    hidden = one("m:other", str(tmp_path / "mine.jsonl"))
+    assert hidden["prompt_ids"] is None and "not known" in hidden["facts"]["differences"][0]
+    one.engine = Scripted(digest="sha256:c")
+    one.engine.prompt_ids = lambda messages: list(range(10))
+    doubled = one("m:third", str(tmp_path / "mine.jsonl"))
+    assert "9 prompt tokens were read, 10 expected" in doubled["facts"]["differences"][0]
+    assert "difference" in "\n".join(evaluate.lines(doubled))
+
+
+def test_a_person_s_own_references_choose_their_verifier(one, tmp_path):
+    path = tmp_path / "boxed.jsonl"
+    answers = ["\\frac{1}{2}", "x^2 + 1", "7"]
+    path.write_text("".join(json.dumps({"question": f"q{a}", "answer": a}) + "\n" for a in answers))
+    assert one("m:tag", str(path))["verifier"]["name"] == "math"
+    assert one("m:tag", str(own_file(tmp_path)))["verifier"]["name"] == "number"
+
+
+def test_no_problems_named_is_an_error_but_for_a_run(one):
+    with pytest.raises(ReasonerError, match="which problems") as caught:
+        one("m:tag", None)
+    assert caught.value.code == USAGE
+
+
+def test_a_verifier_of_another_family_is_refused(one):
+    with pytest.raises(ReasonerError, match="not for the references") as caught:
+        one("m:tag", "wordproblems", verifier="code", num=2)
+    assert caught.value.code == USAGE

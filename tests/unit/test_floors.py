@@ -14,9 +14,12 @@ FLOORS = [
     ["proc", "runs", "statistics", "wordproblems", "linetasks", "tasks", "curriculum", "packed", "sandbox"],
     ["toolchain"],
     ["base", "sources", "verifiers", "ollama", "sampler"],
-    ["ungguf", "data", "check"],
-    ["train", "merge", "gguf", "modelfile", "register", "evaluate", "report", "audit"],
-    ["pipeline", "doctor"],
+    ["ungguf", "data", "check", "engines", "behaviour"],
+    ["train", "merge", "gguf", "modelfile", "register", "report", "audit"],
+    ["delta", "evaluate", "page"],
+    ["ladder"],
+    ["pipeline", "doctor", "compare"],
+    ["watch"],
     ["cli"],
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

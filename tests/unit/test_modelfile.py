@@ -10,7 +10,7 @@ from reasoner.errors import ReasonerError
 PINNED = {"num_ctx": 512, "num_predict": 128, "temperature": 0.0, "stop": ["<|end|>"], "num_thread": 1}
 FACTS = {
     "name": "reasoner", "run": "pocket", "step": 150, "base": "pocket", "base_sha256": "ab", "license": "apache-2.0",
-    "llama_cpp": "x", "gguf_sha256": "cd", "template_sha256": "ef",
+    "llama_cpp": "x", "gguf_sha256": "cd", "template_sha256": "ef", "quant": "Q8_0",
 }  # fmt: skip
 
 

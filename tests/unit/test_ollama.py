@@ -1,5 +1,6 @@
 """What is done about servers: found, started, stopped, refused, lost; the real one is in contract/."""
 
+import errno
 import hashlib
 import http.server
 import json
@@ -351,6 +352,66 @@ def test_link_that_the_server_does_not_see_is_undone_and_the_file_uploaded(fake,
         assert client.create("a:b", path, digest) == "uploaded"
     assert uploaded == [path.read_bytes()]
     assert not list(store.iterdir()) and path.stat().st_nlink == 1
+
+
+def test_linked_file_is_read_only_and_hashed_first(fake, gguf, tmp_path):
+    path, digest = gguf
+    store = tmp_path / "models" / "blobs"
+    store.mkdir(parents=True)
+    fake(answers=store_answers(store, digest, []))
+    with ollama.Client() as client:
+        path.write_bytes(path.read_bytes()[:-1] + b"y")
+        with pytest.raises(ReasonerError, match="changed after it was made") as caught:
+            client.create("a:b", path, digest)
+        assert digest in caught.value.why
+        assert not list(store.iterdir()) and path.stat().st_nlink == 1
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+        assert client.create("a:b", path, digest) == "linked"
+    assert [item.name for item in store.iterdir()] == [f"sha256-{digest}"]
+    assert path.stat().st_mode & 0o777 == 0o444
+
+
+def test_what_stands_under_the_digest_already_is_never_replaced(fake, gguf, tmp_path):
+    path, digest = gguf
+    store = tmp_path / "models" / "blobs"
+    store.mkdir(parents=True)
+    uploaded = []
+    fake(answers=store_answers(tmp_path / "elsewhere", digest, uploaded))
+    (store / f"sha256-{digest}").write_text("of another server")
+    with ollama.Client() as client:
+        assert client.create("a:b", path, digest) == "uploaded"
+    assert {item.name: item.read_text() for item in store.iterdir()} == {f"sha256-{digest}": "of another server"}
+    assert uploaded and path.stat().st_nlink == 1
+
+
+def test_file_of_another_file_system_is_uploaded_and_left_as_it_is(fake, gguf, tmp_path, monkeypatch):
+    path, digest = gguf
+    store = tmp_path / "models" / "blobs"
+    store.mkdir(parents=True)
+    uploaded, before = [], path.stat().st_mode
+    fake(answers=store_answers(store, digest, uploaded))
+
+    def link(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(ollama.os, "link", link)
+    with ollama.Client() as client:
+        assert client.create("a:b", path, digest) == "uploaded"
+    assert uploaded == [path.read_bytes()]
+    assert not list(store.iterdir()) and path.stat().st_mode == before
+
+
+def test_file_of_another_owner_is_uploaded(fake, gguf, tmp_path, monkeypatch):
+    path, digest = gguf
+    store = tmp_path / "models" / "blobs"
+    store.mkdir(parents=True)
+    uploaded = []
+    fake(answers=store_answers(store, digest, uploaded))
+    monkeypatch.setattr(ollama.os, "geteuid", lambda: path.stat().st_uid + 1)
+    with ollama.Client() as client:
+        assert client.would_copy(path.parent)
+        assert client.create("a:b", path, digest) == "uploaded"
+    assert uploaded and not list(store.iterdir())
 
 
 @pytest.mark.parametrize("when", ["POST /api/create", "HEAD"])

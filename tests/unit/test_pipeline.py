@@ -109,6 +109,37 @@ def test_a_failing_stage_forgets_its_old_record_and_the_summary(job, versions):
     assert not job.run.summary_path.exists()
 
 
+def forget(stored):
+    """A config as one recorded before these keys and sections existed."""
+    for section, key in (("gguf", "margin"), ("train", "report_to"), ("verifier", "reward"), ("alarms", None)):
+        if section in stored and key:
+            stored[section] = {k: v for k, v in stored[section].items() if k != key}
+        else:
+            stored.pop(section, None)
+    return stored
+
+
+def test_keys_that_did_not_exist_then_had_todays_default(job, versions):
+    one = stage([], reads=("gguf", "train", "verifier", "alarms", "serve"))
+    pipeline._run_stage(job, one)
+    record = job.record("merge")
+    runs.write_record(job.record_path("merge"), dataclasses.replace(record, config=forget(record.config)))
+    assert pipeline.stale(job, one) == []
+    with_config(job, gguf__margin="3", alarms__max_hidden_gap="0.5")
+    assert pipeline.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
+
+
+def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
+    stored = json.loads(config.dump(*config.resolve("pocket", {"train.steps": "4"})))
+    runs.write_json(job.run.config_path, {**stored, "config": forget(stored["config"])})
+    runs.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
+    pipeline._keep_training(job)
+    with_config(job, verifier__reward="share")
+    with pytest.raises(ReasonerError) as caught:
+        pipeline._keep_training(job)
+    assert caught.value.why == "verifier.reward was 'verdict', is 'share'"
+
+
 def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
     train = pipeline.STAGES[pipeline.NAMES.index("train")]
     record = runs.Record(
@@ -170,6 +201,14 @@ def test_ollamas_own_copy_is_counted(job, monkeypatch):
     monkeypatch.setattr(Client, "would_copy", lambda self, folder: True)
     with pytest.raises(ReasonerError, match="not enough disk space"):
         pipeline.check_disk(job)
+
+
+def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
+    one = dataclasses.replace(pipeline._BY_NAME["report"], run=lambda job: ([], {}))
+    pipeline._run_stage(job, one)
+    assert pipeline.stale(job, one) == []
+    runs.write_json(job.run.path / "ladder.json", {"n": 1})
+    assert pipeline.stale(job, one) == ["ladder changed"]
 
 
 def test_stage_names_are_the_contract():

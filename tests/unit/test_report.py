@@ -1,8 +1,12 @@
 """The report says what the records say, and model-written text stays text."""
 
+import shlex
+
+import made_up
 import pytest
 
 from reasoner import config, report, runs
+from reasoner.errors import USAGE, ReasonerError
 
 
 def measured(right, working):
@@ -12,8 +16,8 @@ def measured(right, working):
     }  # fmt: skip
 
 
-def made(facts, outputs=None):
-    return runs.Record("x", {}, {}, {}, outputs or {}, facts, 2.0, "2026-01-01")
+def made(facts, outputs=None, **inputs):
+    return runs.Record("x", inputs, {}, {}, outputs or {}, facts, 2.0, "2026-01-01", {"trl": "1.14.2"})
 
 
 def kind(base, tuned, lift):
@@ -32,7 +36,7 @@ def records():
     window = {"reward": 0.2}
     train = {
         "device": "cpu", "base_weights_sha256": {"before": "aa", "after": "aa"}, "steps": 100, "first": window,
-        "last": window, "engine": "trl", "threads": 2,
+        "last": window, "engine": "trl", "threads": 2, "problems_sha256": "11", "problems": 4000,
     }  # fmt: skip
     scored = {
         "n": 500, "split": "test", "split_sha256": "cc", "verifier": {"name": "number", "version": "1"},
@@ -50,13 +54,15 @@ def records():
         },
     }  # fmt: skip
     tag = {"tag": "reasoner:step-000100", "digest": "dd"}
+    trained = made(train, {"adapter/adapter_model.safetensors": runs.Output("ad", 10, 1)}, base="bb")
+    merged = made({}, {"exports/merged/model.safetensors": runs.Output("99", 10, 1)}, adapter="a1")
     return {
-        "base": made({}),
-        "train": made(train),
-        "merge": made({}),
-        "gguf": made({}, {"exports/model.Q8_0.gguf": runs.Output("ee", 10, 1)}),
+        "base": made({"sha256": "bb", "spec": "shipped:pocket"}),
+        "train": trained,
+        "merge": merged,
+        "gguf": made({"quant": "Q8_0"}, {"exports/model.Q8_0.gguf": runs.Output("ee", 10, 1)}, merge=merged.key),
         "modelfile": made({}),
-        "register": made({"base": tag, "tuned": tag}),
+        "register": made({"base": tag, "tuned": {**tag, "gguf_sha256": "ee"}}),
         "evaluate": made(scored),
         "promote": made({"promoted": True, "why": [], "is_control": False, "tag": "reasoner:latest", "digest": "dd"}),
     }
@@ -67,6 +73,27 @@ def summary(records, tmp_path):
     found, _ = config.resolve("pocket")
     server = {"host": "127.0.0.1:11434", "version": "0.34.4"}
     return report.summary(found, runs.Run(tmp_path / "demo"), records, server, {"trl": "1.14.2"})
+
+
+@pytest.fixture
+def made_of(summary, records, tmp_path):
+    """The material of a run with these parts."""
+
+    def material(**parts):
+        whole = {
+            "run": runs.Run(tmp_path / "demo"), "config": {}, "origin": {}, "summary": summary, "records": records,
+            "metrics": [], "completions": {}, "everyday": {}, "audit": None, "ladder": None, "behaviour": {},
+            "trained": [], "dev": [], "adapter": "a1",
+        }  # fmt: skip
+        return report.Material(**whole | parts)
+
+    return material
+
+
+@pytest.fixture
+def told(made_of):
+    """`report.md` of a run with these parts."""
+    return lambda **parts: report.markdown(made_of(**parts))
 
 
 def test_summary_adds_up_and_names_the_served_model(summary, tmp_path):
@@ -86,6 +113,16 @@ def test_closing_lines(summary):
     assert dict(report.lines(summary))["lift"].endswith(": no measurable lift")
 
 
+def test_what_so_many_problems_could_have_shown_and_who_refused_is_told(summary, records):
+    assert {"detectable", "refused"}.isdisjoint(dict(report.lines(summary)))
+    scored = records["evaluate"].facts
+    scored["lift"] |= {"se": 2.1, "detectable": 6.24}
+    scored["base"]["refused"], scored["tuned"]["refused"] = 3, 0
+    told = dict(report.lines(summary | {key: scored[key] for key in ("base", "tuned", "lift")}))
+    assert told["detectable"] == "6.2 points are the least that 500 problems show (80 % power)"
+    assert told["refused"].startswith("base 3, tuned 0:")
+
+
 def rows(verdicts, text="1 + 1 = 2\n#### 2"):
     return [
         {"problem_id": str(i), "question": f"q{i}", "answer": "2", "verdict": v, "completion": text}
@@ -93,27 +130,53 @@ def rows(verdicts, text="1 + 1 = 2\n#### 2"):
     ]
 
 
-def test_examples_are_gained_wrong_and_lost():
-    base = rows(["right", "wrong", "wrong", "wrong", "right", "wrong"])
-    tuned = rows(["right", "right", "right", "wrong", "wrong", "right"])
-    assert [e["problem_id"] for e in report.examples({"base": base, "tuned": tuned})] == ["1", "2", "3", "4"]
+def test_flips_are_paired_by_problem_and_the_lost_come_first():
+    base = rows(["right", "wrong", "wrong", "wrong", "right", "unscored", "right"])
+    tuned = rows(["right", "right", "right", "wrong", "wrong", "right", "right"])
+    found = report.flips({"base": base, "tuned": [*reversed(tuned), {**tuned[4], "problem_id": "of no base"}]})
+    assert [(title.split(":")[0], [b["problem_id"] for b, _ in pairs], n) for title, pairs, n in found] == [
+        ("Lost", ["4"], 1), ("Gained", ["1", "2"], 2), ("Right both times", ["0", "6"], 2),
+        ("Wrong both times", ["3"], 1),
+    ]  # fmt: skip
+    assert all(b["problem_id"] == t["problem_id"] for _, pairs, _ in found for b, t in pairs)
 
 
-def test_model_text_cannot_become_markup(summary, records):
+def test_so_many_flips_are_shown_and_all_are_counted(told):
+    completions = {"base": rows(["wrong"] * 31), "tuned": rows(["right"] * 31)}
+    ((title, pairs, n),) = report.flips(completions)
+    assert (title, len(pairs), n) == (report.GAINED, 10, 31)
+    text = told(completions=completions)
+    assert "10 of 31, the first in the order of the problems, as served." in text
+    assert text.count("Problem `") == 10
+
+
+def test_a_problem_asked_more_than_once_is_one_pair():
+    twice = {"base": rows(["wrong", "wrong"]) * 2, "tuned": rows(["right", "right"]) + rows(["wrong", "wrong"])}
+    ((title, _, n),) = report.flips(twice)
+    assert (title, n) == (report.GAINED, 2)
+
+
+def test_the_example_at_the_end_is_one_that_was_gained():
+    base, tuned = rows(["right", "wrong", "wrong"]), rows(["wrong", "wrong", "right"])
+    assert [row["problem_id"] for row in report.example({"base": base, "tuned": tuned})] == ["2", "2"]
+    assert [row["problem_id"] for row in report.example({"base": base[:2], "tuned": tuned[:2]})] == ["0", "0"]
+    assert report.example({"base": base}) is None
+
+
+def test_model_text_cannot_become_markup(told):
     hostile = "# Heading\n<script>alert(1)</script>\n\x1b[31m| cell |"
-    found = report.examples({"base": rows(["wrong"], hostile), "tuned": rows(["right"], hostile)})
-    text = report.markdown(summary, records, found, [])
-    for line in text.splitlines():
-        if "script" in line or "Heading" in line or "cell" in line:
-            assert line.startswith("    ")
+    text = told(completions={"base": rows(["wrong"], hostile), "tuned": rows(["right"], hostile)})
+    found = [line for line in text.splitlines() if "script" in line or "Heading" in line or "cell" in line]
+    assert len(found) == 6
+    assert all(line.startswith("    ") for line in found)
     assert "\x1b" not in text
 
 
-def test_a_refused_model_and_a_control_are_said_first(summary, records):
+def test_a_refused_model_and_a_control_are_said_first(summary, told):
     summary.update(promoted=False, gate=["7 % were cut"], control="shuffled")
-    head = report.markdown(summary, records, [], []).splitlines()[:6]
+    head = told().splitlines()[:6]
     assert any("Control run" in line for line in head)
-    assert any("Not promoted:** 7 % were cut" in line for line in head)
+    assert any("Not promoted: 7 % were cut" in line for line in head)
 
 
 # -- kinds, sets beside, everyday --------------------------------------------------------------
@@ -188,8 +251,8 @@ def test_the_lenient_verifier_says_what_it_counts(summary):
     )
 
 
-def test_sections_by_kind_and_beside(summary, records):
-    text = report.markdown(summary, records, [], [])
+def test_sections_by_kind_and_beside(told):
+    text = told()
     kinds = text[text.index("## By kind of problem") : text.index("## Beside it")]
     assert "| addition | 22 of 100 | 78 of 100 | +56.0 [+45.0, +66.0] | 0.034 |" in kinds
     assert "| division | 8 of 100 | 0 of 100 | -8.0 [-13.6, -2.0] | 0.034 |" in kinds
@@ -202,11 +265,12 @@ def test_sections_by_kind_and_beside(summary, records):
     assert "| gsm8k | | not found in `data/gsm8k` (`REASONER_DATA`) | | | | |" in beside
 
 
-def test_sections_that_were_not_measured_are_not_there(summary, records):
+def test_sections_that_were_not_measured_are_not_there(records, told):
     records["evaluate"].facts.update(by_kind={}, beside={})
     del records["evaluate"].facts["everyday"]
-    text = report.markdown(summary, records, [], [])
-    assert not any(title in text for title in ("## By kind", "## Beside", "## Everyday"))
+    text = told()
+    titles = ("By kind", "Beside", "Everyday", "While it trained", "Where a score", "Behaviour", "The verifier's audit")
+    assert not any(f"## {title}" in text for title in titles)
 
 
 def chat(completion, degenerate=None, fact_right=None, reason="stop"):
@@ -214,9 +278,9 @@ def chat(completion, degenerate=None, fact_right=None, reason="stop"):
             "fact_right": fact_right, "finish_reason": reason}  # fmt: skip
 
 
-def test_everyday_prompts_stand_side_by_side(summary, records):
+def test_everyday_prompts_stand_side_by_side(told):
     rows = {"base": [chat("Hi!", fact_right=True)], "tuned": [chat("#### 3", "bare number", False, "length")]}
-    text = report.markdown(summary, records, [], [], rows)
+    text = told(everyday=rows)
     section = text[text.index("## Everyday prompts") : text.index("## Where it came from")]
     assert "| degenerate | 0 of 40 | 1 of 40 |" in section
     assert "| facts right | 11 of 14 | 10 of 14 |" in section
@@ -227,25 +291,25 @@ def test_everyday_prompts_stand_side_by_side(summary, records):
     )
 
 
-def test_everyday_answers_cannot_become_markup(summary, records):
+def test_everyday_answers_cannot_become_markup(told):
     hostile = "# Heading\n<script>alert(1)</script>\n\x1b[31m| cell |\r\u2028## After"
-    text = report.markdown(summary, records, [], [], {role: [chat(hostile)] for role in ("base", "tuned")})
+    text = told(everyday={role: [chat(hostile)] for role in ("base", "tuned")})
     assert not {"\x1b", "\u2028", "\r"} & set(text)
     found = [line for line in text.split("\n") if any(w in line for w in ("Heading", "script", "cell", "After"))]
     assert len(found) == 6
     assert all(line.startswith("    ") for line in found)
 
 
-def test_a_bar_or_a_tick_in_a_name_does_not_break_a_table(summary, records):
+def test_a_bar_or_a_tick_in_a_name_does_not_break_a_table(records, told):
     records["evaluate"].facts["beside"] = {"gsm8k": {"missing": "a`|b\n"}}
-    text = report.markdown(summary, records, [], [row(1, kinds={"`|x": 1.0})])
+    text = told(metrics=[row(1, kinds={"`|x": 1.0})])
     assert "| gsm8k | | not found in `a'\\|b` (`REASONER_DATA`) | | | | |" in text
     assert "| 2.0 % | `'\\|x` 100 % |" in text
 
 
-def test_a_kind_without_a_verdict_has_no_lift(summary, records):
+def test_a_kind_without_a_verdict_has_no_lift(records, told):
     records["evaluate"].facts["by_kind"] = {"addition": kind(1, 2, None)}
-    assert "| addition | 1 of 100 | 2 of 100 | no pair was scored |  |" in report.markdown(summary, records, [], [])
+    assert "| addition | 1 of 100 | 2 of 100 | no pair was scored |  |" in told()
 
 
 def row(step, **more):
@@ -260,8 +324,32 @@ def row(step, **more):
     }
 
 
-def test_training_table_has_a_column_for_what_was_measured(summary, records):
-    plain = report.markdown(summary, records, [], [row(1)])
+def test_a_share_as_the_reward_is_told(summary, told):
+    plain = told(metrics=[row(1)])
+    assert summary["train"]["reward"] == "verdict"
+    assert "The reward was the verifier's verdict, and nothing else." in plain
+    assert "| reward | the" not in plain
+    summary["train"]["reward"] = "share"
+    text = told(metrics=[row(1)])
+    assert "The reward was the share of the hidden tests that hold, which pays for half a solution too, and" in text
+    assert "| reward | the share of the hidden tests that hold" in text
+    assert dict(report.lines(summary))["reward"].endswith("scored is the verdict, all tests")
+    del summary["train"]  # of an older version
+    assert "reward" not in dict(report.lines(summary))
+
+
+def test_training_table_has_columns_for_shares_of_tests(told):
+    metrics = [row(1, visible_share=1.0, hidden_share=0.625, hidden_gap=0.375), row(2, hidden_gap=None)]
+    text = told(metrics=metrics)
+    assert "| cut | visible tests that hold | hidden tests that hold | gap, points |" in text
+    assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 100.0 % | 62.5 % | +37.5 |" in text
+    assert "| 2 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |  |  |  |" in text
+    assert report.HIDDEN in text
+    assert report.HIDDEN not in told(metrics=[row(1)])
+
+
+def test_training_table_has_a_column_for_what_was_measured(summary, told):
+    plain = told(metrics=[row(1)])
     assert "| step | reward | groups with signal | shows working | tokens | cut |\n|---|---|---|---|---|---|" in plain
     assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |" in plain
     metrics = [
@@ -276,7 +364,7 @@ def test_training_table_has_a_column_for_what_was_measured(summary, records):
     ]
     metrics.append(row(3))
     summary["train"]["chat_kl_weight"] = 0.5
-    text = report.markdown(summary, records, [], metrics)
+    text = told(metrics=metrics)
     assert "everyday text, weight 0.5" in text
     assert "everyday text, weight" not in plain
     assert report.STRICT in text
@@ -288,3 +376,114 @@ def test_training_table_has_a_column_for_what_was_measured(summary, records):
     )
     assert "| 1 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % |  |  |  |  |" in text
     assert "| 2 | 0.25 | 50.0 % | 10.0 % | 32 | 2.0 % | 0.0123 | 25.0 % | 0.0056 | `+` 75 %, `2 steps` 25 % |" in text
+
+
+# -- where it came from ------------------------------------------------------------------------
+
+
+def links(material):
+    return {link.what: link.holds for link in report.lineage(material)}
+
+
+def test_the_lineage_goes_from_the_served_digest_to_the_base(made_of):
+    found = report.lineage(
+        made_of(config={"profile": "pocket"}, origin={"train.seed": "--set", "data.seed": "default"})
+    )
+    assert [(link.what, link.value) for link in found[:6]] == [
+        ("served", "sha256:dd"), ("GGUF, sha256", "ee"), ("merged, sha256", "99"), ("adapter, sha256", "ad"),
+        ("training data, sha256", "11"), ("base, sha256", "bb"),
+    ]  # fmt: skip
+    assert links(made_of()) == {
+        "served": "-", "GGUF, sha256": "yes", "merged, sha256": "yes", "adapter, sha256": "yes", "base, sha256": "yes",
+        "training data, sha256": "-", "held-out problems, sha256": "-", "verifier": "-", "config, sha256": "-",
+        "trl": "-",
+    }  # fmt: skip
+    assert next(link.more for link in found if link.what.startswith("config")).endswith("set by hand: train.seed")
+
+
+@pytest.mark.parametrize(
+    ("what", "spoil"),
+    [
+        ("GGUF, sha256", lambda records: records["register"].facts["tuned"].update(gguf_sha256="of another file")),
+        ("merged, sha256", lambda records: records["gguf"].inputs.update(merge="of another model")),
+        ("adapter, sha256", lambda records: records["merge"].inputs.update(adapter="of another adapter")),
+        ("base, sha256", lambda records: records["train"].inputs.update(base="of another base")),
+    ],
+)
+def test_a_broken_link_says_no_and_only_that_one(made_of, told, records, what, spoil):
+    whole = links(made_of())
+    spoil(records)
+    assert links(made_of()) == {**whole, what: "NO"}
+    assert [line.split(" |")[0] for line in told().splitlines() if line.endswith(" | NO |")] == [f"| {what}"]
+
+
+def test_an_adapter_that_lies_there_now_but_was_not_merged_says_no(made_of):
+    assert links(made_of(adapter="b2"))["adapter, sha256"] == "NO"
+
+
+def test_where_no_record_speaks_the_lineage_says_so(made_of, records):
+    records["merge"].inputs.clear()
+    records["gguf"].inputs.clear()
+    assert links(made_of())["merged, sha256"] == links(made_of())["adapter, sha256"] == "-"
+
+
+def test_what_reproduces_a_run_has_every_setting_made_by_hand(made_of):
+    stored = {"profile": "pocket", "train": {"seed": 3, "control": None}, "data": {"source": "my data.jsonl"}}
+    origin = {"train.seed": "--set", "train.control": "--set", "data.source": "--set", "eval.gone": "--set",
+              "train.steps": "default"}  # fmt: skip
+    found = dict(report.reproduce(made_of(config=stored, origin=origin)))
+    assert found["The whole path again, under another name"] == (
+        "reasoner run --profile pocket --run demo-again --set train.seed=3 --set train.control=none"
+        " --set 'data.source=my data.jsonl'"
+    )
+    assert found["The bytes that were scored"] == "sha256sum runs/demo/exports/model.Q8_0.gguf"
+    assert found["Talk to it"] == "ollama run reasoner:latest"
+
+
+def test_the_command_that_reproduces_a_run_makes_its_config(made_of):
+    given = {
+        "train.steps": "7",
+        "eval.beside": '["svamp"]',
+        "train.control": "shuffled",
+        "data.system": "Say: it's `x`",
+    }
+    found, origin = config.resolve("pocket", given)
+    command = report.reproduce(made_of(config=found.model_dump(mode="json"), origin=origin))[0][1]
+    pairs = [word for word in shlex.split(command) if "=" in word]
+    again, _ = config.resolve("pocket", dict(pair.split("=", 1) for pair in pairs))
+    assert again == found
+
+
+# -- a run on its way --------------------------------------------------------------------------
+
+
+def test_a_run_in_progress_is_reported_as_far_as_it_is(tmp_path):
+    run = made_up.run(tmp_path, finished=False)
+    material = report.read(run)
+    assert (material.summary, material.records, material.completions) == (None, {}, {})
+    assert len(material.metrics) == 20 and len(material.trained) == 40 and len(material.dev) == 4
+    text = report.markdown(material)
+    assert text.startswith("# made-up: not finished\n\nTraining: step 20 of 40. Stages done: none.")
+    assert "## While it trained" in text and "## Behaviour" in text and "## The verifier's audit" in text
+
+
+def test_a_run_that_has_done_nothing_has_no_report_unless_it_is_at_it(tmp_path):
+    run = runs.Run(tmp_path / "new")
+    found, origin = config.resolve("pocket")
+    runs.write_text(run.config_path, config.dump(found, origin))
+    with pytest.raises(ReasonerError, match="nothing to report yet") as raised:
+        report.read(run)
+    assert raised.value.code == USAGE
+    with runs.lock(run):
+        assert "no step yet" in report.markdown(report.read(run))
+
+
+def test_a_finished_run_is_read_whole(tmp_path):
+    material = report.read(made_up.run(tmp_path))
+    assert {role: len(rows) for role, rows in material.completions.items()} == {"base": 60, "tuned": 60}
+    text = report.markdown(material)
+    assert "First loss at Q8_0: -9.0 points [-13.0, -5.0]" in text
+    assert "| Q6\\_K | 138.0 |" in text
+    assert "IT DOES NOT HOLD (near misses)" in text
+    assert not {"\x1b", "\u202e", "\x00"} & set(text)
+    assert all(line.startswith("    ") for line in text.split("\n") if "<script>" in line)

@@ -144,3 +144,34 @@ def test_read_jsonl_leaves_out_a_line_cut_by_a_kill(tmp_path):
     with path.open("a") as handle:
         handle.write('{"step": 3, "rew')
     assert [row["step"] for row in runs.read_jsonl(path)] == [1, 2]
+
+
+def test_a_folder_that_was_not_filled_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="full"), runs.partial_dir(tmp_path / "adapter") as partial:
+        (partial / "half").write_text("x")
+        raise OSError("full")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_cut_off_does_not_spoil_the_next(tmp_path):
+    path = tmp_path / "history.jsonl"
+    runs.append_jsonl(path, [{"step": 1, "text": "ä"}])
+    with path.open("a") as handle:
+        handle.write('{"step": 2, "rew')
+    runs.append_jsonl(path, [{"step": 3}])
+    runs.append_jsonl(path, [{"step": 4}])
+    assert [row["step"] for row in runs.read_jsonl(path)] == [1, 3, 4]
+
+
+def test_a_hash_taken_while_writing_is_believed_until_the_file_changes(tmp_path):
+    path = tmp_path / "large"
+    path.write_bytes(b"a" * 10)
+    true = runs.sha256_file(path)
+    runs.hashed_while_written(path, "as written")
+    assert runs.sha256_file(path) == "as written"
+    path.rename(tmp_path / "renamed")
+    assert runs.sha256_file(tmp_path / "renamed") == "as written"
+    path.write_bytes(b"a" * 10)
+    assert runs.sha256_file(path) == true
+    os.utime(tmp_path / "renamed", ns=(0, 0))
+    assert runs.sha256_file(tmp_path / "renamed") == true

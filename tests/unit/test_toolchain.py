@@ -94,7 +94,7 @@ def test_given_llama_cpp(place, tmp_path, monkeypatch):
     quantize = program(tree / place / "llama-quantize")
     (tree / "gguf-py").mkdir()
     (tree / "convert_hf_to_gguf.py").touch()
-    (quantize.parent / toolchain._library("llama")).touch()
+    (quantize.parent / toolchain.library("llama")).touch()
     said = []
     for given in (tree, quantize.parent, quantize):
         monkeypatch.setenv("LLAMA_CPP_DIR", str(given))

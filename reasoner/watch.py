@@ -1,0 +1,713 @@
+"""Which checkpoint is next, and what becomes of it; nothing here knows how to export or to score one.
+
+A checkpoint counts when it is complete. Our trainer writes `DONE` last; in a folder of another trainer's, the adapter
+must open, its tensors must fill the file to the byte, and nothing in the folder may have moved for a while of our own
+clock: a modification time alone says nothing after a copy. The adapter is copied out first, so that pruning cannot hurt
+an export; what is wrong with it (another base, values that are not numbers) is said once, and the watcher lives on.
+
+Every step that was seen ends in one of `skipped`, `promoted`, `kept` or `failed`, in the run's `history.jsonl`. A
+watcher that was killed finds there, and in `exports/`, what it had begun: it goes on with the newest and clears up the
+others.
+What this module does not do: it deletes nothing that its own history does not name, and no tag that a person made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from reasoner import ollama, pipeline, register, runs
+from reasoner.errors import USAGE, ReasonerError, printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Event = dict[str, Any]
+ENDS = ("skipped", "promoted", "kept", "failed")
+"""Events after which a step is done with; `failed` only where it says `final`."""
+ATTEMPTS = 3
+"""Times an export is tried before its step has failed for good, while the server is away not counted."""
+WEIGHTS, SHAPE = "adapter_model.safetensors", "adapter_config.json"
+
+
+# -- one checkpoint ----------------------------------------------------------------------------
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a safetensors file opens and its tensors fill it to the last byte."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            (length,) = struct.unpack("<Q", handle.read(8))
+            header = json.loads(handle.read(length)) if 0 < length < min(size, 1 << 27) else {}
+        header.pop("__metadata__", None)
+        spans = sorted(tuple(one["data_offsets"]) for one in header.values())
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+    ends = [0, *(end for _, end in spans)]
+    return bool(spans) and all(a == b for (a, _), b in zip(spans, ends, strict=False)) and 8 + length + ends[-1] == size
+
+
+def faults(adapter: Path, base: Path) -> str | None:
+    """Why an adapter cannot be exported with this base; None where it looks fit."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    shape = runs.read_json(adapter / SHAPE)
+    if not isinstance(shape, dict) or "peft_type" not in shape:
+        return f"{SHAPE} cannot be read"
+    if not is_whole(adapter / WEIGHTS):
+        return f"{WEIGHTS} is not whole"
+    shapes = _shapes(base)
+    moved = False
+    try:
+        with safe_open(adapter / WEIGHTS, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  (not a dictionary)
+                tensor = opened.get_tensor(name)
+                if not bool(torch.isfinite(tensor).all()):
+                    return f"{name!r} holds values that are not numbers"
+                module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+                wanted = shapes.get(f"{module}.weight")
+                side = {"A": (1, 1), "B": (0, 0)}.get(part[:1]) if part else None
+                if side is None:
+                    continue
+                if wanted is None:
+                    return f"another base: this one has no {module!r}"
+                if tensor.ndim < 2 or tensor.shape[side[0]] != wanted[side[1]]:
+                    return f"another base: {module} is {tuple(wanted)} here, {name!r} has {tuple(tensor.shape)}"
+                moved = moved or (part[:1] == "B" and bool(tensor.any()))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        return f"{WEIGHTS} cannot be read: {error}"
+    return None if moved or shape["peft_type"] != "LORA" else "the adapter changes nothing"
+
+
+def _shapes(base: Path) -> dict[str, list[int]]:
+    """Shapes of the base's tensors, from the headers of its files."""
+    found: dict[str, list[int]] = {}
+    for path in base.glob("*.safetensors"):
+        with path.open("rb") as handle:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            header = json.loads(handle.read(length))
+        found |= {name: one["shape"] for name, one in header.items() if name != "__metadata__"}
+    return found
+
+
+def step_of(folder: Path) -> int | None:
+    """The step of a `checkpoint-N` folder."""
+    number = folder.name.removeprefix("checkpoint-")
+    return int(number) if folder.name.startswith("checkpoint-") and number.isdigit() else None
+
+
+def checkpoints_dir(job: pipeline.Job) -> Path:
+    other = job.config.watch.checkpoints
+    return Path(other).expanduser().absolute() if other else job.run.checkpoints_dir
+
+
+def take(job: pipeline.Job, source: Path) -> None:
+    """Copy the adapter out of a checkpoint into the export folder.
+
+    A copy and not a hard link: a trainer that saves the same step again may write into the same file.
+    """
+    with runs.partial_dir(job.adapter) as partial:
+        for name in (SHAPE, WEIGHTS):
+            shutil.copyfile(source / name, partial / name)
+
+
+def export(job: pipeline.Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
+    """`reasoner export`: one checkpoint, by default the end of the training, else the newest that is whole."""
+    folder = checkpoints_dir(job)
+    ready = [n for path in folder.glob("checkpoint-*") if (n := step_of(path)) and is_whole(path / WEIGHTS)]
+    is_trained = job.record("train") is not None
+    if step is None:
+        if not is_trained and not ready:
+            raise ReasonerError(f"run {job.run.name} has no checkpoint yet", fix="reasoner train", code=USAGE)
+        step = job.config.train.steps if is_trained else max(ready)
+    one = job.at(step)
+    source = folder / f"checkpoint-{step}"
+    if step not in ready and is_trained and step == job.config.train.steps:
+        source = job.run.path / "adapter"
+    elif step not in ready and not is_whole(one.adapter / WEIGHTS):
+        raise ReasonerError(
+            f"run {job.run.name} has no whole checkpoint of step {step}",
+            why=f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}",
+            fix="--step with one of these",
+            code=USAGE,
+        )
+    if source.exists():
+        take(one, source)
+    why = faults(one.adapter, job.base.path)
+    if why:
+        shutil.rmtree(one.adapter)
+        raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
+    made = pipeline.export(one, route)
+    register.tell(job.run, step, "exported", by="reasoner export", **_short(made))
+    return made
+
+
+def _short(made: dict[str, Any]) -> dict[str, Any]:
+    return {name: made[name] for name in ("route", "why", "tag", "digest", "stage_seconds", "seconds")}
+
+
+# -- the watcher -------------------------------------------------------------------------------
+
+
+@dataclass
+class Watcher:
+    """One watcher of one run.
+
+    `make` gives a fresh job (a server that went away is then found, or started, again). Every event goes to `on_event`
+    as it is appended to the history.
+    """
+
+    make: Callable[[], pipeline.Job]
+    on_event: Callable[[Event], None]
+    say: Callable[[str], None]
+    every: int | None = None
+    keep: int | None = None
+    pending: dict[int, Path] = field(default_factory=dict)
+    _seen: set[int] = field(default_factory=set)
+    _known: set[int] = field(default_factory=set)
+    _still: dict[int, tuple[object, float]] = field(default_factory=dict)
+    _said: set[str] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _changed: threading.Event = field(default_factory=threading.Event)
+    _arrived: threading.Event = field(default_factory=threading.Event)
+    _over: threading.Event = field(default_factory=threading.Event)
+    _broken: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.job = self.make()
+        self.run_ = self.job.run
+        self.settings = self.job.config.watch
+        self.folder = checkpoints_dir(self.job)
+
+    def watch(self, is_over: Callable[[], bool]) -> None:
+        """Until `is_over`, and nothing is left to do. The caller holds the run's `watch` lock."""
+        with self._notified() as self._sink:
+            self._recover()
+            with self._scouted():
+                while True:
+                    ending = is_over()  # asked before the last look, so that nothing slips in between
+                    if ending:
+                        self.scan()
+                    if self._broken:
+                        raise self._broken
+                    self._check_folder()
+                    step = self._next()
+                    if step is not None:
+                        self._process(step)
+                        continue
+                    self._serve_hosts()
+                    if ending:
+                        for step in sorted(self._seen - self._known):
+                            self.say(f"step {step} is left for the next watch")
+                        return
+                    self._arrived.wait(self.settings.poll_s)
+                    self._arrived.clear()
+
+    def _check_folder(self) -> None:
+        if not self.run_.config_path.exists():
+            raise ReasonerError(
+                f"the folder of run {self.run_.name} is gone",
+                why=f"{self.run_.path} was moved or removed",
+                fix="reasoner watch RUN, where it is now: it goes on from its history",
+            )
+
+    def tell(self, step: int | None, event: str, **facts: Any) -> Event:
+        self._check_folder()  # or the history would begin anew at the old place
+        row = register.tell(self.run_, step, event, **facts)
+        self._pass_on(row)
+        return row
+
+    def _pass_on(self, row: Event) -> None:
+        self.on_event(row)
+        self._sink(row)
+
+    # -- discovery
+
+    @contextlib.contextmanager
+    def _scouted(self) -> Iterator[None]:
+        """Looks for checkpoints beside the exports, which take minutes: a trainer may prune in the meantime."""
+        from watchdog.events import FileSystemEvent, FileSystemEventHandler
+        from watchdog.observers import Observer
+
+        class Handler(FileSystemEventHandler):
+            def on_any_event(self, event: FileSystemEvent) -> None:
+                if event.event_type in ("created", "modified", "moved", "closed"):  # our own reading is not news
+                    changed.set()
+
+        def scout() -> None:
+            try:
+                while not self._over.is_set():
+                    changed.wait(self.settings.poll_s)  # the poll: network file systems send no events
+                    changed.clear()
+                    if not self._over.is_set() and self.run_.config_path.exists():
+                        self.scan()
+            except BaseException as error:  # noqa: BLE001  (raised again where the watcher waits)
+                self._broken = error
+                self._arrived.set()
+
+        changed = self._changed
+        observer = Observer()
+        try:
+            if not self.settings.checkpoints:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            observer.schedule(Handler(), str(self.folder), recursive=True)
+            observer.start()
+        except OSError as error:
+            self.say(f"no file events from {self.folder} ({error}): looking every {self.settings.poll_s:g} s")
+        thread = threading.Thread(target=scout, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            changed.set()
+            if observer.is_alive():
+                observer.stop()
+                observer.join(5)
+            thread.join(30)
+
+    def scan(self) -> None:
+        """Take every checkpoint that has become complete."""
+        with self._lock:
+            folders = {n: path for path in self.folder.glob("checkpoint-*") if (n := step_of(path)) is not None}
+            ready = sorted(n for n, path in folders.items() if n not in self._known and self._is_complete(n, path))
+            for step in ready:
+                self._take(step, folders[step])
+            newest = max((n for n in self._known if n in folders), default=-1)
+            for step in sorted(n for n in folders if n not in self._seen and not self._is_fresh(n, folders[n])):
+                if step < newest:
+                    self._see(step)
+                    self._skip(step, "never completed, and a newer one is")
+                elif self.settings.checkpoints:
+                    self._once(f"step {step} is still and not whole: it is passed over unless it completes")
+
+    def _needs_marker(self) -> bool:
+        """Our trainer writes metrics with its first step; from then on only its marker counts."""
+        return not self.settings.checkpoints and (self.run_.path / "metrics.jsonl").exists()
+
+    def _is_complete(self, step: int, folder: Path) -> bool:
+        if (folder / "DONE").exists():
+            return True
+        return not self._needs_marker() and not self._is_fresh(step, folder) and is_whole(folder / WEIGHTS)
+
+    def _is_fresh(self, step: int, folder: Path) -> bool:
+        """Whether anything in the folder has moved within the last `settle_s` of our own clock."""
+        found = []
+        for path in sorted(folder.rglob("*")):
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                found.append((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino))
+        now = time.monotonic()
+        before, since = self._still.get(step, (None, now))
+        if before != found:
+            self._still[step] = (found, now)
+            return True
+        return now - since < self.settings.settle_s
+
+    def _see(self, step: int) -> None:
+        if step not in self._seen:
+            self._seen.add(step)
+            self.tell(step, "seen")
+
+    def _take(self, step: int, folder: Path) -> None:
+        self._see(step)  # before anything is written: what a killed watcher leaves has a name
+        if self.every and step % self.every:
+            self._known.add(step)
+            self._skip(step, f"not a multiple of {self.every}")
+            return
+        try:
+            take(self.job.at(step), folder)
+        except (FileNotFoundError, PermissionError, IsADirectoryError, shutil.SpecialFileError) as error:
+            self._known.add(step)
+            self._skip(step, f"unreadable: {error}" if folder.exists() else "vanished before it could be copied")
+        except OSError as error:  # no room: it is tried again at the next look
+            self._once(f"step {step} cannot be copied: {error}")
+        else:
+            self._known.add(step)
+            self._admit(step)
+
+    def _admit(self, step: int) -> None:
+        why = faults(self.job.at(step).adapter, self.job.base.path)
+        if why:
+            self._skip(step, why)
+            return
+        self.pending[step] = self.job.at(step).adapter
+        self._arrived.set()
+
+    def _next(self) -> int | None:
+        """The step to export now. Those that piled up give way to the newest, unless asked otherwise."""
+        with self._lock:
+            steps = sorted(self.pending)
+            if self.every is None or self.keep is not None:
+                for step in steps[: -(self.keep or 1)]:
+                    del self.pending[step]
+                    self._skip(step, f"superseded by step {steps[-1]}")
+                steps = steps[-(self.keep or 1) :]
+            return steps[0] if steps else None
+
+    # -- what becomes of one
+
+    def _process(self, step: int) -> None:
+        with self._lock:
+            self.pending.pop(step)
+        attempt, is_away = 0, False
+        while True:
+            try:
+                self.job = self.make()
+                self._one(step)
+                break
+            except Exception as error:  # noqa: BLE001  (one bad export must not end the watch)
+                known = isinstance(error, ReasonerError | OSError)
+                reason = str(error) if known else f"{type(error).__name__}: {error}"
+                was_away, is_away = is_away, not self._server_answers()
+                attempt += not is_away
+                is_final = attempt == ATTEMPTS
+                self._sweep(step)
+                if not (was_away and is_away):
+                    self.tell(step, "failed", reason=reason[:2000], attempt=attempt, final=is_final)
+                if is_final:
+                    self._drop(step)
+                    break
+            if self._superseded_while(step, self.settings.retry_s * 2 ** max(attempt - 1, 0)):
+                self._skip(step, f"superseded by step {max(self.pending)}")
+                return
+            self._check_folder()
+        try:
+            self._retain(self.job)
+        except ReasonerError as error:
+            self._once(f"older exports stay for now: {error.what}")
+        self._serve_hosts(now=True)
+
+    def _server_answers(self) -> bool:
+        """A server that is away is no fault of the checkpoint's: it is waited for."""
+        try:
+            return bool(self.job.client.version())
+        except ReasonerError as error:
+            self._once(f"waiting for Ollama: {error.what}")
+            return False
+
+    def _superseded_while(self, step: int, seconds: float) -> bool:
+        """Wait before the next attempt; true as soon as a newer step makes it needless."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.run_.config_path.exists():
+            if self.every is None and any(other > step for other in self.pending):
+                return True
+            self._arrived.wait(min(1.0, seconds))
+            self._arrived.clear()
+        return False
+
+    def _one(self, step: int) -> None:
+        job = self.job.at(step)
+        if not job.adapter.exists():
+            raise ReasonerError(f"the adapter of step {step} is gone", why=f"{job.adapter} was removed")
+        made = pipeline.export(job)
+        self.tell(step, "exported", by="reasoner watch", **_short(made))
+        started = time.monotonic()
+        found = pipeline.gate(job)
+        names = ("metric", "n", "score", "score_ci95", "against_score", "points", "lower")
+        against = found["against"]["tag"]
+        self.tell(step, "scored", **{name: found[name] for name in names}, against=against,
+                  seconds=round(time.monotonic() - started, 2))  # fmt: skip
+        if not found["passed"]:
+            self.tell(step, "kept", tag=made["tag"], reason="; ".join(found["why"]), score=found["score"])
+        else:
+            event = pipeline.promote_step(job, "reasoner watch", found)
+            if event is None:
+                self.tell(step, "kept", tag=made["tag"], reason="it is the public model", score=found["score"])
+            else:
+                self._pass_on(event)
+
+    def _skip(self, step: int, reason: str) -> None:
+        self._drop(step)
+        self.tell(step, "skipped", reason=reason)
+
+    def _once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
+    # -- clearing up
+
+    def _sweep(self, step: int) -> None:
+        """Half-written files of one export."""
+        folder = self.job.at(step).export
+        for path in [*folder.glob("partial-*"), *folder.glob("*.partial"), *folder.glob("gate/completions/partial-*")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in (self.run_.path / "base").glob("partial-reference.*"):
+            path.unlink(missing_ok=True)
+
+    def _drop(self, step: int) -> None:
+        """Forget an export: its tag where it is ours, and its folder but for what was answered and scored."""
+        job = self.job.at(step)
+        if (job.export / "evaluate.json").exists():  # what the training ended with belongs to `reasoner run`
+            return
+        tag = register.step_tag(job.config, step)
+        try:
+            register.drop(job.client, tag)
+        except ReasonerError as error:  # the next watcher drops it
+            self._once(f"{tag} stays for now: {error.what}")
+        for path in job.export.glob("*") if job.export.exists() else ():
+            if path.name not in ("gate", "gate.json"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with contextlib.suppress(OSError):
+            job.export.rmdir()
+
+    def _retain(self, job: pipeline.Job) -> None:
+        """Keep the public model, the one before it, and the best others; of what the watch exported the rest goes."""
+        history = register.history(self.run_)
+        mine: dict[int, Event] = {}
+        scores: dict[int, float] = {}
+        for row in history:
+            if row["event"] == "exported" and row["step"] is not None:
+                mine[row["step"]] = row
+            elif row["event"] == "scored" and row["score"] is not None:
+                scores[row["step"]] = row["score"]
+            elif row["event"] == "removed":
+                mine.pop(row["step"], None)
+        stack = register.promotions(self.run_)
+        guarded = {row["digest"] for row in stack[-2:]} | {(row["previous"] or {}).get("digest") for row in stack[-1:]}
+        public = register.public(job.config, job.client)
+        guarded.add(public["digest"] if public else None)
+        others = sorted(
+            (step for step, row in mine.items() if row["digest"] not in guarded),
+            key=lambda step: (scores.get(step, -math.inf), step),
+            reverse=True,
+        )
+        for step in others[self.settings.keep_best :]:
+            if step not in self.pending and mine[step].get("by") == "reasoner watch":
+                self._drop(step)
+                register.tell(self.run_, step, "removed", tag=mine[step]["tag"])
+
+    def _recover(self) -> None:
+        """Bring what a killed watcher left to an end."""
+        with runs.lock(self.run_, "export", self.say):
+            row = register.settle(self.job.config, self.job.client, self.run_)
+            if row:
+                self._pass_on(row)
+            last: dict[int, Event] = {}
+            for row in register.history(self.run_):
+                if row["event"] in ("seen", *ENDS, "removed") and (row["event"] != "failed" or row["final"]):
+                    last[row["step"]] = row
+            self._seen |= last.keys()
+            for step, row in sorted(last.items()):
+                self._sweep(step)
+                if row["event"] in ("skipped", "failed", "removed"):
+                    self._drop(step)
+                elif row["event"] == "seen" and is_whole(self.job.at(step).adapter / WEIGHTS):
+                    self._known.add(step)
+                    self._admit(step)
+                    continue
+                elif row["event"] == "seen":
+                    if (self.folder / f"checkpoint-{step}").exists():
+                        continue
+                    self._skip(step, "its checkpoint is gone since the last watch")
+                self._known.add(step)
+            self._retain(self.job)
+
+    # -- further servers
+
+    def _serve_hosts(self, now: bool = False) -> None:
+        """Bring each further server to what is public; one that is silent is asked again later."""
+        stack = register.promotions(self.run_)
+        public = register.public(self.job.config, self.job.client) if self.job.config.serve.hosts and stack else None
+        if public is None:
+            return
+        wanted = next((row for row in reversed(stack) if row["digest"] == public["digest"]), None)
+        if wanted is None or wanted["step"] is None:
+            return
+        path = self.run_.path / "hosts.json"
+        states = runs.read_json(path) or {}
+        for name in self.job.config.serve.hosts:
+            state = states.get(name) or {}
+            is_late = now or time.time() - state.get("tried", 0.0) >= self.settings.retry_s
+            if state.get("of") == public["digest"] or not is_late:
+                continue
+            states[name] = {**state, "tried": time.time(), **self._serve_one(name, wanted)}
+            runs.write_json(path, states)
+
+    def _serve_one(self, name: str, wanted: Event) -> dict[str, Any]:
+        job = self.job.at(wanted["step"])
+        try:
+            made = job.need("register").facts["tuned"]
+            with ollama.Client(ollama.host(name)) as client:
+                model = register.put(
+                    job.config, client, made["tag"], job.tuned_gguf, made["gguf_sha256"],
+                    job.need("modelfile").facts["pinned"], self.run_.path / "base" / "model", self.say,
+                )  # fmt: skip
+                register.point(job.config, client, model)
+                self._retain_there(name, client, made["tag"])
+        except ReasonerError as error:
+            self._once(f"{name} is behind: {error.what}")
+            return {"error": error.what}
+        self._said = {text for text in self._said if not str(text).startswith(f"{name} is behind")}
+        register.tell(self.run_, wanted["step"], "served", host=name, digest=model["digest"], tag=model["tag"])
+        self.say(f"{name} serves {made['tag']} too")
+        return {"of": wanted["digest"], "digest": model["digest"], "tag": model["tag"], "error": None}
+
+    def _retain_there(self, name: str, client: ollama.Client, newest: str) -> None:
+        """Of the steps this run brought to a further server, the newest and the one before stay."""
+        history = register.history(self.run_)
+        brought = [row["tag"] for row in history if row["event"] == "served" and row["host"] == name]
+        for tag in list(dict.fromkeys(tag for tag in brought if tag != newest))[:-1]:
+            register.drop(client, tag)
+
+    # -- telling others
+
+    @contextlib.contextmanager
+    def _notified(self) -> Iterator[Callable[[Event], None]]:
+        """What gives each event to the configured command, one at a time, without holding the watch up."""
+        try:
+            argv = shlex.split(self.settings.notify or "")
+        except ValueError as error:
+            raise ReasonerError("watch.notify is no command", why=str(error), code=USAGE) from None
+        if not argv:
+            yield lambda row: None
+            return
+        import queue
+
+        waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+        def work() -> None:
+            while (row := waiting.get()) is not None:
+                try:
+                    done = subprocess.run(
+                        argv, input=json.dumps(row), text=True, timeout=30, check=False,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    )  # fmt: skip
+                except (OSError, subprocess.TimeoutExpired) as error:
+                    self._once(f"watch.notify: {error}")
+                    continue
+                if done.returncode:
+                    self._once(f"watch.notify: `{argv[0]}` ended with {done.returncode}")
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield waiting.put
+        finally:
+            waiting.put(None)
+            thread.join(35)
+
+
+# -- the whole command -------------------------------------------------------------------------
+
+
+def run(
+    run_: runs.Run,
+    make: Callable[[], pipeline.Job],
+    on_event: Callable[[Event], None],
+    say: Callable[[str], None],
+    *,
+    train: list[str] | None = None,
+    every: int | None = None,
+    keep: int | None = None,
+) -> None:
+    """Watch a run until its training has finished; with `train`, a command, start that as well.
+
+    Without our trainer it goes on until it is interrupted. The training is a process of its own, and is ended with the
+    watch: it goes on from its newest checkpoint.
+    """
+    with runs.lock(run_, "watch"), contextlib.ExitStack() as until_done:
+        child = None
+        if train is not None and runs.is_locked(run_):
+            say(f"run {run_.name} is being trained already")
+        elif train is not None:
+            log = run_.log_path("watch-train")
+            say(f"training beside the watch (log: {log})")
+            child = until_done.enter_context(_training(train, log))
+            while not (run_.path / "base.json").exists() and child.poll() is None:
+                time.sleep(0.2)
+        if not run_.config_path.exists():
+            raise ReasonerError(f"run {run_.name} did not start", log=run_.log_path("watch-train"))
+
+        def is_over() -> bool:
+            if child is not None:
+                return child.poll() is not None
+            trained = (run_.path / "train.json").exists() and not runs.is_locked(run_)
+            return trained and not watcher.settings.checkpoints
+
+        watcher = Watcher(make, on_event, say, every, keep)
+        watcher.watch(is_over)
+        if child is not None and child.returncode:
+            raise ReasonerError(
+                "the training beside the watch failed",
+                why=f"exit {child.returncode}",
+                fix="the same command goes on from the newest checkpoint",
+                log=run_.log_path("watch-train"),
+            )
+
+
+@contextlib.contextmanager
+def _training(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+            child.wait(60)
+
+
+# -- shown -------------------------------------------------------------------------------------
+
+
+def rows(events: list[Event]) -> list[dict[str, Any]]:
+    """One row a step for people: step, stage, seconds, score, verdict, tag."""
+    found: dict[int, dict[str, Any]] = {}
+    for one in events:
+        step = one["step"]
+        if step is None or one["event"] in ("promoting", "served"):
+            continue
+        row = found.setdefault(
+            step, {"step": step, "stage": "", "seconds": None, "score": "", "verdict": "", "tag": ""}
+        )
+        row["stage"] = one["event"]
+        if one["event"] in ("exported", "scored"):
+            row["seconds"] = (row["seconds"] or 0.0) + one["seconds"]
+        if one["event"] == "exported":
+            row["tag"] = one["tag"]
+        if one["event"] == "scored":
+            low, high = one["score_ci95"] or (math.nan, math.nan)
+            share = math.nan if one["score"] is None else one["score"]
+            row["score"] = f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f}), {one['points']:+.1f}"
+        if one["event"] in ("skipped", "kept", "failed"):
+            row["verdict"] = str(one.get("reason", "")).splitlines()[0] if one.get("reason") else ""
+        if one["event"] in ("promoted", "rolled back"):
+            row["verdict"] = f"{one['tag']} {'since' if one['event'] == 'promoted' else 'until'} {one['time'][11:19]}"
+        if one["event"] == "removed":
+            row["tag"] = ""
+    return [found[step] for step in sorted(found)]
+
+
+def table(events: list[Event], now: str = "") -> Table:
+    """The steps as a table, what is being done in its caption."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(caption=Text(printable(now)), caption_justify="left", expand=False)
+    for name in ("step", "stage", "seconds", "dev score, points against the public model", "verdict", "tag"):
+        made.add_column(name, justify="right" if name in ("step", "seconds") else "left")
+    for row in rows(events):
+        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        cells = (str(row["step"]), row["stage"], seconds, row["score"], row["verdict"], row["tag"])
+        made.add_row(*(Text(printable(cell)) for cell in cells))
+    return made

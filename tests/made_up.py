@@ -1,0 +1,140 @@
+"""A run folder written by hand, with every part that a report can have, and texts that try to break out of it."""
+
+import math
+import random
+
+from reasoner import config, evaluate, runs, statistics
+
+HOSTILE = (
+    "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    "\n\x1b[31mred\x1b[0m \x07\x00 \u202eright to left\u202c \u2066isolated\u2069 \u200f\n"
+    '\'"><svg onload=alert(1)><style>*{display:none}</style><a href="javascript:alert(1)">x</a> '
+    "مرحبا שלום \ud800 " + "Z\u0351\u0360\u0327" * 40 + "\n&lt;b&gt; ]]> --> ${x} {{x}} `|` #### 7\n" + "w" * 400
+)
+N = 60
+
+
+def run(folder, name="made-up", *, hostile=HOSTILE, finished=True, seed=0, control=None, right=0.8, steps=40):
+    """The run; `finished`: with a summary and completions, else a training at its last step."""
+    chance = random.Random(seed)
+    run_ = runs.Run(folder / name)
+    changes = {"train.seed": str(seed), "train.steps": str(steps)} | ({"train.control": control} if control else {})
+    found, origin = config.resolve("pocket", changes)
+    runs.write_text(run_.config_path, config.dump(found, origin))
+    metrics, rollouts = [], []
+    for step in range(1, steps + 1):
+        done = 1 / (1 + math.exp(-8 * (step / steps - 0.4)))
+        metrics.append(
+            {
+                "step": step, "steps": steps, "reward": 0.2 + 0.6 * done + chance.uniform(-0.08, 0.08),
+                "signal": 0.5 + chance.uniform(-0.2, 0.2), "length": 8 + 30 * done, "truncated": 0.01,
+                "shows_working": min(1.0, done + 0.05), "entropy": 1.1 - 0.7 * done, "strict_gap": 0.02,
+                **({"chat_kl": 0.004 + 0.02 * done} if step % 10 == 0 else {}), "kinds": {"+ to 10": 0.5, "*": 0.5},
+            }
+        )  # fmt: skip
+        rollouts.append([completion(f"r{i}", "right", "1 + 1 = 2\nwait, 2 + 2 = 5\n#### 2") for i in range(3)])
+    runs.append_jsonl(run_.path / "metrics.jsonl", metrics if finished else metrics[: steps // 2])
+    for step, rows in enumerate(rollouts, 1):
+        runs.append_jsonl(run_.path / "rollouts" / f"{runs.step_name(step)}.jsonl", rows)
+    runs.append_jsonl(
+        run_.path / "history.jsonl",
+        [{"step": at, "event": "scored", "score": 0.2 + 0.6 * at / steps} for at in range(10, steps + 1, 10)],
+    )
+    runs.write_json(run_.path / "audit.json", audit())
+    if finished:
+        _finish(run_, found, chance, hostile, right)
+    return run_
+
+
+def completion(problem_id, verdict, text, **more):
+    return {
+        "problem_id": problem_id, "question": "Ann has 3 pens and buys 4 more. How many pens?", "answer": "7",
+        "verdict": verdict, "completion": text, "tokens": 12, "finish_reason": "stop", "strict": verdict,
+        "extracted": "7", "shows_working": "=" in text, "leaked": [], "kind": "addition",
+        "steps": {"known": 1, "in_order": 1, "equations": 1, "correct": 1}, **more,
+    }  # fmt: skip
+
+
+def _finish(run_, found, chance, hostile, right):
+    rows = {"base": [], "tuned": []}
+    for at in range(N):
+        for role, share in (("base", 0.3), ("tuned", right)):
+            verdict = "right" if chance.random() < share else "wrong"
+            text = hostile if at % 4 == 0 else f"3 + 4 = {7 if verdict == 'right' else 8}\n#### 7"
+            text = text.encode("utf-8", "replace").decode() if at % 8 else text
+            rows[role].append(completion(f"p{at}", verdict, text, kind="addition" if at % 2 else "<b>two</b> steps"))
+    rows["base"][0]["question"] = hostile
+    for role, some in rows.items():
+        text = "".join(runs.json.dumps(row) + "\n" for row in some)
+        runs.write_text(run_.path / "completions" / f"{role}.jsonl", text)
+    chats = {
+        role: [
+            {"id": "hello", "kind": "greeting", "prompt": "Hello!", "completion": f"Hi from {role}.",
+             "degenerate": None, "fact_right": None, "finish_reason": "stop"},
+            {"id": "<i>paris", "kind": "fact", "prompt": hostile, "completion": hostile,
+             "degenerate": "repeats itself" if role == "tuned" else None, "fact_right": role == "base",
+             "finish_reason": "length"},
+        ]
+        for role in ("base", "tuned")
+    }  # fmt: skip
+    for role, some in chats.items():
+        text = "".join(runs.json.dumps(row) + "\n" for row in some)
+        runs.write_text(run_.path / "completions" / f"everyday-{role}.jsonl", text)
+    measured = {role: statistics.measure(some) for role, some in rows.items()}
+    lift, kinds = statistics.lift(rows["base"], rows["tuned"]), statistics.by_kind(**rows)
+    beside = {"svamp": {**measured, "lift": dict(lift), "n": N, "split_sha256": "b" * 64}}
+    statistics.below_base(kinds, beside)
+    summary = {
+        "schema": 1, "run": run_.name, "profile": found.profile, "seed": found.train.seed,
+        "control": found.train.control, "device": "cpu", "n": N, "split": "test", "split_sha256": "a" * 64,
+        "verifier": {"name": "number", "version": "2"}, **measured, "lift": lift,
+        "by_kind": kinds, "beside": {**beside, "gsm8k": {"missing": "data/<gsm8k>"}},
+        "everyday": {**evaluate.compare_everyday(**chats)}, "promoted": found.train.control is None, "gate": [],
+        "served": {"host": "h", "tag": "reasoner:latest", "digest": "sha256:" + "d" * 64, "ollama": "0.34.4"},
+        "train": {"reward": "verdict", "chat_kl_weight": 1.0}, "seconds": {"train": 80.0, "merge": 2.5, "total": 82.5},
+        "versions": {"reasoner": "1.0", "trl": "1.14.2"},
+    }  # fmt: skip
+    runs.write_json(run_.summary_path, summary)
+    runs.write_json(run_.path / "ladder.json", ladder())
+
+
+def audit():
+    check = {"name": "near misses <that> must fail", "must_hold": True, "n": 900, "failed": 3, "rate": 0.0033,
+             "ci95": [0.001, 0.0097]}  # fmt: skip
+    return {"verifier": {"name": "number", "version": "2"}, "holds": False, "failed": ["near misses"],
+            "data": {"n": 100, "judged": 99}, "checks": [check]}  # fmt: skip
+
+
+def ladder():
+    def rung(name, engine, points, size=None):
+        change = {
+            "against": "base",
+            "points": points,
+            "ci95": [points - 4, points + 4],
+            "gained": 3,
+            "lost": 1,
+            "p": 0.5,
+        }
+        value = 0.2 if name == "base" else 0.78 + points / 100
+        return {"rung": name, "engine": engine, "pass_at_1": value, "ci95": [value - 0.05, value + 0.05],
+                "change": None if name == "base" else change, "truncated": 0.0, "bytes": size, "tokens_per_s": 120.0,
+                "flips": [{"problem_id": "p<1>", "before": "right", "after": "wrong"}]}  # fmt: skip
+
+    def quant(name, size, points, inside, imatrix=False):
+        value = 0.78 + points / 100
+        return {"quant": name, "bytes": size, "pass_at_1": value, "ci95": [value - 0.03, value + 0.03], "right": 78,
+                "points": points, "points_ci95": [points - 1, points + 1], "tokens_per_s": 300.0, "imatrix": imatrix,
+                "inside": inside, "other_types": 0}  # fmt: skip
+
+    return {
+        "schema": 1, "run": "made-up", "split": "dev", "n": 200, "margin_points": 2.0,
+        "rungs": [rung("base", "transformers", 0), rung("adapter", "transformers", 0.5),
+                  rung("merged", "transformers", 0), rung("F16", "llama.cpp", 0, 272_000_000),
+                  rung("Q8_0", "llama.cpp", -9.0, 145_000_000), rung("served", "ollama", -9.5)],
+        "first_loss": {"rung": "Q8_0", "points": -9.0, "ci95": [-13.0, -5.0], "p": 0.001, "cause": "its <end> token"},
+        "quants": [quant("Q4_K_M", 105_000_000, -5.0, False), quant("Q4_K_M", 105_000_000, -2.6, False, imatrix=True),
+                   quant("Q5_K_M", 112_000_000, -1.2, False), quant("Q6_K", 138_000_000, -0.4, True),
+                   quant("Q6_K", 138_000_000, -0.4, True, imatrix=True),
+                   quant("Q8_0", 145_000_000, 0.1, True), quant("F16", 271_000_000, 0.0, True)],
+        "served_quant": "Q8_0", "chosen": "Q6_K",
+    }  # fmt: skip

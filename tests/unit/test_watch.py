@@ -1,0 +1,594 @@
+"""Which checkpoint counts, what becomes of it, what a killed watcher leaves; stand-ins export and score."""
+
+import io
+import json
+import os
+import shutil
+import struct
+import threading
+
+import pytest
+
+from reasoner import base, config, pipeline, register, runs, watch
+from reasoner.errors import ReasonerError
+
+MODULE = "model.layers.0.q_proj"
+
+
+class Client:
+    """A server: tags and digests, and whether it answers."""
+
+    def __init__(self, host="127.0.0.1:1"):
+        self.host, self.tags, self.is_up = host, {}, True
+
+    def version(self):
+        if not self.is_up:
+            raise ReasonerError("Ollama is away")
+        return "0.34.4"
+
+    def list_tags(self):
+        self.version()
+        return [{"name": name, "digest": digest} for name, digest in self.tags.items()]
+
+    def digest(self, tag):
+        self.version()
+        return self.tags.get(tag)
+
+    def copy(self, source, destination):
+        self.tags[destination] = self.tags[source]
+
+    def delete(self, tag):
+        self.version()
+        return self.tags.pop(tag, None) is not None
+
+    def show(self, tag):
+        return {"modelfile": ""}
+
+    def chat(self, tag, messages, options):
+        self.version()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def tensors(fill=1.0, module=MODULE, rows=4, columns=6, **more):
+    import torch
+
+    names = {"A": (2, columns), "B": (rows, 2)}
+    made = {f"base_model.model.{module}.lora_{s}.weight": torch.full(shape, fill) for s, shape in names.items()}
+    return {**made, **more}
+
+
+def adapter(folder, made=None, shape='{"peft_type": "LORA"}'):
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors() if made is None else made, folder / watch.WEIGHTS)
+    (folder / watch.SHAPE).write_text(shape)
+    return folder
+
+
+class World:
+    """A run, its trainer and its server; `scores` by step decide at the gate, `fails` how often an export fails."""
+
+    def __init__(self, folder, monkeypatch):
+        from safetensors.torch import save_file
+
+        self.run, self.client = runs.Run(folder / "runs" / "demo"), Client()
+        self.base = folder / "base"
+        self.base.mkdir()
+        zeros = tensors()[f"base_model.model.{MODULE}.lora_B.weight"].new_zeros(4, 6)
+        save_file({f"{MODULE}.weight": zeros}, self.base / "model.safetensors")
+        self.scores, self.fails, self.exported = {}, {}, []
+        self.events, self.said = [], []
+        self.settings = {"watch.poll_s": "0.02", "watch.settle_s": "0.05", "watch.retry_s": "0.01"}
+        monkeypatch.setattr(pipeline, "export", self.export)
+        monkeypatch.setattr(pipeline, "gate", self.gate)
+        monkeypatch.setattr(pipeline, "promote_step", self.promote)
+        runs.write_text(self.run.config_path, "{}")
+
+    def job(self):
+        made = pipeline.Job(config.resolve("pocket", self.settings)[0], self.run)
+        made.__dict__ |= {"client": self.client, "base": base.Base("pocket", self.base, "x", 1, {})}
+        at = made.at
+
+        def with_client(step):
+            one = at(step)
+            one.__dict__ |= {"client": self.client, "base": made.base}
+            return one
+
+        made.at = with_client
+        return made
+
+    def checkpoint(self, step, made=None, *, is_done=True, folder=None):
+        path = adapter((folder or self.run.checkpoints_dir) / f"checkpoint-{step}", made)
+        if is_done:
+            (path / "DONE").touch()
+        return path
+
+    def export(self, job, route="auto"):
+        self.exported.append(job.step)
+        assert watch.is_whole(job.adapter / watch.WEIGHTS)
+        runs.write_text(job.export / f"partial-model-{job.step}.gguf", "half")
+        if self.fails.get(job.step, 0):
+            self.fails[job.step] -= 1
+            raise OSError(28, "No space left on device")
+        tag = register.step_tag(job.config, job.step)
+        (job.export / f"partial-model-{job.step}.gguf").rename(job.export / "model.gguf")
+        self.client.tags[tag] = f"d{job.step}"
+        register._remember(self.client, tag)
+        return {"route": "delta", "why": "", "tag": tag, "digest": f"d{job.step}", "stage_seconds": {}, "seconds": 0.1}
+
+    def gate(self, job):
+        score = self.scores.get(job.step, 0.5 + job.step / 1000)
+        best = max((row["score"] for row in register.promotions(self.run)), default=0.0)
+        return {
+            "metric": "pass_at_1", "n": 200, "score": score, "score_ci95": [score - 0.1, score + 0.1],
+            "against_score": best, "points": 100 * (score - best), "lower": -1.0, "split_sha256": "s",
+            "against": {"tag": "reasoner:latest"}, "passed": score >= best, "why": [] if score >= best else ["worse"],
+        }  # fmt: skip
+
+    def promote(self, job, by, passed):
+        tag = register.step_tag(job.config, job.step)
+        model = {"tag": tag, "digest": self.client.tags[tag]}
+        return register.publish(job.config, self.client, self.run, model, job.step, by=by, score=passed["score"])
+
+    def watch(self, is_over=lambda: True, **how):
+        self.events.clear()
+        one = watch.Watcher(self.job, self.events.append, self.said.append, **how)
+        with runs.lock(self.run, "watch"):
+            one.watch(is_over)
+        return one
+
+    @property
+    def ends(self):
+        return {row["step"]: (row["event"], row.get("reason")) for row in self.events if row["event"] in watch.ENDS}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
+    return World(tmp_path, monkeypatch)
+
+
+# -- one checkpoint
+
+
+@pytest.mark.parametrize("cut", [-1, 1])
+def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
+    path = adapter(tmp_path) / watch.WEIGHTS
+    assert watch.is_whole(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:cut] if cut < 0 else data + b"x")
+    assert not watch.is_whole(path)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0" * 8, b"\xff" * 80, struct.pack("<Q", 4) + b"[1]\n", struct.pack("<Q", 9000) + b"[" * 9001],
+    ids=["empty", "nothing", "endless", "list", "deep"],
+)
+def test_no_bytes_pass_for_a_whole_file(tmp_path, data):
+    (tmp_path / watch.WEIGHTS).write_bytes(data)
+    assert not watch.is_whole(tmp_path / watch.WEIGHTS)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / watch.WEIGHTS)
+    assert not watch.is_whole(tmp_path / watch.WEIGHTS)
+    assert not watch.is_whole(tmp_path / "missing")
+
+
+def faulty():
+    import torch
+
+    name = f"base_model.model.{MODULE}.lora_B.weight"
+    nan, inf = (tensors(**{name: torch.tensor([[1.0, v]] * 4)}) for v in (float("nan"), float("-inf")))
+    return {
+        "nan": (nan, "holds values that are not numbers"),
+        "inf": (inf, "holds values that are not numbers"),
+        "no such module": (tensors(module="model.layers.9.q_proj"), "another base: this one has no"),
+        "wider": (tensors(columns=8), "another base"),
+        "taller": (tensors(rows=5), "another base"),
+        "no matrix": (tensors(**{name: torch.ones(4)}), "another base"),
+        "idle": (tensors(fill=0.0), "changes nothing"),
+        "hostile name": (tensors(**{"\x1b[31mx": torch.tensor([float("nan")])}), r"'\x1b[31mx' holds"),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["nan", "inf", "no such module", "wider", "taller", "no matrix", "idle", "hostile name"]
+)
+def test_what_cannot_be_exported_is_told_apart(world, tmp_path, kind):
+    made, why = faulty()[kind]
+    assert watch.faults(adapter(tmp_path / "good"), world.base) is None
+    assert why in watch.faults(adapter(tmp_path / "bad", made), world.base)
+
+
+@pytest.mark.parametrize("shape", ["", "[]", "{}", "[" * 100_000], ids=["empty", "list", "bare", "deep"])
+def test_an_adapter_without_a_readable_shape_cannot_be_exported(world, tmp_path, shape):
+    assert watch.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{watch.SHAPE} cannot be read"
+
+
+# -- discovery
+
+
+def test_each_checkpoint_is_accounted_for_once(world):
+    for step in (2, 4, 6):
+        world.checkpoint(step)
+    world.watch()
+    assert world.exported == [6]
+    assert world.ends == {
+        2: ("skipped", "superseded by step 6"),
+        4: ("skipped", "superseded by step 6"),
+        6: ("promoted", None),
+    }
+    assert [row["event"] for row in world.events if row["step"] == 6] == ["seen", "exported", "scored", "promoted"]
+    assert all({"time", "step", "event"} <= row.keys() for row in world.events)
+    world.watch()
+    assert world.events == []
+    assert not (world.run.export_dir(2)).exists()
+
+
+@pytest.mark.parametrize(
+    ("how", "exported"),
+    [({"every": 2}, [2, 4]), ({"keep": 2}, [3, 4]), ({"every": 2, "keep": 1}, [4]), ({"keep": 9}, [1, 2, 3, 4])],
+)
+def test_every_and_keep_say_which_of_those_that_piled_up(world, how, exported):
+    for step in (1, 2, 3, 4):
+        world.checkpoint(step)
+    world.watch(**how)
+    assert world.exported == exported
+    assert {step for step, (event, _) in world.ends.items() if event == "skipped"} == {1, 2, 3, 4} - set(exported)
+
+
+def test_our_trainers_folder_counts_with_its_marker_only(world):
+    runs.write_text(world.run.path / "metrics.jsonl", "{}\n")
+    world.checkpoint(2, is_done=False)
+    world.checkpoint(4)
+    one = world.watch()
+    assert world.exported == [4]
+    one._still[2] = (one._still[2][0], -1e9)  # long still
+    one.scan()
+    one.scan()
+    assert world.ends[2] == ("skipped", "never completed, and a newer one is")
+    assert sum(row["step"] == 2 for row in world.events) == 2  # seen, skipped
+
+
+def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_path, monkeypatch):
+    folder = tmp_path / "theirs"
+    world.settings["watch.checkpoints"] = str(folder)
+    world.settings["watch.settle_s"] = "5"
+    path = world.checkpoint(10, is_done=False, folder=folder)
+    whole = (path / watch.WEIGHTS).read_bytes()
+    (path / watch.WEIGHTS).write_bytes(whole[:-4])
+    os.utime(path / watch.WEIGHTS, (0, 0))  # an old file time says nothing
+    clock = [100.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
+    one = watch.Watcher(world.job, world.events.append, world.said.append)
+    one._sink = lambda row: None
+    one.scan()
+    clock[0] += 6
+    one.scan()
+    one.scan()
+    assert one.pending == {}
+    assert world.said == ["step 10 is still and not whole: it is passed over unless it completes"]
+    (path / watch.WEIGHTS).write_bytes(whole)
+    one.scan()
+    clock[0] += 4
+    one.scan()
+    assert one.pending == {}
+    (path / "optimizer.pt").write_bytes(b"more")
+    one.scan()
+    clock[0] += 4
+    one.scan()
+    assert one.pending == {}
+    clock[0] += 1
+    one.scan()
+    assert list(one.pending) == [10]
+    shutil.rmtree(path)
+    assert watch.is_whole(one.pending[10] / watch.WEIGHTS)
+
+
+def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(world):
+    saved = threading.Event()
+    over = []
+
+    def trainer():
+        for step in (2, 4):
+            path = world.checkpoint(step)
+            while not any(row["step"] == step and row["event"] in watch.ENDS for row in list(world.events)):
+                saved.wait(0.01)
+            shutil.rmtree(path)
+        over.append(1)
+
+    thread = threading.Thread(target=trainer)
+    thread.start()
+    world.watch(is_over=lambda: bool(over), every=2)
+    thread.join()
+    assert world.ends == {2: ("promoted", None), 4: ("promoted", None)}
+
+
+@pytest.mark.parametrize("missing", [watch.SHAPE, watch.WEIGHTS, None])
+def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, missing):
+    path = world.checkpoint(2)
+    real = watch.take
+
+    def late(job, source):
+        (source / missing).unlink() if missing else shutil.rmtree(path)
+        real(job, source)
+
+    monkeypatch.setattr(watch, "take", late)
+    world.watch()
+    world.watch()
+    rows = register.history(world.run)
+    assert [row["event"] for row in rows] == ["seen", "skipped"]
+    assert (missing or "vanished before it could be copied") in rows[1]["reason"]
+    assert not world.run.export_dir(2).exists()
+
+
+def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
+    world.checkpoint(2)
+    real, full = watch.take, [1, 1]
+
+    def take(job, source):
+        if full:
+            full.pop()
+            raise OSError(28, "No space left on device")
+        real(job, source)
+
+    monkeypatch.setattr(watch, "take", take)
+    world.watch(is_over=lambda: bool(world.exported))
+    assert world.ends == {2: ("promoted", None)}
+    assert len(world.said) == 1
+
+
+def test_bad_checkpoints_do_not_end_the_watch(world):
+    bad = faulty()
+    for step, kind in enumerate(bad, 1):
+        world.checkpoint(step, bad[kind][0])
+    cut = world.checkpoint(20) / watch.WEIGHTS
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    world.checkpoint(30)
+    world.watch()
+    assert world.exported == [30]
+    assert world.ends[20] == ("skipped", f"{watch.WEIGHTS} is not whole")
+    assert [event for event, _ in world.ends.values()].count("skipped") == len(bad) + 1
+    assert world.client.tags["reasoner:latest"] == "d30"
+
+
+# -- what becomes of one
+
+
+def test_an_export_that_fails_is_tried_again_and_given_up_in_the_end(world):
+    world.fails = {2: 1}
+    world.checkpoint(2)
+    world.watch()
+    assert [row["event"] for row in world.events] == ["seen", "failed", "exported", "scored", "promoted"]
+    world.fails = {4: 99}
+    world.checkpoint(4)
+    world.watch()
+    failed = [row for row in world.events if row["event"] == "failed"]
+    assert [(row["attempt"], row["final"]) for row in failed] == [(1, False), (2, False), (3, True)]
+    assert "No space left" in failed[0]["reason"]
+    assert not world.run.export_dir(4).exists()
+    assert world.client.tags == {"reasoner:step-000002": "d2", "reasoner:latest": "d2"}
+    world.checkpoint(6)
+    world.watch()
+    assert world.exported[-1] == 6
+
+
+def test_a_server_that_is_away_is_waited_for_and_costs_no_checkpoint(world, monkeypatch):
+    world.checkpoint(2)
+    away, begun = [], []
+
+    def version():
+        if away:
+            away.pop()
+            raise ReasonerError("Ollama is away")
+        return "0.34.4"
+
+    def gate(job):
+        if not begun:
+            begun.append(1)
+            away.extend([1] * 9)
+        world.client.version()
+        return world.gate(job)
+
+    monkeypatch.setattr(world.client, "version", version)
+    monkeypatch.setattr(pipeline, "gate", gate)
+    world.watch()
+    assert world.ends[2] == ("promoted", None)
+    failed = [row for row in world.events if row["event"] == "failed"]
+    assert [(row["attempt"], row["final"]) for row in failed] in ([(0, False)], [(0, False), (1, False)])
+    assert world.said == ["waiting for Ollama: Ollama is away"]
+
+
+def test_a_newer_checkpoint_makes_the_next_attempt_needless(world):
+    world.settings["watch.retry_s"] = "30"
+    world.fails = {2: 9}
+    world.checkpoint(2)
+
+    def is_over():
+        return True
+
+    timer = threading.Timer(0.2, lambda: world.checkpoint(4))
+    timer.start()
+    world.watch(is_over)
+    timer.join()
+    assert world.exported == [2, 4]
+    assert world.ends[2] == ("skipped", "superseded by step 4")
+
+
+def test_one_that_scores_worse_is_kept_and_not_public(world):
+    world.scores = {2: 0.6, 4: 0.4}
+    for step in (2, 4):
+        world.checkpoint(step)
+    world.watch(every=2)
+    assert world.ends == {2: ("promoted", None), 4: ("kept", "worse")}
+    assert world.client.tags["reasoner:latest"] == "d2"
+
+
+def test_public_previous_and_best_stay_and_a_persons_tag_too(world):
+    world.scores = {1: 0.5, 2: 0.1, 3: 0.45, 4: 0.6, 5: 0.55, 6: 0.2, 7: 0.7}
+    for step in world.scores:
+        world.checkpoint(step)
+    world.client.tags |= {"mine:latest": "d2", "reasoner:step-000099": "a person's"}
+    world.watch(every=1)
+    steps = {tag for tag in world.client.tags if "step-" in tag}
+    # public 7, before it 4; of the others 5 (0.55) and 1 (0.5) are the best two
+    assert steps == {f"reasoner:step-{n:06d}" for n in (1, 4, 5, 7, 99)}
+    assert world.client.tags["mine:latest"] == "d2"
+    assert {path.name for path in (world.run.path / "exports").iterdir()} == {f"step-{n:06d}" for n in (1, 4, 5, 7)}
+    world.client.tags["reasoner:step-000005"] = "a person's now"
+    world.settings["watch.keep_best"] = "0"
+    world.watch()
+    assert world.client.tags["reasoner:step-000005"] == "a person's now"
+    assert "reasoner:step-000001" not in world.client.tags
+
+
+# -- a watcher that was killed
+
+
+def test_a_killed_watchers_step_is_gone_on_with(world):
+    world.checkpoint(2)
+    job = world.job().at(2)
+    register.tell(world.run, 2, "seen")
+    watch.take(job, world.run.checkpoints_dir / "checkpoint-2")
+    shutil.rmtree(world.run.checkpoints_dir)
+    runs.write_text(job.export / "partial-model.gguf", "half")
+    runs.write_text(job.export / "merged.partial" / "model.safetensors", "half")
+    runs.write_text(world.run.path / "base" / "partial-reference.Q8_0.gguf", "half")
+    world.watch()
+    assert world.ends == {2: ("promoted", None)}
+    assert not [path for path in world.run.path.rglob("*partial*")]
+
+
+def test_a_promotion_cut_off_after_the_tag_moved_is_told(world):
+    world.client.tags |= {"reasoner:step-000002": "d2", "reasoner:latest": "d2"}
+    adapter(world.run.export_dir(2) / "adapter")
+    register.tell(world.run, 2, "seen")
+    register.tell(world.run, 2, "promoting", tag="reasoner:latest", digest="d2", previous=None, score=0.5)
+    world.watch()
+    assert world.exported == []
+    assert [row["event"] for row in world.events] == ["promoted"]
+
+
+def test_what_a_killed_watcher_could_not_clear_up_goes(world):
+    tag = "reasoner:step-000002"
+    world.client.tags[tag] = "d2"
+    register._remember(world.client, tag)
+    adapter(world.run.export_dir(2) / "adapter")
+    register.tell(world.run, 2, "seen")
+    register.tell(world.run, 2, "skipped", reason="superseded by step 4")
+    register.tell(world.run, 3, "seen")  # killed before it was copied, and pruned since
+    world.watch()
+    assert world.client.tags == {}
+    assert not world.run.export_dir(2).exists()
+    assert world.ends == {3: ("skipped", "its checkpoint is gone since the last watch")}
+
+
+def test_a_second_watcher_says_so_and_leaves(world):
+    with runs.lock(world.run, "watch"), pytest.raises(ReasonerError) as caught:
+        world.watch()
+    assert "is watched already" in str(caught.value)
+    assert f"process {os.getpid()} is watching it" in str(caught.value)
+
+
+def test_a_run_folder_that_was_moved_is_not_begun_anew(world, monkeypatch):
+    world.checkpoint(2)
+    elsewhere = world.run.path.with_name("moved")
+
+    def export(job, route="auto"):
+        world.run.path.rename(elsewhere)
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr(pipeline, "export", export)
+    with pytest.raises(ReasonerError, match="the folder of run demo is gone"):
+        world.watch()
+    assert not (world.run.path / "history.jsonl").exists()
+    monkeypatch.setattr(pipeline, "export", world.export)
+    world.run = runs.Run(elsewhere)
+    world.watch()
+    assert world.ends == {2: ("promoted", None)}
+
+
+# -- further servers, notification, the table
+
+
+def test_further_servers_get_each_promoted_model_and_one_that_was_down_is_caught_up(world, monkeypatch):
+    hosts = {f"127.0.0.1:{port}": Client(f"127.0.0.1:{port}") for port in (2, 3)}
+    world.settings["serve.hosts"] = json.dumps(list(hosts))
+    hosts["127.0.0.1:3"].is_up = False
+
+    def put(settings, client, tag, gguf, sha256, pinned, folder, say):
+        client.version()
+        client.tags[tag] = world.client.tags[tag]
+        return {"tag": tag, "digest": client.tags[tag]}
+
+    def record(job, stage):
+        facts = {"tuned": {"tag": register.step_tag(job.config, job.step), "gguf_sha256": "x"}, "pinned": {}}
+        return runs.Record(stage, {}, {}, {}, {}, facts, 1.0, "")
+
+    monkeypatch.setattr(watch.ollama, "Client", lambda where: hosts[str(where)])
+    monkeypatch.setattr(register, "put", put)
+    monkeypatch.setattr(pipeline.Job, "need", record)
+    for step in (2, 4, 6):
+        world.checkpoint(step)
+    world.watch(every=1)
+    assert hosts["127.0.0.1:2"].tags["reasoner:latest"] == "d6"
+    assert hosts["127.0.0.1:3"].tags == {}
+    states = json.loads((world.run.path / "hosts.json").read_text())
+    assert states["127.0.0.1:2"]["digest"] == "d6"
+    assert states["127.0.0.1:2"]["error"] is None
+    assert states["127.0.0.1:3"]["error"] == "Ollama is away"
+    assert sum("behind" in text for text in world.said) == 1
+    hosts["127.0.0.1:3"].is_up = True
+    world.watch()
+    assert hosts["127.0.0.1:3"].tags == {"reasoner:step-000006": "d6", "reasoner:latest": "d6"}
+    assert {row["event"] for row in world.events} == set()  # no word of the stream's contract
+
+
+def test_the_notified_command_gets_the_event_on_its_input_and_no_shell(world, monkeypatch):
+    calls = []
+
+    def run(argv, **how):
+        calls.append((argv, how["input"], how.get("shell")))
+        return watch.subprocess.CompletedProcess(argv, 3)
+
+    monkeypatch.setattr(watch.subprocess, "run", run)
+    world.settings["watch.notify"] = "notify-me 'two words' $(reboot) ;reboot"
+    world.checkpoint(2)
+    world.watch()
+    assert [json.loads(text)["event"] for _, text, _ in calls] == ["seen", "exported", "scored", "promoted"]
+    assert {tuple(argv) for argv, *_ in calls} == {("notify-me", "two words", "$(reboot)", ";reboot")}
+    assert not any(shell for *_, shell in calls)
+    assert world.said == ["watch.notify: `notify-me` ended with 3"]
+    world.settings["watch.notify"] = "notify 'open"
+    with pytest.raises(ReasonerError, match="no command"):
+        world.watch()
+
+
+def test_the_table_has_a_row_a_step_and_no_control_characters(world):
+    from rich.console import Console
+
+    world.scores = {2: 0.6, 4: 0.4}
+    for step in (2, 4):
+        world.checkpoint(step)
+    world.watch(every=2)
+    register.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
+    shown = watch.rows(register.history(world.run))
+    assert [(row["step"], row["stage"], row["tag"]) for row in shown] == [
+        (2, "promoted", "reasoner:step-000002"),
+        (4, "kept", "reasoner:step-000004"),
+        (6, "skipped", ""),
+    ]
+    assert shown[1]["score"] == "40.0 % (30.0 to 50.0), -20.0"
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(watch.table(register.history(world.run), "\x1b[2J"))
+    text = console.export_text()
+    assert "\x1b" not in text
+    assert "\\x1b[31m" in text
