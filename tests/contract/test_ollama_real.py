@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import gguf
@@ -11,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from reasoner import ollama, toolchain
+from reasoner import ollama, runs, toolchain
 from reasoner.errors import FAILED, ReasonerError
 
 pytestmark = pytest.mark.needs_ollama
@@ -137,6 +138,24 @@ def test_create_links_and_delete_removes_only_the_servers_link(client, model, se
     assert not list((server.models_dir / "blobs").glob(f"*{digest}*"))
 
 
+def test_a_linked_file_is_served_and_survives_its_first_name(client, tmp_path, server):
+    """What `delta` relies on: the digest taken while writing, a link, and each side may unlink its own name."""
+    path, digest = write_gguf(tmp_path / "second.gguf", LONG + "{# another file #}")
+    runs.hashed_while_written(path, digest)
+    assert client.create("tiny:linked", path, digest) == "linked"
+    blobs = server.models_dir / "blobs"
+    assert not list(blobs.glob("*-partial-*"))
+    assert (blobs / f"sha256-{digest}").stat().st_ino == path.stat().st_ino
+    answer = client.chat("tiny:linked", MESSAGES, GREEDY)["message"]["content"]
+    replacement = tmp_path / "replacement.gguf"
+    replacement.write_bytes(b"another file")
+    replacement.replace(path)  # as every writer does it: a new file under the name, the linked one is as it was
+    client.unload("tiny:linked")
+    assert client.chat("tiny:linked", MESSAGES, GREEDY)["message"]["content"] == answer
+    assert client.delete("tiny:linked") and not (blobs / f"sha256-{digest}").exists()
+    assert path.read_bytes() == b"another file"
+
+
 def test_create_uploads_where_it_cannot_link(client, model, monkeypatch):
     path, digest = model
     monkeypatch.setattr(type(client), "_stores", lambda self: iter(()))
@@ -240,3 +259,19 @@ def test_server_killed_while_registering_leaves_no_tag(server, model):
         assert client.list_tags() == []
         assert client.create("tiny:again", path, digest) == "linked"
         assert client.delete("tiny:again")
+
+
+def test_what_is_left_of_a_killed_registration_goes_when_the_server_starts(model, server):
+    path, digest = model
+    left = server.models_dir / "blobs" / f"sha256-{digest}-partial-1"
+    os.link(path, left)
+    os.utime(path, (0, 0))  # it keeps what is younger than an hour
+    assert ollama.stop_server()
+    again = ollama.ensure_server()  # the fixture's process is gone: for the end of the file
+    with again.client() as fresh:
+        deadline = time.monotonic() + 10
+        while left.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not left.exists()
+        assert fresh.create("tiny:fresh", path, digest) == "linked"
+        assert fresh.delete("tiny:fresh")

@@ -1,0 +1,269 @@
+"""The engines on the shipped base: the same ids, the same greedy texts, seeds that hold, and no completion lost."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from reasoner import base, config, data, engines, evaluate, gguf, ollama, register, runs, toolchain
+from reasoner.errors import ReasonerError
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
+
+NUM = 24
+GREEDY = engines.Sampling(96)
+HOT = engines.Sampling(96, temperature=0.8, top_p=0.9, top_k=20, repeat_penalty=1.1)
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return base.shipped()["pocket"]
+
+
+@pytest.fixture(scope="module")
+def file(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("engines")
+    gguf.run(folder, out / "pocket.F16.gguf", "F16", out / "log", lambda text: None)
+    return out / "pocket.F16.gguf"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """A server of our own on a free port."""
+    assert toolchain.find_ollama(), "no Ollama: run `make setup` first"
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
+        patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
+        with ollama.ensure_server().client() as made:
+            yield made
+        ollama.stop_server()
+        ollama.server_log(port).unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def tag(client, file):
+    """A tag whose own parameters would give other answers, were they not all overridden."""
+    own = {"temperature": 1.5, "top_k": 3, "repeat_penalty": 1.8, "num_predict": 4, "num_thread": 1}
+    client.create("engines:f16", file, runs.sha256_file(file), parameters=own)
+    return "engines:f16"
+
+
+@pytest.fixture(scope="module")
+def plain_tag(client, file):
+    client.create("engines:plain", file, runs.sha256_file(file), parameters={"num_ctx": 512, "num_thread": 1})
+    return "engines:plain"
+
+
+@pytest.fixture(scope="module")
+def problems():
+    return data.held_out(config.resolve("pocket", {"eval.num_problems": str(NUM)})[0])
+
+
+def ask(model, problems, sampling=GREEDY, engine=None, concurrency=8, num_ctx=512, **more):
+    """Answers in order, and the ids of the first prompts."""
+    made = engines.open_engine(str(model), engine, concurrency=concurrency, num_ctx=num_ctx, num_thread=1, **more)
+    prompts = [engines.Prompt(data.messages(p.question, None), 7 + i) for i, p in enumerate(problems)]
+    found = {}
+    made.complete(prompts, sampling, found.__setitem__)
+    ids = [made.prompt_ids(prompt.messages) for prompt in prompts[:4]]
+    made.close()
+    return [found[index] for index in range(len(prompts))], ids
+
+
+@pytest.fixture(scope="module")
+def reference(folder, problems):
+    return ask(folder, problems)
+
+
+def same(found, reference):
+    assert found[1] == reference[1]
+    what = [(answer.text, answer.finish_reason, answer.tokens, answer.prompt_tokens) for answer in found[0]]
+    wanted = [(answer.text, answer.finish_reason, answer.tokens, answer.prompt_tokens) for answer in reference[0]]
+    assert what == wanted
+
+
+def test_llama_cpp_says_what_transformers_says(file, problems, reference):
+    same(ask(file, problems), reference)
+
+
+def test_ollama_says_what_llama_cpp_says_whatever_its_tag_pins(client, tag, problems, reference):
+    same(ask(tag, problems, client=client), reference)
+
+
+def test_the_openai_endpoint_of_ollama_says_it_too(client, plain_tag, problems, reference):
+    same(ask(f"{client.host.url}/v1#{plain_tag}", problems), reference)
+
+
+def test_ollama_takes_no_more_options_there_and_that_is_refused(client, plain_tag, problems):
+    with pytest.raises(ReasonerError, match="takes no top_k"):
+        ask(f"{client.host.url}/v1#{plain_tag}", problems, HOT)
+
+
+def test_neither_batch_nor_order_changes_a_text(folder, file, problems, reference):
+    for model in (folder, file):
+        assert [a.text for a in ask(model, problems, concurrency=1)[0]] == [a.text for a in reference[0]]
+
+
+def test_a_repeat_penalty_means_the_same_everywhere(client, tag, folder, file, problems):
+    sampling = engines.Sampling(96, repeat_penalty=1.3)
+    texts = [[a.text for a in ask(model, problems, sampling)[0]] for model in (folder, file)]
+    texts.append([a.text for a in ask(tag, problems, sampling, client=client)[0]])
+    assert texts[0] == texts[1] == texts[2]
+    assert texts[0] != [a.text for a in ask(folder, problems)[0]]
+
+
+@pytest.mark.parametrize("model", ["folder", "file"])
+def test_a_seed_is_of_its_completion_alone(model, request, problems):
+    model = request.getfixturevalue(model)
+    first = [answer.text for answer in ask(model, problems, HOT)[0]]
+    assert [answer.text for answer in ask(model, problems, HOT, concurrency=3)[0]] == first
+    assert first != [answer.text for answer in ask(model, problems, GREEDY)[0]]
+
+
+def test_engines_that_sample_draw_from_the_same_distribution(folder, file, problems):
+    """Lengths and texts of 600 draws of one prompt: the share of each of the commonest first words, within 4 s.e."""
+    many = [problems[0]] * 600
+    counts = []
+    for model in (folder, file):
+        texts = [answer.text for answer in ask(model, many, engines.Sampling(6, temperature=1.0, top_p=0.95))[0]]
+        counts.append({text: texts.count(text) / 600 for text in set(texts)})
+    common = [text for text, share in counts[0].items() if share > 0.03]
+    assert common
+    for text in common:
+        p, q = counts[0][text], counts[1].get(text, 0.0)
+        assert abs(p - q) < 4 * (2 * p * (1 - p) / 600) ** 0.5, text
+
+
+def test_a_stop_text_ends_a_completion_everywhere(client, tag, folder, file, problems):
+    sampling = engines.Sampling(96, stops=("=", "####"))
+    answers = [ask(folder, problems, sampling)[0], ask(file, problems, sampling)[0]]
+    answers.append(ask(tag, problems, sampling, client=client)[0])
+    for found in answers:
+        assert [(a.text, a.finish_reason) for a in found] == [(a.text, a.finish_reason) for a in answers[0]]
+        assert not any("#" in answer.text or "=" in answer.text for answer in found)
+
+
+def test_a_completion_cut_by_length_says_so(client, tag, folder, file, problems):
+    sampling = engines.Sampling(2)
+    for model, more in ((folder, {}), (file, {}), (tag, {"client": client})):
+        assert {(a.finish_reason, a.tokens) for a in ask(model, problems, sampling, **more)[0]} == {("length", 2)}
+
+
+def test_a_prompt_that_fits_no_context_is_no_answer(client, tag, folder, file, problems):
+    long = [data.Problem("long", "word " * 300, "#### 1"), *problems[:2]]
+    for model, more in ((folder, {}), (file, {}), (tag, {"client": client})):
+        found = ask(model, long, num_ctx=256, **more)[0]
+        assert [answer.finish_reason for answer in found] == ["unanswered", "stop", "stop"]
+        assert found[0].why
+
+
+def test_a_bos_stands_once(client, tag, folder, file, problems):
+    for model, more in ((folder, {}), (file, {}), (tag, {"client": client})):
+        for ids in ask(model, problems[:1], **more)[1]:
+            assert ids.count(1) == 1 and ids[0] == 1
+
+
+def test_an_adapter_is_applied(folder, problems, reference, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        LoraConfig(r=4, target_modules="all-linear", base_model_name_or_path=str(folder)),
+    )
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
+    model.save_pretrained(tmp_path / "adapter")
+    model.merge_and_unload().save_pretrained(tmp_path / "merged")
+    for path in folder.glob("tokenizer*"):
+        (tmp_path / "merged" / path.name).write_bytes(path.read_bytes())
+    tuned = ask(folder, problems, adapter=tmp_path / "adapter")
+    assert [a.text for a in tuned[0]] != [a.text for a in reference[0]]
+    same(ask(tmp_path / "merged", problems), tuned)
+    same(ask(tmp_path / "adapter", problems), tuned)
+
+
+def test_no_engine_goes_beyond_the_context_that_the_model_was_made_for(client, plain_tag, folder, file):
+    for model, more in ((folder, {}), (file, {}), (plain_tag, {"client": client})):
+        made = engines.open_engine(str(model), concurrency=1, num_ctx=4096, **more)
+        made.close()
+        assert made.facts["num_ctx"] == 1024
+
+
+def test_reasoner_eval_finds_the_same_whatever_the_engine(client, plain_tag, folder, file, tmp_path, monkeypatch):
+    monkeypatch.setenv("REASONER_RUNS", str(tmp_path))
+    url = f"{client.host.url}/v1#{plain_tag}"
+    values = [
+        evaluate.one(str(model), "wordproblems", num=NUM, max_tokens=96) for model in (folder, file, plain_tag, url)
+    ]
+    assert [value["engine"] for value in values] == ["transformers", "llama.cpp", "ollama", "openai"]
+    assert values[0]["prompt_ids"]["problems"] == 3
+    for key in ("prompt_ids", "right", "scored", "truncated", "mean_tokens", "split_sha256"):
+        assert [value[key] for value in values] == 4 * [values[0][key]], key
+    assert [value["facts"].get("differences", []) == [] for value in values] == [True, True, True, False]
+
+
+def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, file, tmp_path, monkeypatch):
+    monkeypatch.setattr(register, "_ledger", lambda: tmp_path / "registered.json")
+    given = {"parameters": {"stop": ["####"], "num_thread": 1}, "system": "Be brief."}
+    client.create("engines:brief", file, runs.sha256_file(file), **given)
+    chat = [{"role": "user", "content": "1 + 1?"}]
+    with register.without_system(client, "engines:brief") as bare:
+        assert client.prompt_ids(bare, chat) == base.prompt_ids(base.load_tokenizer(base.shipped()["pocket"]), chat)
+        assert client.prompt_ids("engines:brief", chat) != client.prompt_ids(bare, chat)
+        assert ollama.shown_parameters(client.show(bare))["stop"] == ["####"]
+    assert client.digest(bare) is None and not register.has_registered()
+    left = register.without_system(client, "engines:brief")  # as a kill leaves it: never closed
+    assert left.__enter__() == bare and client.digest(bare)
+    assert register.remove_all(client) == [bare]
+    assert client.digest(bare) is None and client.digest("engines:brief")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_path):
+    """`reasoner eval` is ended at a random moment, again and again: its rows are those of one that nothing ended."""
+    env = {**os.environ, "REASONER_RUNS": str(tmp_path / "runs")}
+    argv = [sys.executable, "-m", "reasoner.cli", "eval", str(file), "--data", "wordproblems", "-n", "60", "-k", "4"]
+    argv += ["--temperature", "0.8", "--concurrency", "2", "--json", "--out"]
+
+    def finish(folder):
+        done = subprocess.run([*argv, str(folder)], env=env, capture_output=True, text=True, timeout=300, check=True)
+        return json.loads(done.stdout), runs.read_jsonl(folder / "completions.jsonl")
+
+    whole, at_once = finish(tmp_path / "whole")
+    draw = random.Random(how)
+    path = tmp_path / "out" / "completions.jsonl"
+    kept, ended = {}, []
+    for _ in range(5):
+        wanted = len(kept) + draw.randrange(40)
+        running = subprocess.Popen(
+            [*argv, str(tmp_path / "out")], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        while running.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < wanted):
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.1))
+        running.send_signal(how)
+        running.communicate(timeout=60)
+        ended.append(running.returncode)
+        found = {(row["problem_id"], row["sample"]): row for row in runs.read_jsonl(path)}
+        assert len(found) >= wanted and kept.items() <= found.items()
+        kept = found
+    assert ended == 5 * [130 if how == signal.SIGINT else -signal.SIGKILL] and len(kept) < 240
+    value, final = finish(tmp_path / "out")
+    assert final == at_once
+    names = [(row["problem_id"], row["sample"]) for row in final]
+    assert len(names) == len(set(names)) == value["scored"] == 240
+    assert value["right"] == whole["right"]
