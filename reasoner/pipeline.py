@@ -356,7 +356,13 @@ def _evaluate(job: Job) -> Made:
 
 
 def _promote(job: Job) -> Made:
+    """Against the base; and where a watch made an earlier step of this run public, against that one too."""
     tuned, scored = job.need("register").facts["tuned"], job.need("evaluate").facts
+    public = register.public(job.config, job.client)
+    earlier = {row["digest"] for row in register.promotions(job.run)} - {tuned["digest"]}
+    if public and public["digest"] in earlier and not job.config.train.control:
+        _run_stage(job, GATE_STAGE)
+        scored = {**scored, "problems_found": [*scored["problems_found"], *job.need("gate").facts["why"]]}
     return [], register.promote(job.config, job.client, job.run, tuned, scored, job.step)
 
 

@@ -211,6 +211,24 @@ def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
     assert pipeline.stale(job, one) == ["ladder changed"]
 
 
+@pytest.mark.parametrize(("earlier", "why"), [("sha256:public", ["-5.0 points"]), ("sha256:other", [])])
+def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypatch, earlier, why):
+    facts = {
+        "register": {"tuned": {"digest": "sha256:last"}},
+        "evaluate": {"problems_found": []},
+        "gate": {"why": ["-5.0 points"]},
+    }
+    asked = []
+    monkeypatch.setattr(pipeline.Job, "need", lambda self, name: types.SimpleNamespace(facts=facts[name]))
+    monkeypatch.setattr(pipeline, "_run_stage", lambda job, stage: asked.append(stage.name))
+    monkeypatch.setattr(pipeline.register, "public", lambda config, client: {"digest": "sha256:public"})
+    monkeypatch.setattr(pipeline.register, "promotions", lambda run: [{"digest": earlier}])
+    monkeypatch.setattr(pipeline.register, "promote", lambda *given: {"why": given[4]["problems_found"]})
+    assert pipeline._promote(job) == ([], {"why": why})
+    assert asked == ["gate"] * len(why)
+    assert facts["evaluate"]["problems_found"] == []
+
+
 def test_stage_names_are_the_contract():
     contract = ["train", "merge", "gguf", "modelfile", "register", "evaluate"]
     assert [name for name in pipeline.NAMES if name in contract] == contract
