@@ -198,6 +198,8 @@ class Watcher:
 
     def watch(self, is_over: Callable[[], bool]) -> None:
         """Until `is_over`, and nothing is left to do. The caller holds the run's `watch` lock."""
+        import torch  # noqa: F401  (seconds, in which a fast trainer saves and prunes: not while a checkpoint is taken)
+
         with self._notified() as self._sink:
             self._recover()
             with self._scouted():
