@@ -190,6 +190,8 @@ def _run(
     import torch
     import transformers
     from datasets import Dataset
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
 
     _quiet(transformers)
     on_cuda = torch.cuda.is_available()
@@ -247,9 +249,12 @@ def _run(
     trainer.add_callback(_callback(transformers, run_, config, trainer, reward, progress))
     if resume:
         say(f"continuing from step {ready[-1]}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if resume and ready[-1] >= settings.steps:  # the trainer library would train one step more
+        set_peft_model_state_dict(trainer.model, load_file(resume / "adapter_model.safetensors"))
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     seconds = time.monotonic() - started
 
     after = weights_sha256(trainer.model)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -252,6 +253,13 @@ def test_training_interrupted_goes_on(world, flow, how):
     assert f"continuing from step {reached}" in done.stderr
     rows = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()]
     assert rows == list(range(1, steps + 1))
+    if how == signal.SIGKILL:  # killed after its last checkpoint: not one step is trained on top
+        weights = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+        shutil.rmtree(folder / "adapter")
+        (folder / "train.json").unlink()
+        assert world.reasoner("train", "--run", name).returncode == 0
+        assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()] == rows
+        assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == weights
 
 
 def test_a_tuned_model_is_tuned_again(world, flow):
