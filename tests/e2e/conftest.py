@@ -1,4 +1,4 @@
-"""One whole `make reasoner` on the pocket profile, shortened by configuration only, and shared by the tests."""
+"""One whole `make reasoner` on the pocket profile, shortened by configuration only, and shared by the tests of a file."""
 
 import os
 import shutil
@@ -57,14 +57,15 @@ class World:
         return str(next((self.cache / "tools").glob("ollama-*/bin/ollama"), None) or shutil.which("ollama"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(tmp_path_factory):
+    """A new one for each file: the last test of `test_flow` uninstalls."""
     made = World(tmp_path_factory.mktemp("world"))
     yield made
     made.call(made.program, "serve", "--stop")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def flow(world):
     """The finished `make reasoner`."""
     done = world.call("make", "reasoner", "PROFILE=pocket", "RUN=e2e", f"ARGS={SHORT}")
