@@ -1,4 +1,4 @@
-"""One whole `make reasoner` on the pocket profile, shortened by configuration only, and shared by the tests of a file."""
+"""One whole `make reasoner` on the pocket profile, shortened by configuration only, shared by the tests of a file."""
 
 import os
 import shutil
