@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import random
 import shutil
 import signal
 import subprocess
@@ -119,7 +118,8 @@ def test_every_checkpoint_of_a_training_is_accounted_for(world, watched):
     assert ask(world)
     assert left_behind(world) == []
     shown = world.reasoner("history", RUN)
-    assert all(f"{row['step']} " in shown.stdout for row in rows)
+    first = [line.split("│")[1].strip() for line in shown.stdout.splitlines() if line.count("│") > 2]
+    assert first == ["2", "4", "6", "8"]
     assert json.loads(world.reasoner("history", RUN, "--json").stdout)["promoted"] == newest
 
 
@@ -155,7 +155,7 @@ def test_a_chat_goes_on_across_a_promotion_and_a_rollback(world, watched):
         while not over.is_set():
             try:
                 asked.append(ask(world))
-            except httpx.HTTPError as error:
+            except Exception as error:  # noqa: BLE001  (an answer that is none fails as well)
                 failed.append(error)
 
     body = {"model": "reasoner", "messages": [{"role": "user", "content": QUESTION}]}
@@ -198,8 +198,7 @@ def test_a_killed_watcher_is_gone_on_with(world, watched):
     checkpoint(world, source, 130, scaled(1.03))
     process = subprocess.Popen(argv(world, LATER), env=world.env, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)  # fmt: skip
-    wait_for(lambda: events(history(world), 130))
-    time.sleep(random.uniform(0, 4))
+    wait_for(lambda: list((world.runs / RUN / "exports" / "step-000130").glob("*gguf*")))
     process.kill()
     process.wait()
     assert ask(world)
