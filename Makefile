@@ -65,7 +65,7 @@ reasoner: setup ## train, merge, quantize, register, evaluate: the whole path [P
 	@$(BIN)/reasoner run $(if $(PROFILE),--profile '$(PROFILE)') $(if $(RUN),--run '$(RUN)') $(ARGS)
 
 watch: setup ## export, score and promote checkpoints as they are saved [RUN=] [ARGS='--with train']
-	@$(BIN)/reasoner watch $(RUN) $(if $(PROFILE),--profile '$(PROFILE)') $(ARGS)
+	@$(BIN)/reasoner watch $(if $(RUN),'$(RUN)') $(if $(PROFILE),--profile '$(PROFILE)') $(ARGS)
 
 test: setup ## the whole test suite [ARGS=]
 	@$(BIN)/pytest $(ARGS)

@@ -444,7 +444,7 @@ def _write(plan: _Plan, out: Path) -> tuple[str, int]:
     process, peak = psutil.Process(), 0
     digest = hashlib.sha256()
     threads = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = toolchain.free_cores()
     with ThreadPoolExecutor(cores, "delta", initializer=lambda: torch.set_num_threads(1)) as pool, out.open("wb") as to:
         waiting: deque[Future[bytearray]] = deque()
         tasks = _tasks(plan)

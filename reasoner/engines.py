@@ -62,15 +62,22 @@ class Answer:
     """One completion as the engine gave it.
 
     `finish_reason` is `stop`, `length`, or `unanswered` where the engine gave none (a prompt longer than its
-    context, a filter): then `text` is empty and `why` says so. `prompt_ids` are None where an engine keeps them.
+    context, a filter): then `text` is empty and `why` says so.
     """
 
     text: str
     finish_reason: str
     tokens: int
     prompt_tokens: int
-    prompt_ids: tuple[int, ...] | None = None
     why: str = ""
+
+
+def ended(text: str, reason: object, tokens: int, prompt_tokens: int) -> Answer:
+    """What a server or library of others gave, which may end in ways of its own: those are no completion to judge."""
+    if reason in ("stop", "length"):
+        return Answer(text, str(reason), tokens, prompt_tokens)
+    why = "the server's content filter" if reason == "content_filter" else f"the engine ended it with {reason!r}"
+    return Answer("", "unanswered", tokens, prompt_tokens, why[:300])
 
 
 Arrived = Callable[[int, Answer], None]
@@ -422,10 +429,9 @@ class Vllm:
             made = self._llm.generate(asked, settings, lora_request=self._lora, use_tqdm=False)
             for index, one in zip(part, made, strict=True):
                 out = one.outputs[0]
-                reason = "length" if out.finish_reason == "length" else "stop"
                 text = str(self._tokenizer.decode(out.token_ids, skip_special_tokens=True))
                 text = _cut(text, sampling.stops)[0]
-                arrived(index, Answer(text, reason, len(out.token_ids), len(ids[index]), tuple(ids[index])))
+                arrived(index, ended(text, out.finish_reason, len(out.token_ids), len(ids[index])))
 
     def close(self) -> None:
         del self._llm
@@ -475,7 +481,7 @@ def _fitting(ids: list[list[int]], num_ctx: int, arrived: Arrived) -> dict[int, 
     for index, prompt in enumerate(ids):
         if len(prompt) >= num_ctx:
             why = f"a prompt of {len(prompt)} tokens does not fit a context of {num_ctx}"
-            arrived(index, Answer("", "unanswered", 0, len(prompt), tuple(prompt), why))
+            arrived(index, Answer("", "unanswered", 0, len(prompt), why))
     return {index: prompt for index, prompt in enumerate(ids) if len(prompt) < num_ctx}
 
 
@@ -487,7 +493,7 @@ def _cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
 
 def _finished(text: str, is_ended: bool, num_tokens: int, ids: Sequence[int], sampling: Sampling) -> Answer:
     text, is_cut = _cut(text, sampling.stops)
-    return Answer(text, "stop" if is_ended or is_cut else "length", num_tokens, len(ids), tuple(ids))
+    return Answer(text, "stop" if is_ended or is_cut else "length", num_tokens, len(ids))
 
 
 # -- GGUF files --------------------------------------------------------------------------------
@@ -632,9 +638,9 @@ class Ollama:
             message = found.get("message") or {}
             if message.get("thinking"):
                 differ(self, THINKING)
-            return Answer(
+            return ended(
                 str(message.get("content") or ""),
-                str(found.get("done_reason") or ""),
+                found.get("done_reason"),
                 int(found.get("eval_count") or 0),
                 int(found.get("prompt_eval_count") or 0),
             )
@@ -799,7 +805,7 @@ class OpenAI:
             found.raise_for_status()
             value = found.json()
             choice, usage = value["choices"][0], value.get("usage") or {}
-            message, reason = choice["message"], str(choice["finish_reason"])
+            message, reason = choice["message"], choice["finish_reason"]
             if message.get("reasoning") or message.get("reasoning_content"):
                 differ(self, THINKING)
             text = str(message.get("content") or "")
@@ -810,9 +816,7 @@ class OpenAI:
                 code=FAILED,
             ) from None
         counts = int(usage.get("completion_tokens") or 0), int(usage.get("prompt_tokens") or 0)
-        if reason == "content_filter":
-            return Answer("", "unanswered", *counts, why="the server's content filter")
-        return Answer(text, reason, *counts)
+        return ended(text, reason, *counts)
 
     def close(self) -> None:
         self._http.close()

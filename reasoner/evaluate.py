@@ -314,7 +314,7 @@ def _collect(
         **about,
         "engine": engine.name,
         "model": engine.facts.get("digest") or engine.model,
-        "num_ctx": engine.facts.get("num_ctx"),
+        **{name: engine.facts.get(name) for name in ("num_ctx", "dtype", "device", "versions")},
         "sampling": _plain(sampling),
     }
     key_path = _key_path(path)
@@ -530,7 +530,9 @@ def one(
             **measured,
             "lenient": _short_measure(lenient) if lenient else None,
             "unanswered": sum(row["finish_reason"] == "unanswered" for row in rows),
-            "detectable": statistics.detectable(len(kept), max(FEWEST_FLIPS, 2 * share * (1 - share))),
+            "detectable": statistics.detectable(measured["scored"], max(FEWEST_FLIPS, 2 * share * (1 - share)))
+            if samples == 1
+            else None,
             "look": None if record["split"] in ("train", "dev") else look(opened, kept, path),
             "completions": str(path),
             "seconds": round(time.monotonic() - started, 2),

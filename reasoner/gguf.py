@@ -107,6 +107,8 @@ def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: 
     texts: dict[str, str] = {}
     tokens = 0
     for path in sorted((run_.path / "rollouts").glob("step-*.jsonl"), reverse=True):
+        if tokens >= CALIBRATION_TOKENS:
+            break
         for row in runs.read_jsonl(path):
             if row["verdict"] != "right" or row["problem_id"] in texts or tokens >= CALIBRATION_TOKENS:
                 continue

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from reasoner import base, data, engines, evaluate, gguf, ollama, register, runs, statistics, toolchain, verifiers
 from reasoner.config import Config
-from reasoner.errors import MISSING, ReasonerError
+from reasoner.errors import MISSING, ReasonerError, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -150,15 +150,15 @@ class _Climb:
         for problem, ours, theirs, row in zip(self.problems, self.trained, ids, rows, strict=True):
             if list(theirs) != ours:
                 return f"problem {problem.id}: {register.difference(ours, list(theirs), self.name_of, 'this rung')}"
-            if row["prompt_tokens"] != len(ours):
+            if row["finish_reason"] != "unanswered" and row["prompt_tokens"] != len(ours):
                 return f"problem {problem.id}: {row['prompt_tokens']} prompt tokens were read, {len(ours)} were sent"
         return None
 
     def _speed(self, name: str, digest: str, rows: Rows, num_new: int, seconds: float) -> dict[str, float | None]:
-        """Tokens a second of this rung, from the last time that it was asked anything."""
+        """Tokens a second of this rung, judging included, from the last time that it was asked everything at once."""
         path = self.folder / f"{name}.json"
-        if num_new:
-            tokens = sum(row["tokens"] for row in rows) * num_new / len(rows)
+        if num_new == len(rows):
+            tokens = sum(row["tokens"] for row in rows)
             runs.write_json(path, {"digest": digest, "tokens_per_s": tokens / seconds, "seconds": seconds})
         known = runs.read_json(path) or {}
         is_same = known.get("digest") == digest
@@ -582,7 +582,7 @@ def rendered(value: Mapping[str, Any]) -> Group:
     if loss is None:
         said = f"no rung loses more than {value['margin_points']:g} points"
     else:
-        said = f"first loss: {loss['rung']}, {loss['points']:+.1f} points: {loss['cause']}"
+        said = f"first loss: {loss['rung']}, {loss['points']:+.1f} points: {printable(loss['cause'])}"
         flips = next(row["flips"] for row in value["rungs"] if row["rung"] == loss["rung"])
         lost = [ascii(flip["problem_id"])[1:-1] for flip in flips if flip["before"] == "right"]
         if lost:

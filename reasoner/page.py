@@ -404,7 +404,7 @@ def _curves(runs_: Sequence[tuple[str, Material]]) -> list[Markup]:
     found = []
     for key, title, show, least in CURVES:
         series = [Series(role, _metric(one.metrics, key), key in SPARSE) for role, one in runs_]
-        if any(y for one in series for _, y in one.points):
+        if any(y or key in ("reward", "signal") for one in series for _, y in one.points):
             found.append(_chart(title, series, show, least))
     dev = [Series(role, sorted(_metric(one.dev, "score")), is_sparse=True) for role, one in runs_]
     if any(one.points for one in dev):

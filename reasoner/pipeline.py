@@ -105,7 +105,9 @@ class Job:
     def at(self, step: int) -> Job:
         """The job of one checkpoint. `gguf.quant = auto` is for what the training ends with."""
         quant = self.config.gguf.model_copy(update={"quant": self.base_quant})
-        return Job(self.config.model_copy(update={"gguf": quant}), self.run, self.reporter, step)
+        found = Job(self.config.model_copy(update={"gguf": quant}), self.run, self.reporter, step)
+        found.__dict__ |= {name: self.__dict__[name] for name in ("server", "client", "base") if name in self.__dict__}
+        return found
 
     @property
     def step(self) -> int:
@@ -358,12 +360,14 @@ def _evaluate(job: Job) -> Made:
 def _promote(job: Job) -> Made:
     """Against the base; and where a watch made an earlier step of this run public, against that one too."""
     tuned, scored = job.need("register").facts["tuned"], job.need("evaluate").facts
+    register.settle(job.config, job.client, job.run)
     public = register.public(job.config, job.client)
     earlier = {row["digest"] for row in register.promotions(job.run)} - {tuned["digest"]}
     if public and public["digest"] in earlier and not job.config.train.control:
         _run_stage(job, GATE_STAGE)
         scored = {**scored, "problems_found": [*scored["problems_found"], *job.need("gate").facts["why"]]}
-    return [], register.promote(job.config, job.client, job.run, tuned, scored, job.step)
+    facts = register.promote(job.config, job.client, job.run, tuned, scored, job.step)
+    return [], {**facts, "against": public and public["digest"]}
 
 
 def _gate(job: Job) -> Made:
@@ -401,7 +405,7 @@ def _gate(job: Job) -> Made:
     before = [row for row in register.promotions(job.run) if row.get("split_sha256") == found["split_sha256"]]
     best = max((row["score"] for row in before if row.get("metric") == settings.metric), default=None)
     why = register.verdict(config, found, best, facts["problems_found"] + register.lost(facts["below_base"], "it"))
-    return outputs, {**found, "best": best, "passed": not why, "why": why, "identity": [candidate["digest"], why]}
+    return outputs, {**found, "best": best, "passed": not why, "why": why}
 
 
 def _reuse_scores(job: Job, digest: str, target: Path) -> None:
@@ -446,7 +450,11 @@ def _tags(*names: str) -> Callable[[Job, runs.Record], list[str]]:
 
 
 def _public(job: Job, record: runs.Record) -> list[str]:
-    return register.not_there(job.client, [record.facts]) if record.facts["promoted"] else []
+    if record.facts["promoted"]:
+        return register.not_there(job.client, [record.facts])
+    now = register.public(job.config, job.client)
+    is_old = "against" in record.facts and record.facts["against"] != (now and now["digest"])
+    return ["another model is public by now"] if is_old and not record.facts["is_control"] else []
 
 
 def _key(*stages: str) -> Callable[[Job], dict[str, str]]:
@@ -488,7 +496,7 @@ STAGES = (
         _evaluate_inputs,
         usually={"pocket": "10-30 s", "smol": "8-12 min"},
     ),
-    Stage("promote", _promote, ("serve.name", "eval"), _key("register", "evaluate"), outside=_public),
+    Stage("promote", _promote, ("serve.name", "eval", "gate"), _key("register", "evaluate"), outside=_public),
     Stage("report", _report, (), _report_inputs),
 )
 NAMES = tuple(stage.name for stage in STAGES)
@@ -625,8 +633,8 @@ def export(job: Job, route: Literal["auto", "reference", "delta"] = "auto") -> d
         job.reporter.say(f"{runs.step_name(job.step)}: {taken} route ({why})")
         for stage in ROUTES[taken]:
             _run_stage(job, stage)
-        if taken == "reference":
-            _run_stage(job, REFERENCE) if stale(job, REFERENCE) else None
+        if taken == "reference" and stale(job, REFERENCE):
+            _run_stage(job, REFERENCE)
     made = job.need("gguf")
     name, output = next(iter(made.outputs.items()))
     return {
@@ -672,6 +680,7 @@ def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> dic
     model = job.need("register").facts["tuned"]
     figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
     with _exporting(job):
+        register.settle(job.config, job.client, job.run)
         facts = {name: passed[name] for name in figures} if passed else {}
         return register.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
 
@@ -679,6 +688,7 @@ def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> dic
 def rollback(job: Job) -> dict[str, Any]:
     """Undo the run's newest promotion; the history's event."""
     with _exporting(job):
+        register.settle(job.config, job.client, job.run)
         return register.rollback(job.config, job.client, job.run)
 
 
@@ -715,7 +725,7 @@ def climb(job: Job, *, num: int | None, split: str, margin: float | None) -> dic
     made = job.need("gguf")
     export = ladder.Export(
         base=job.base.path,
-        adapter=job.run.path / "adapter",
+        adapter=job.adapter,
         merged=job.export / "merged",
         gguf=job.tuned_gguf,
         quant=made.facts["quant"],

@@ -392,7 +392,9 @@ def progress(material: Material) -> str:
 def _ladder(ladder: dict[str, Any] | None) -> list[str]:
     if not ladder:
         return []
-    out = ["", "## Where a score is lost", "", ladder_note(ladder), "",
+    loss = ladder.get("first_loss")
+    said = ladder_note({**ladder, "first_loss": loss and {**loss, "cause": _plain(loss["cause"])}})
+    out = ["", "## Where a score is lost", "", said, "",
            "| rung | engine | right | against | change, points | flips | cut | MB | tokens/s |",
            "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     out += [f"| {' | '.join(_cell(_plain(cell)) for cell in row)} |" for row in ladder_rows(ladder)]
@@ -541,8 +543,12 @@ def flips(
     seen: set[str] = set()
     for row in completions.get("base", ()):
         other = tuned.get(row["problem_id"])
-        if other is None or row["problem_id"] in seen or "unscored" in (row["verdict"], other["verdict"]):
-            continue
+        if (
+            other is None
+            or row["problem_id"] in seen
+            or {row.get("verdict"), other.get("verdict")} & {None, "unscored"}
+        ):
+            continue  # None: of an evaluation in progress, not judged yet
         seen.add(row["problem_id"])
         pairs.setdefault((row["verdict"] == "right", other["verdict"] == "right"), []).append((row, other))
     titles = (
@@ -718,7 +724,7 @@ def training_rows(metrics: list[dict[str, Any]]) -> tuple[list[str], list[list[s
         "groups with signal": lambda row: share(row["signal"]),
         "shows working": lambda row: share(row["shows_working"]),
         "tokens": lambda row: f"{row['length']:.0f}",
-        "cut": lambda row: share(row["truncated"] or 0),
+        "cut": lambda row: "" if row["truncated"] is None else share(row["truncated"]),
     }
     optional: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
         ("chat_kl", "KL to the base on chat text, nats/token", lambda value: f"{value:.4f}"),

@@ -63,8 +63,8 @@ def measure(rows: Rows) -> dict[str, Any]:
     strict = list(_by_problem(rows, "strict").values())
     known = [row["steps"] for row in rows if row.get("steps")]
     texts = Counter(row["completion"].strip() for row in rows)
-    value, interval = share(sum(group) / len(group) for group in by_problem)
-    strict_share, strict_interval = share(sum(group) / len(group) for group in strict) if strict else (None, None)
+    value, interval = _mean_share(by_problem)
+    strict_share, strict_interval = _mean_share(strict) if strict else (None, None)
     return {
         "pass_at_1": value,
         "ci95": interval,
@@ -95,17 +95,23 @@ def _by_problem(rows: Rows, rule: Rule) -> dict[str, list[bool]]:
     return found
 
 
-def share(values: Iterable[float]) -> tuple[float, list[float]]:
+def _mean_share(groups: Sequence[Sequence[bool]]) -> tuple[float, list[float]]:
+    return share((sum(group) / len(group) for group in groups), sum(map(len, groups)))
+
+
+def share(values: Iterable[float], completions: int | None = None) -> tuple[float, list[float]]:
     """The mean of one value (0-1) a problem, and Wilson's interval.
 
     Where the values are not all 0 or 1, the interval is that of the effective number of problems, p(1-p) over the
-    variance of the mean (Korn and Graubard, Survey Methodology 24, 1998): for 0 and 1 that is their number.
+    variance of the mean (Korn and Graubard, Survey Methodology 24, 1998): for 0 and 1 that is their number. It is never
+    more than that of `completions` independent ones, however alike a few problems happen to come out.
     """
     found = list(values)
     n = len(found)
     mean = math.fsum(found) / n
     variance = math.fsum((value - mean) ** 2 for value in found) / n
-    effective = n * mean * (1 - mean) / variance if variance > 0 else n
+    effective = n * mean * (1 - mean) / variance if variance > 1e-12 else n
+    effective = min(effective, completions or n) if effective > n else effective
     return mean, wilson(mean, effective)
 
 
@@ -160,14 +166,14 @@ def _at_k(rows: Rows, by_problem: Sequence[Sequence[bool]]) -> dict[str, Any]:
     if most == 1:
         return {}
 
-    def facts(values: Sequence[float]) -> dict[str, Any]:
-        value, interval = share(values)
+    def facts(values: Sequence[float], completions: int | None = None) -> dict[str, Any]:
+        value, interval = share(values, completions)
         return {"value": value, "ci95": interval, "problems": len(values)}
 
     found: dict[str, Any] = {"samples": most, "pass_at_k": {}, "maj_at_k": {}}
     for k in sorted({most, *(2**i for i in range(1, most.bit_length()))}):
         if values := [pass_at_k(len(group), sum(group), k) for group in by_problem if len(group) >= k]:
-            found["pass_at_k"][str(k)] = facts(values)
+            found["pass_at_k"][str(k)] = facts(values, sum(len(group) for group in by_problem if len(group) >= k))
     answered = [value for group in groups.values() if len(group) == most and (value := majority(group)) is not None]
     if answered:
         found["maj_at_k"][str(most)] = facts(answered)

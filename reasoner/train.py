@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import base, curriculum, data, packed, runs, sampler, verifiers
+from reasoner import base, curriculum, data, packed, runs, sampler, toolchain, verifiers
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.verifiers.number import reference_of
@@ -111,10 +111,6 @@ def engine(config: Config) -> str:
     return "unsloth"
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Threads:
     """How many cores other programs leave us: two OpenMP threads on a busy core are far slower than one."""
 
@@ -134,7 +130,7 @@ class Threads:
         """Cores that were not busy with others since the last call (or the making), at least 1."""
         before, self._seen = self._seen, self._now()
         seconds, all_busy, ours = (b - a for a, b in zip(before, self._seen, strict=True))
-        return max(1, round(_cores() - max(0.0, all_busy - ours) / max(seconds, 1e-3)))
+        return max(1, round(toolchain.free_cores() - max(0.0, all_busy - ours) / max(seconds, 1e-3)))
 
 
 @contextlib.contextmanager
@@ -251,6 +247,8 @@ def _run(
         say(f"continuing from step {ready[-1]}")
     if resume and ready[-1] >= settings.steps:  # the trainer library would train one step more
         set_peft_model_state_dict(trainer.model, load_file(resume / "adapter_model.safetensors"))
+        if chat:
+            chat.measure()
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -964,10 +962,6 @@ class _Fast:
         return logps, entropies
 
 
-AT_ONCE = 16
-"""Prompts that the trainer library's own sampling answers together."""
-
-
 def _answers(
     trainer: Any, prompts: list[list[int]], num_generations: int, temperature: float, max_tokens: int, seed: int
 ) -> list[list[list[int]]]:
@@ -981,8 +975,9 @@ def _answers(
     device = trainer.model.device
     torch.manual_seed(seed)
     found = []
-    for start in range(0, len(prompts), AT_ONCE):
-        part = prompts[start : start + AT_ONCE]
+    num = max(1, trainer.args.generation_batch_size // num_generations)  # as many completions as a step samples
+    for start in range(0, len(prompts), num):
+        part = prompts[start : start + num]
         width = max(map(len, part))
         padded = [[pad] * (width - len(prompt)) + prompt for prompt in part for _ in range(num_generations)]
         seen = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in part for _ in range(num_generations)]

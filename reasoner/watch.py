@@ -16,11 +16,9 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import shlex
 import shutil
 import signal
-import struct
 import subprocess
 import threading
 import time
@@ -48,19 +46,15 @@ WEIGHTS, SHAPE = "adapter_model.safetensors", "adapter_config.json"
 
 def is_whole(path: Path) -> bool:
     """Whether a safetensors file opens and its tensors fill it to the last byte."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         if not path.is_file():
             return False
-        with path.open("rb") as handle:
-            size = os.fstat(handle.fileno()).st_size
-            (length,) = struct.unpack("<Q", handle.read(8))
-            header = json.loads(handle.read(length)) if 0 < length < min(size, 1 << 27) else {}
-        header.pop("__metadata__", None)
-        spans = sorted(tuple(one["data_offsets"]) for one in header.values())
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError, RecursionError):
+        with safe_open(path, framework="numpy") as opened:
+            return bool(opened.keys())
+    except (SafetensorError, OSError):
         return False
-    ends = [0, *(end for _, end in spans)]
-    return bool(spans) and all(a == b for (a, _), b in zip(spans, ends, strict=False)) and 8 + length + ends[-1] == size
 
 
 def faults(adapter: Path, base: Path) -> str | None:
@@ -84,7 +78,8 @@ def faults(adapter: Path, base: Path) -> str | None:
                 module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
                 wanted = shapes.get(f"{module}.weight")
                 side = {"A": (1, 1), "B": (0, 0)}.get(part[:1]) if part else None
-                if side is None:
+                if side is None:  # a whole module, or an embedding's: `delta` knows what it is
+                    moved = True
                     continue
                 if wanted is None:
                     return f"another base: this one has no {module!r}"
@@ -98,12 +93,12 @@ def faults(adapter: Path, base: Path) -> str | None:
 
 def _shapes(base: Path) -> dict[str, list[int]]:
     """Shapes of the base's tensors, from the headers of its files."""
+    from safetensors import safe_open
+
     found: dict[str, list[int]] = {}
     for path in base.glob("*.safetensors"):
-        with path.open("rb") as handle:
-            (length,) = struct.unpack("<Q", handle.read(8))
-            header = json.loads(handle.read(length))
-        found |= {name: one["shape"] for name, one in header.items() if name != "__metadata__"}
+        with safe_open(path, framework="numpy") as opened:
+            found |= {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
     return found
 
 
@@ -149,7 +144,8 @@ def export(job: pipeline.Job, step: int | None, route: Literal["auto", "referenc
             code=USAGE,
         )
     if source.exists():
-        take(one, source)
+        with runs.lock(job.run, "export", job.reporter.say):
+            take(one, source)
     why = faults(one.adapter, job.base.path)
     if why:
         shutil.rmtree(one.adapter)
@@ -233,7 +229,8 @@ class Watcher:
     def tell(self, step: int | None, event: str, **facts: Any) -> Event:
         self._check_folder()  # or the history would begin anew at the old place
         row = register.tell(self.run_, step, event, **facts)
-        self._pass_on(row)
+        if event not in ("removed", "served"):  # the history's own: the stream has the contract's words
+            self._pass_on(row)
         return row
 
     def _pass_on(self, row: Event) -> None:
@@ -392,7 +389,8 @@ class Watcher:
                 return
             self._check_folder()
         try:
-            self._retain(self.job)
+            with runs.lock(self.run_, "export", self.say):
+                self._retain(self.job)
         except ReasonerError as error:
             self._once(f"older exports stay for now: {error.what}")
         self._serve_hosts(now=True)
@@ -409,7 +407,7 @@ class Watcher:
         """Wait before the next attempt; true as soon as a newer step makes it needless."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.run_.config_path.exists():
-            if self.every is None and any(other > step for other in self.pending):
+            if self.every is None and any(other > step for other in list(self.pending)):
                 return True
             self._arrived.wait(min(1.0, seconds))
             self._arrived.clear()
@@ -458,7 +456,7 @@ class Watcher:
     def _drop(self, step: int) -> None:
         """Forget an export: its tag where it is ours, and its folder but for what was answered and scored."""
         job = self.job.at(step)
-        if (job.export / "evaluate.json").exists():  # what the training ended with belongs to `reasoner run`
+        if self._is_the_runs(step):
             return
         tag = register.step_tag(job.config, step)
         try:
@@ -470,6 +468,12 @@ class Watcher:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         with contextlib.suppress(OSError):
             job.export.rmdir()
+
+    def _is_the_runs(self, step: int) -> bool:
+        """What the training ended with belongs to `reasoner run`, from when that may begin to export it."""
+        if (self.job.at(step).export / "evaluate.json").exists():
+            return True
+        return step == self.job.config.train.steps and runs.is_locked(self.run_)
 
     def _retain(self, job: pipeline.Job) -> None:
         """Keep the public model, the one before it, and the best others; of what the watch exported the rest goes."""
@@ -493,9 +497,10 @@ class Watcher:
             reverse=True,
         )
         for step in others[self.settings.keep_best :]:
-            if step not in self.pending and mine[step].get("by") == "reasoner watch":
+            is_ours = mine[step].get("by") == "reasoner watch" and not self._is_the_runs(step)
+            if step not in self.pending and is_ours:
                 self._drop(step)
-                register.tell(self.run_, step, "removed", tag=mine[step]["tag"])
+                self.tell(step, "removed", tag=mine[step]["tag"])
 
     def _recover(self) -> None:
         """Bring what a killed watcher left to an end."""
@@ -505,7 +510,8 @@ class Watcher:
                 self._pass_on(row)
             last: dict[int, Event] = {}
             for row in register.history(self.run_):
-                if row["event"] in ("seen", *ENDS, "removed") and (row["event"] != "failed" or row["final"]):
+                is_persons = row["event"] == "exported" and row.get("by") != "reasoner watch"
+                if is_persons or (row["event"] in ("seen", *ENDS, "removed") and row.get("final", True)):
                     last[row["step"]] = row
             self._seen |= last.keys()
             for step, row in sorted(last.items()):
@@ -559,7 +565,7 @@ class Watcher:
             self._once(f"{name} is behind: {error.what}")
             return {"error": error.what}
         self._said = {text for text in self._said if not str(text).startswith(f"{name} is behind")}
-        register.tell(self.run_, wanted["step"], "served", host=name, digest=model["digest"], tag=model["tag"])
+        self.tell(wanted["step"], "served", host=name, digest=model["digest"], tag=model["tag"])
         self.say(f"{name} serves {made['tag']} too")
         return {"of": wanted["digest"], "digest": model["digest"], "tag": model["tag"], "error": None}
 
@@ -666,7 +672,11 @@ def _training(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if child.poll() is None:
             child.send_signal(signal.SIGINT)
-            child.wait(60)
+            try:
+                child.wait(60)
+            except subprocess.TimeoutExpired:  # a step longer than that: it goes on from its newest checkpoint
+                child.kill()
+                child.wait()
 
 
 # -- shown -------------------------------------------------------------------------------------

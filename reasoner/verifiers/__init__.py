@@ -18,19 +18,10 @@ Verdict = Literal["right", "wrong", "unscored"]
 
 
 class Shares(NamedTuple):
-    """Shares of the tests that hold, 0-1: of those that a policy may have seen, and of the others; None: it has none.
-
-    >>> Shares(1.0, 0.25).gap
-    0.75
-    """
+    """Shares of the tests that hold, 0-1: of those that a policy may have seen, and of the others; None: none."""
 
     visible: float | None
     hidden: float | None
-
-    @property
-    def gap(self) -> float | None:
-        """Visible minus hidden: what grows where tests are learnt by heart."""
-        return None if self.visible is None or self.hidden is None else self.visible - self.hidden
 
 
 @dataclass(frozen=True)

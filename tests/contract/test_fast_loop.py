@@ -259,15 +259,13 @@ def test_kl_is_zero_against_itself_and_positive_against_another(folder):
     assert torch.allclose(packed.kl(states, other, head), (p * (p / q).log()).sum(-1), rtol=1e-3)
 
 
-def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(
-    tmp_path, folder, tokenizer, prompts, monkeypatch
-):
+def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(tmp_path, folder, tokenizer, prompts):
     trainer, fast = make_trainer(tmp_path, folder, tokenizer)
     fast.__exit__()
     trainer.fast = None
     asked = sorted(prompts, key=len)
     assert len(asked[0]) < len(asked[-1])
     together = train._answers(trainer, asked, 2, 0.0, 16, 0)
-    monkeypatch.setattr(train, "AT_ONCE", 1)
+    trainer.args.generation_batch_size = 2
     assert together == train._answers(trainer, asked, 2, 0.0, 16, 0)
     assert [len(group) for group in together] == [2] * len(asked)

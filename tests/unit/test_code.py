@@ -379,7 +379,6 @@ def test_threads_share_what_is_prepared(pool):
 
 def test_shares_of_nothing(pool):
     assert shares((0, 0), (0, 0), (0, 0)) == Shares(None, None)
-    assert Shares(None, 1.0).gap is Shares(1.0, None).gap is None
     assert outcome("src", "5").score.shares is None
     assert [Score("right").share_reward, Score("wrong").share_reward] == [1.0, 0.0]
     assert Score("right", shares=Shares(1.0, None)).share_reward == 1.0

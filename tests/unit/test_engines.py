@@ -159,6 +159,11 @@ def test_a_prompt_too_long_and_a_filtered_answer_are_no_answers(serve):
     assert [answer.finish_reason for answer in complete(engines.open_engine(url))] == 2 * ["unanswered"]
     url, _ = serve(lambda body, count: said("", "content_filter"))
     assert complete(engines.open_engine(url))[0].why == "the server's content filter"
+    for reason in (None, "tool_calls"):  # no completion to judge, whatever text came with it
+        url, _ = serve(lambda body, count, reason=reason: said("#### 4", reason))
+        (answer, _) = complete(engines.open_engine(url))
+        assert (answer.text, answer.finish_reason) == ("", "unanswered")
+        assert repr(reason) in answer.why
 
 
 def test_a_server_that_says_wait_is_asked_again(serve, monkeypatch):

@@ -224,9 +224,19 @@ def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypat
     monkeypatch.setattr(pipeline.register, "public", lambda config, client: {"digest": "sha256:public"})
     monkeypatch.setattr(pipeline.register, "promotions", lambda run: [{"digest": earlier}])
     monkeypatch.setattr(pipeline.register, "promote", lambda *given: {"why": given[4]["problems_found"]})
-    assert pipeline._promote(job) == ([], {"why": why})
+    assert pipeline._promote(job) == ([], {"why": why, "against": "sha256:public"})
     assert asked == ["gate"] * len(why)
     assert facts["evaluate"]["problems_found"] == []
+
+
+def test_a_refusal_stands_only_against_the_model_that_was_public_then(job, monkeypatch):
+    refused = types.SimpleNamespace(facts={"promoted": False, "is_control": False, "against": "sha256:then"})
+    monkeypatch.setattr(pipeline.register, "public", lambda config, client: {"digest": "sha256:then"})
+    assert pipeline._public(job, refused) == []
+    monkeypatch.setattr(pipeline.register, "public", lambda config, client: {"digest": "sha256:now"})
+    assert pipeline._public(job, refused) == ["another model is public by now"]
+    refused.facts["is_control"] = True
+    assert pipeline._public(job, refused) == []
 
 
 def test_stage_names_are_the_contract():

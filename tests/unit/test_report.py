@@ -141,6 +141,11 @@ def test_flips_are_paired_by_problem_and_the_lost_come_first():
     assert all(b["problem_id"] == t["problem_id"] for _, pairs, _ in found for b, t in pairs)
 
 
+def test_a_completion_that_is_not_judged_yet_is_no_flip():
+    waiting = [{key: value for key, value in row.items() if key != "verdict"} for row in rows(["right"])]
+    assert report.flips({"base": rows(["wrong"]), "tuned": waiting}) == []
+
+
 def test_so_many_flips_are_shown_and_all_are_counted(told):
     completions = {"base": rows(["wrong"] * 31), "tuned": rows(["right"] * 31)}
     ((title, pairs, n),) = report.flips(completions)

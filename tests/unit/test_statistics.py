@@ -104,6 +104,14 @@ def asked(*problems, extracted=None):
     ]
 
 
+@pytest.mark.parametrize("values", [[1 / 3] * 50, [0.5] * 9 + [0.75]])
+def test_problems_that_come_out_alike_are_no_more_than_their_completions(values):
+    """Rounding, or a chance likeness of a few problems, would make any number of them of so little variance."""
+    mean, (low, high) = statistics.share(values, 4 * len(values))
+    least = statistics.wilson(mean, 4 * len(values))
+    assert low <= least[0] + 1e-12 and high >= least[1] - 1e-12
+
+
 def test_pass_at_k_is_the_share_of_draws_that_hold_a_right_one():
     for n, right, k in ((5, 2, 3), (6, 1, 2), (4, 0, 2), (4, 4, 1), (8, 3, 7)):
         draws = list(itertools.combinations([True] * right + [False] * (n - right), k))

@@ -491,6 +491,21 @@ def test_what_a_killed_watcher_could_not_clear_up_goes(world):
     assert world.ends == {3: ("skipped", "its checkpoint is gone since the last watch")}
 
 
+def test_what_a_person_exported_outlives_a_watch(world):
+    job = world.job().at(2)
+    register.tell(world.run, 2, "seen")
+    register.tell(world.run, 2, "skipped", reason="superseded by step 4")
+    watch.take(job, world.checkpoint(2))
+    runs.write_text(job.export / "model.gguf", "a person's")
+    world.client.tags["reasoner:step-000002"] = "d2"
+    register._remember(world.client, "reasoner:step-000002")
+    register.tell(world.run, 2, "exported", by="reasoner export", tag="reasoner:step-000002", digest="d2")
+    shutil.rmtree(world.run.checkpoints_dir)
+    world.watch()
+    assert (job.export / "model.gguf").read_text() == "a person's"
+    assert world.client.tags == {"reasoner:step-000002": "d2"}
+
+
 def test_a_second_watcher_says_so_and_leaves(world):
     with runs.lock(world.run, "watch"), pytest.raises(ReasonerError) as caught:
         world.watch()
