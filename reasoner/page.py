@@ -618,11 +618,13 @@ def _pair(pair: report.Pair, names: Sequence[str]) -> Markup:
     for name, row in zip(names, pair, strict=True):
         tokens = [f"{row['tokens']:,} tokens"] if row.get("tokens") else []
         sides.append((name, ", ".join([row["verdict"], *_cut(row), *tokens]), row))
-    problem, reference = (_tag("bdi", asked[key]) for key in ("problem_id", "answer"))
+    problem, told = _tag("bdi", asked["problem_id"]), report.reference(asked["answer"])
+    is_short = "\n" not in told
     return _tag(
         "article",
-        _tag("p", "Problem ", problem, ", reference ", reference, class_="id"),
+        _tag("p", "Problem ", problem, (", reference ", _tag("bdi", told)) if is_short else "", class_="id"),
         _tag("div", asked["question"], class_="said asked", dir="auto"),
+        "" if is_short else _tag("details", _tag("summary", "reference"), _said(told)),
         _sides(sides),
         class_="pair",
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reasoner import behaviour, data, runs
+from reasoner import behaviour, data, runs, tasks
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 
@@ -326,8 +326,11 @@ def markdown(material: Material) -> str:
     for title, pairs, n in flips(material.completions):
         out += ["", f"## {title}", "", shown_of(len(pairs), n)]
         for base, tuned in pairs:
-            named = f"Problem {_code(base['problem_id'])}, reference {_code(base['answer'])}:"
-            out += ["", named, "", *_quote(base["question"])]
+            told = reference(base["answer"])
+            is_short = "\n" not in told
+            named = f"Problem {_code(base['problem_id'])}" + (f", reference {_code(told)}" if is_short else "")
+            out += ["", f"{named}:", "", *_quote(base["question"])]
+            out += [] if is_short else ["", "reference:", "", *_quote(told)]
             for role, row in (("base", base), ("tuned", tuned)):
                 out += ["", f"{role} ({row['verdict']}):", "", *_quote(row["completion"])]
     out += _audit(material.audit)
@@ -558,6 +561,17 @@ def flips(
         ((False, False), "Wrong both times", most_same),
     )
     return [(title, found[:limit], len(found)) for key, title, limit in titles if (found := pairs.get(key, []))]
+
+
+def reference(answer: str) -> str:
+    """A reference as people read it: of a code task its solution and hidden tests."""
+    try:
+        task = tasks.parse(answer)
+    except tasks.Unfit:
+        return answer
+    runs_ = [f"{one.stdin!r} -> {one.stdout!r}" if isinstance(one, tasks.Stdio) else one for one in task.hidden_tests]
+    parts = [task.solution.strip("\n"), "\n".join(runs_), task.property.reference.strip("\n") if task.property else ""]
+    return "\n\n".join(part for part in parts[:2] if part) or parts[2] or answer
 
 
 def example(completions: Mapping[str, Sequence[dict[str, Any]]]) -> Pair | None:

@@ -5,7 +5,7 @@ import shlex
 import made_up
 import pytest
 
-from reasoner import config, report, runs
+from reasoner import config, report, runs, tasks
 from reasoner.errors import USAGE, ReasonerError
 
 
@@ -144,6 +144,22 @@ def test_flips_are_paired_by_problem_and_the_lost_come_first():
 def test_a_completion_that_is_not_judged_yet_is_no_flip():
     waiting = [{key: value for key, value in row.items() if key != "verdict"} for row in rows(["right"])]
     assert report.flips({"base": rows(["wrong"]), "tuned": waiting}) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ("$x = \\frac12$", "$x = \\frac12$"),
+        ('{"schema": 7}', '{"schema": 7}'),
+        (
+            tasks.Task("f", tests=("assert f(1) == 2",), hidden_tests=("assert f(2) == 3",), solution="def f(x): ..."),
+            "def f(x): ...\n\nassert f(2) == 3",
+        ),
+        (tasks.Task(None, "stdio", hidden_tests=(tasks.Stdio("1\n", "2\n"),)), r"'1\n' -> '2\n'"),
+    ],
+)
+def test_a_reference_is_shown_as_people_read_it(answer, read):
+    assert report.reference(answer if isinstance(answer, str) else answer.to_answer()) == read
 
 
 def test_so_many_flips_are_shown_and_all_are_counted(told):
