@@ -1,17 +1,19 @@
-"""`reasoner watch` under load and under SIGKILL, on the pocket profile with a cache and an Ollama of its own.
+"""`reasoner watch` under load and under SIGKILL, with a cache and an Ollama of its own.
 
-    .venv/bin/python scripts/study_watch.py FOLDER [--kills 50] [--steps 60] [--seed 0]
+    .venv/bin/python scripts/study_watch.py FOLDER [--profile pocket] [--kills 50] [--steps 60] [--every 5] [--seed 0]
 
 First `watch --with train` with a request loop on the public tag and an open chat, across all promotions. Then the same
 run gets one new checkpoint after another, and its watcher is killed at a random moment after its first event; the last
-one finishes.
-Prints one JSON object: what was asked and failed, how each checkpoint ended, what was left behind.
+one finishes. Last, as root on Linux, a checkpoint whose export has a disk of its own that is too small (a tmpfs).
+`--kills 0` ends after the first part. Prints one JSON object: what was asked and failed, how each checkpoint ended, and
+what was left behind.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -124,13 +126,13 @@ def left_behind(world: World) -> list[str]:
     return found
 
 
-def promotions(world: World, steps: int, every: int) -> dict[str, Any]:
+def promotions(world: World, profile: str, steps: int, every: int) -> dict[str, Any]:
     """`watch --with train` beside the request loop."""
     settings = {
         "train.steps": steps, "train.save_every": every, "train.keep_checkpoints": 2,
         "gate.num_problems": 100, "gate.min_problems": 50,
     }  # fmt: skip
-    argv = [world.program, "watch", RUN, "--with", "train", "--profile", "pocket", "--every", str(every), "--json"]
+    argv = [world.program, "watch", RUN, "--with", "train", "--profile", profile, "--every", str(every), "--json"]
     argv += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     asking = Asking(world)
     started = time.monotonic()
@@ -220,9 +222,38 @@ def kills(world: World, num: int, steps: int, seed: int, most_s: float) -> dict[
     }
 
 
+def full_disk(world: World, step: int) -> dict[str, Any]:
+    """A checkpoint whose export runs out of room: how it ended, and whether the public tag still answers."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return {"not run": "a disk of its own is mounted by root on Linux only"}
+    run = world.runs / RUN
+    source, export = world.folder / "source", run / "exports" / f"step-{step:06d}"
+    adapter = sum(path.stat().st_size for path in source.iterdir())
+    model = min(path.stat().st_size for path in (run / "base").glob("reference.*.gguf"))
+    next_checkpoint(world, source, step, 1.5)
+    export.mkdir(parents=True)
+    size = f"size={(adapter + model // 2) // 1024}k,mode=700"  # the copied adapter, and half a model
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", export], check=True)
+    try:
+        done = world.call(world.program, "watch", RUN, "--every", "1", "--set", "watch.retry_s=0.1", "--json")
+    finally:
+        subprocess.run(["umount", export], check=True)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    if not any(export.iterdir()):
+        export.rmdir()  # it was the mount's
+    return {
+        "exit": done.returncode,
+        "events": [row["event"] for row in rows],
+        "reason": rows[-1].get("reason"),
+        "answers": bool(ask(world)),
+        "left_behind": left_behind(world),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--profile", default="pocket")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--every", type=int, default=5)
@@ -232,9 +263,11 @@ def main() -> None:
     given.folder.mkdir(parents=True)
     world = World(given.folder)
     try:
-        found = {"promotions": promotions(world, given.steps, given.every)}
+        found = {"promotions": promotions(world, given.profile, given.steps, given.every)}
         print(json.dumps(found), file=sys.stderr, flush=True)
-        found["kills"] = kills(world, given.kills, given.steps, given.seed, given.most_seconds)
+        if given.kills:
+            found["kills"] = kills(world, given.kills, given.steps, given.seed, given.most_seconds)
+            found["full_disk"] = full_disk(world, given.steps + given.kills + 10)
     finally:
         world.reasoner("serve", "--stop")
     print(json.dumps(found, indent=1))
