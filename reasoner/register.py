@@ -376,14 +376,14 @@ def rollback(config: Config, client: ollama.Client, run_: runs.Run) -> dict[str,
             code=USAGE,
         )
     newest = stack[-1]
-    if now is not None and now["digest"] != newest["digest"]:
+    wanted = newest["previous"]["digest"]
+    if now is not None and now["digest"] not in (newest["digest"], wanted):  # `wanted`: a roll-back that was cut off
         raise ReasonerError(
             f"{now['tag']} is not what run {run_.name} promoted last",
             why=f"its digest is {now['digest'][:19]}…, promoted was {newest['digest'][:19]}…",
             fix="name the run that promoted it, or choose a step: reasoner promote STEP",
             code=USAGE,
         )
-    wanted = newest["previous"]["digest"]
     names = [name for name in _carriers(client, wanted) if name != public_tag(config)]
     if not names:
         raise ReasonerError(

@@ -174,6 +174,16 @@ def test_rollback_undoes_one_promotion_after_the_other(run):
     assert [row["step"] for row in register.promotions(run)] == [1, 3]
 
 
+def test_a_rollback_cut_off_by_a_kill_is_finished_by_the_next(run):
+    client = Client({})
+    for step in (1, 2, 3):
+        publish(client, run, step)
+    client.tags["reasoner:latest"] = "d2"  # and no word of it in the history
+    assert rollback(client, run)["step"] == 3
+    assert client.tags["reasoner:latest"] == "d2"
+    assert [row["step"] for row in register.promotions(run)] == [1, 2]
+
+
 def test_rollback_refuses_where_another_model_became_public_or_the_old_one_is_gone(run):
     client = Client({})
     publish(client, run, 1)
