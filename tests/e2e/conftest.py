@@ -11,6 +11,8 @@ import pytest
 from reasoner import toolchain
 
 ROOT = Path(__file__).parents[2]
+OF_THE_CALLER = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS", "RUN", "PROFILE", "LLAMA_CPP_DIR"}
+"""What `make test ARGS=...` would hand on to the tests' own `make`."""
 SHORT = "--set train.steps=4 --set train.save_every=2 --set eval.num_problems=60"
 
 
@@ -30,7 +32,7 @@ class World:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.env = {
-            **{k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LLAMA_CPP_DIR")},
+            **{key: value for key, value in os.environ.items() if key not in OF_THE_CALLER},
             "HOME": str(self.home),
             "PATH": f"{self.home / '.local' / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "REASONER_CACHE": str(self.cache),
