@@ -228,7 +228,7 @@ def full_disk(world: World, step: int) -> dict[str, Any]:
         return {"not run": "a disk of its own is mounted by root on Linux only"}
     run = world.runs / RUN
     source, export = world.folder / "source", run / "exports" / f"step-{step:06d}"
-    adapter = sum(path.stat().st_size for path in source.iterdir())
+    adapter = sum((source / name).stat().st_size for name in ("adapter_model.safetensors", "adapter_config.json"))
     model = min(path.stat().st_size for path in (run / "base").glob("reference.*.gguf"))
     next_checkpoint(world, source, step, 1.5)
     export.mkdir(parents=True)
