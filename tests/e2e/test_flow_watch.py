@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -50,14 +51,14 @@ def wait_for(condition, seconds=300):
         time.sleep(0.1)
 
 
-def tags(world):
-    answer = httpx.get(f"http://127.0.0.1:{world.port}/api/tags", timeout=30)
+def tags(world, host=None):
+    answer = httpx.get(f"http://{host or world.env['OLLAMA_HOST']}/api/tags", timeout=30)
     return {one["name"]: one["digest"] for one in answer.json()["models"]}
 
 
-def ask(world):
+def ask(world, host=None):
     body = {"model": "reasoner", "messages": [{"role": "user", "content": QUESTION}], "stream": False}
-    answer = httpx.post(f"http://127.0.0.1:{world.port}/api/chat", json=body, timeout=120)
+    answer = httpx.post(f"http://{host or world.env['OLLAMA_HOST']}/api/chat", json=body, timeout=120)
     answer.raise_for_status()
     return answer.json()["message"]["content"]
 
@@ -207,6 +208,33 @@ def test_a_killed_watcher_is_gone_on_with(world, watched):
     assert events(history(world), 130)[-1] in ("promoted", "kept")
     assert ask(world)
     assert left_behind(world) == []
+
+
+def test_a_further_server_that_was_down_is_caught_up(world, watched, tmp_path):
+    _, source = watched
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {**LATER, "serve.hosts": json.dumps([host])}
+    checkpoint(world, source, 135, scaled(1.035))
+    done, rows = watch(world, settings)
+    assert done.returncode == 0, done.stderr
+    assert events(rows, 135)[-1] == "promoted"
+    assert f"{host} is behind" in done.stderr
+    env = {**world.env, "OLLAMA_HOST": host, "OLLAMA_MODELS": str(tmp_path / "models")}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen([world.ollama, "serve"], env=env, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: "Listening on" in (tmp_path / "log").read_text(), 60)
+        done, rows = watch(world, settings)
+        assert done.returncode == 0, done.stderr
+        assert rows == []
+        assert tags(world, host) == {name: tags(world)[name] for name in ("reasoner:latest", "reasoner:step-000135")}
+        assert ask(world, host)
+        assert json.loads((world.runs / RUN / "hosts.json").read_text())[host]["error"] is None
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 def test_another_trainers_folder_an_ollama_that_stops_a_second_watcher_and_a_moved_run(world, watched, tmp_path):
