@@ -175,6 +175,7 @@ def kills(world: World, num: int, steps: int, seed: int, most_s: float) -> dict[
     shutil.copytree(world.runs / RUN / "checkpoints" / f"checkpoint-{steps}", source)
     (source / "DONE").unlink()
     argv = [world.program, "watch", RUN, "--every", "1", "--json"]
+    argv += ["--set", "gate.margin=50"]  # each becomes public, so that a kill may fall into a promotion
 
     def whole() -> tuple[float, int]:
         started = time.monotonic()
