@@ -137,7 +137,7 @@ def promotions(world: World, profile: str, steps: int, every: int) -> dict[str, 
     asking = Asking(world)
     started = time.monotonic()
     try:
-        done = world.call(*argv)
+        done = world.call(*argv, timeout=None)
     finally:
         asking.end()
     (world.folder / "watch.log").write_text(done.stderr)
@@ -179,7 +179,7 @@ def kills(world: World, num: int, steps: int, seed: int, most_s: float) -> dict[
 
     def whole() -> tuple[float, int]:
         started = time.monotonic()
-        code = world.call(*argv).returncode
+        code = world.call(*argv, timeout=None).returncode
         return time.monotonic() - started, code
 
     next_checkpoint(world, source, steps + 1, 1.01)

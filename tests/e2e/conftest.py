@@ -42,9 +42,11 @@ class World:
             "HF_HUB_OFFLINE": "1",
         }
 
-    def call(self, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def call(
+        self, *argv: str, env: dict[str, str] | None = None, timeout: float | None = 800
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            argv, cwd=ROOT, env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=800
+            argv, cwd=ROOT, env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=timeout
         )
 
     def reasoner(self, *argv: str) -> subprocess.CompletedProcess[str]:
