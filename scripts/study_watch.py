@@ -55,10 +55,10 @@ def is_public(world: World) -> bool:
 class Asking:
     """Asks the public tag again and again: one asker of whole answers, and one that reads a stream slowly."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, pause_s: float) -> None:
         self.asked: Counter[str] = Counter()
         self.failed: list[str] = []
-        self._world, self._over = world, threading.Event()
+        self._world, self._over, self._pause_s = world, threading.Event(), pause_s
         self._threads = [threading.Thread(target=self._work, args=(kind,), daemon=True) for kind in ("plain", "stream")]
         for thread in self._threads:
             thread.start()
@@ -66,7 +66,7 @@ class Asking:
     def _work(self, kind: str) -> None:
         while not is_public(self._world) and not self._over.wait(0.5):
             pass
-        while not self._over.wait(0.1):
+        while not self._over.wait(self._pause_s):
             self.asked[kind] += 1
             try:
                 if kind == "plain":
@@ -126,7 +126,7 @@ def left_behind(world: World) -> list[str]:
     return found
 
 
-def promotions(world: World, profile: str, steps: int, every: int) -> dict[str, Any]:
+def promotions(world: World, profile: str, steps: int, every: int, pause_s: float) -> dict[str, Any]:
     """`watch --with train` beside the request loop."""
     settings = {
         "train.steps": steps, "train.save_every": every, "train.keep_checkpoints": 2,
@@ -134,7 +134,7 @@ def promotions(world: World, profile: str, steps: int, every: int) -> dict[str, 
     }  # fmt: skip
     argv = [world.program, "watch", RUN, "--with", "train", "--profile", profile, "--every", str(every), "--json"]
     argv += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    asking = Asking(world)
+    asking = Asking(world, pause_s)
     started = time.monotonic()
     try:
         done = world.call(*argv, timeout=None)
@@ -187,7 +187,7 @@ def kills(world: World, num: int, steps: int, seed: int, most_s: float) -> dict[
     first = [datetime.fromisoformat(row["time"]) for row in history(world) if row["step"] == steps + 1]
     work_s = (first[-1] - first[0]).total_seconds()
     killed: list[dict[str, Any]] = []
-    asking = Asking(world)
+    asking = Asking(world, 0.1)
     begun = time.monotonic()
     for at in range(num):
         if time.monotonic() - begun > most_s:
@@ -258,13 +258,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--every", type=int, default=5)
+    parser.add_argument("--pause", type=float, default=0.1, help="Seconds between two questions of an asker.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most-seconds", type=float, default=3600, help="No further kill after this.")
     given = parser.parse_args()
     given.folder.mkdir(parents=True)
     world = World(given.folder)
     try:
-        found = {"promotions": promotions(world, given.profile, given.steps, given.every)}
+        found = {"promotions": promotions(world, given.profile, given.steps, given.every, given.pause)}
         print(json.dumps(found), file=sys.stderr, flush=True)
         if given.kills:
             found["kills"] = kills(world, given.kills, given.steps, given.seed, given.most_seconds)
