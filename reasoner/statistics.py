@@ -111,8 +111,7 @@ def share(values: Iterable[float], completions: int | None = None) -> tuple[floa
     mean = math.fsum(found) / n
     variance = math.fsum((value - mean) ** 2 for value in found) / n
     effective = n * mean * (1 - mean) / variance if variance > 1e-12 else n
-    effective = min(effective, completions or n) if effective > n else effective
-    return mean, wilson(mean, effective)
+    return mean, wilson(mean, min(effective, completions or n))
 
 
 def wilson(p: float, n: float) -> list[float]:

@@ -64,7 +64,7 @@ class Asking:
             thread.start()
 
     def _work(self, kind: str) -> None:
-        while not is_public(self._world) and not self._over.wait(0.5):
+        while not is_public(self._world) and not self._over.wait(2):  # a client anew costs 0.1 s of CPU time
             pass
         while not self._over.wait(self._pause_s):
             self.asked[kind] += 1

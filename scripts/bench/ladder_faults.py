@@ -1,6 +1,6 @@
 """Does the ladder name the rung where a run was broken? Breaks copies of a finished run, one fault each, for real.
 
-    .venv/bin/python scripts/bench/ladder_faults.py RUN [-n 100] [--only FAULT ...]
+    .venv/bin/python scripts/bench/ladder_faults.py RUN [-n 100]
 
 Prints a row a fault for scripts/LOG.md: where it was put, what the ladder names and why. Exit 1 where it names another
 rung. The run itself is only read; copies and their tags in Ollama are gone at the end. The run's type must be
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("-n", type=int, default=100)
-    parser.add_argument("--only", nargs="+", choices=[fault.__name__ for fault in FAULTS])
+    parser.add_argument("--only", choices=[fault.__name__ for fault in FAULTS])
     args = parser.parse_args()
     original = runs.existing(args.run)
     client = ollama.ensure_server(lambda text: print(text, file=sys.stderr)).client()
@@ -166,7 +166,7 @@ def main() -> None:
         os.environ["REASONER_RUNS"] = temporary
         for fault in FAULTS:
             name = fault.__name__.replace("_", "-")
-            if args.only and fault.__name__ not in args.only:
+            if args.only not in (None, fault.__name__):
                 continue
             broken = Broken(original, name, client)
             try:

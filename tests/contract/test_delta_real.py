@@ -123,11 +123,13 @@ PATTERNS = {
         ),
         ("qwen2", False, "float16", {"target_modules": ["q_proj", "k_proj"], "layers_to_transform": [1]}, 2),
         ("llama", True, "bfloat16", {"modules_to_save": ["embed_tokens"]}, 15),
+        ("llama", False, "bfloat16", {"target_modules": ["q_proj", "lm_head", "embed_tokens"]}, 4),
+        ("qwen3", True, "bfloat16", {**PATTERNS, "use_rslora": True}, 14),
     ],
 )
 def test_other_shapes_and_other_adapters(kind, tied, dtype, settings, rewritten, tmp_path):
     folder = model(tmp_path / "base", kind, tied=tied, dtype=dtype)
-    facts = check(folder, tmp_path, **settings)
+    facts = check(folder, tmp_path, QUANTS[:4] if dtype == "bfloat16" else QUANTS, **settings)
     assert len(facts["rewritten"]) == rewritten
 
 

@@ -72,11 +72,9 @@ def test_a_second_climb_asks_nothing_again(trained, value):
     assert {path.name: path.stat().st_mtime_ns for path in folder.glob("ladder-*")} == before
 
 
-def test_the_right_rung_is_named_for_a_fault_at_each(trained, value):
-    """One of the script's faults for each rung: a conversion each, hence not all nine."""
-    faults = ("adapter_zeroed", "adapter_not_merged", "space_after_markers", "lossy_quant", "served_stop")
+def test_the_right_rung_is_named_for_each_fault(trained, value):
     python = str(Path(trained.program).with_name("python"))
-    done = trained.call(python, "scripts/bench/ladder_faults.py", RUN, "-n", "100", "--only", *faults)
+    done = trained.call(python, "scripts/bench/ladder_faults.py", RUN, "-n", "100")
     rows = [line.split(" | ")[1:3] for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stdout + done.stderr
     assert [row[0] for row in rows] == [row[1] for row in rows]
