@@ -210,7 +210,7 @@ class Watcher:
                     if step is not None:
                         self._process(step)
                         continue
-                    self._serve_hosts()
+                    self._serve_hosts(now=ending)
                     if ending:
                         for step in sorted(self._seen - self._known):
                             self.say(f"step {step} is left for the next watch")

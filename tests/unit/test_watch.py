@@ -562,6 +562,7 @@ def test_further_servers_get_each_promoted_model_and_one_that_was_down_is_caught
     assert states["127.0.0.1:3"]["error"] == "Ollama is away"
     assert sum("behind" in text for text in world.said) == 1
     hosts["127.0.0.1:3"].is_up = True
+    world.settings["watch.retry_s"] = "3600"  # the end of a watch asks all the same
     world.watch()
     assert hosts["127.0.0.1:3"].tags == {"reasoner:step-000006": "d6", "reasoner:latest": "d6"}
     assert {row["event"] for row in world.events} == set()  # no word of the stream's contract
