@@ -67,8 +67,8 @@ reasoner: setup ## train, merge, quantize, register, evaluate: the whole path [P
 watch: setup ## export, score and promote checkpoints as they are saved [RUN=] [ARGS='--with train']
 	@$(BIN)/reasoner watch $(if $(RUN),'$(RUN)') $(if $(PROFILE),--profile '$(PROFILE)') $(ARGS)
 
-test: setup ## the whole test suite [ARGS=]
-	@$(BIN)/pytest $(ARGS)
+test: setup ## the whole test suite, two files at a time [ARGS=]
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test ## what CI runs
 

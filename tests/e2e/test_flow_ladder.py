@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
+pytestmark = [
+    pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama, pytest.mark.timeout(1800)
+]  # fmt: skip
 
 RUN = "climbed"
 SETTINGS = ("train.steps=60", "train.save_every=30", "eval.num_problems=100", "gguf.margin=4")
@@ -74,7 +76,7 @@ def test_a_second_climb_asks_nothing_again(trained, value):
 
 def test_the_right_rung_is_named_for_each_fault(trained, value):
     python = str(Path(trained.program).with_name("python"))
-    done = trained.call(python, "scripts/bench/ladder_faults.py", RUN, "-n", "100")
+    done = trained.call(python, "scripts/bench/ladder_faults.py", RUN, "-n", "100", timeout=None)
     rows = [line.split(" | ")[1:3] for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stdout + done.stderr
     assert [row[0] for row in rows] == [row[1] for row in rows]
