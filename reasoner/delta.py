@@ -274,7 +274,6 @@ class _Plan:
     header: ungguf.Header
     reference: int
     size: int
-    dtype: torch.dtype
     touched: list[_Touched]
     """In the order of the file."""
 
@@ -303,7 +302,6 @@ def _plan(base_dir: Path, adapter_dir: Path, reference: Path, quant: str, opened
         weights["lm_head.weight"] = weights["model.embed_tokens.weight"]  # tied in the base, not after the merge
     head_counts = {header.own("attention.head_count"), header.own("attention.head_count_kv")}
     heads = sorted(n for n in head_counts if isinstance(n, int) and n > 1)
-    dtype = merge.sixteen_bits(base_dir)
     for name in changes.keys() - weights.keys():
         raise _Refused(f"the adapter changes {name}, which the base's files do not have under that name")
     touched: list[_Touched] = []
@@ -321,11 +319,11 @@ def _plan(base_dir: Path, adapter_dir: Path, reference: Path, quant: str, opened
             item = _placed(handle.fileno(), item, heads, changes[name])
             touched.append(item)
         else:
-            _equal(handle.fileno(), item, heads, dtype)
+            _equal(handle.fileno(), item, heads)
     if "output.weight" not in header.tensors and any(item.name == "token_embd.weight" for item in touched):
         raise _Refused("the adapter changes embeddings that are the output as well")
     touched.sort(key=lambda item: item.start)
-    return _Plan(header, handle.fileno(), os.fstat(handle.fileno()).st_size, dtype, touched)
+    return _Plan(header, handle.fileno(), os.fstat(handle.fileno()).st_size, touched)
 
 
 def _rows(rows: int) -> list[int]:
@@ -392,12 +390,12 @@ def _placed(reference: int, item: _Touched, heads: list[int], change: _Change) -
     return _Touched(item.name, item.start, item.bytes, item.kind, item.stored, change, found[0][1])
 
 
-def _equal(reference: int, item: _Touched, heads: list[int], dtype: torch.dtype) -> None:
+def _equal(reference: int, item: _Touched, heads: list[int]) -> None:
     """Refuse a reference in which a tensor that this adapter leaves alone is not the base's own."""
     rows = _rows(item.stored.rows) if len(item.stored.shape) == 2 else list(range(item.stored.rows))
     theirs = _reference_rows(reference, item, rows).tobytes()
     for layout in _layouts(item.stored.rows, heads):
-        if _encode(item.kind, _sample(item, layout, rows).to(dtype).float(), item.stored.width) == theirs:
+        if _encode(item.kind, _sample(item, layout, rows).half().float(), item.stored.width) == theirs:
             return
     raise _Refused(f"{item.name} of the reference is not the base's, and this adapter leaves it alone")
 
@@ -474,7 +472,7 @@ def _tasks(plan: _Plan) -> Iterator[Callable[[], bytearray]]:
         is_changed |= item.change.instead is not None or product is not None
         for first in range(0, item.stored.rows, item.step):
             last = min(first + item.step, item.stored.rows)
-            yield functools.partial(_made, item, product, plan.dtype, first, last)
+            yield functools.partial(_made, item, product, first, last)
         at = item.start + item.bytes
     if not is_changed:
         raise ReasonerError(
@@ -539,17 +537,17 @@ def _not_numbers(item: _Touched) -> ReasonerError:
     )
 
 
-def _made(item: _Touched, product: Product | None, dtype: torch.dtype, first: int, last: int) -> bytearray:
+def _made(item: _Touched, product: Product | None, first: int, last: int) -> bytearray:
     """Rows `first` to `last` of the file's tensor; whole heads where rows are permuted."""
     import torch
 
     weights = (item.change.instead or item.stored).read(first, last).float()
     if product is not None:
         weights += product(first, last)
-    if not math.isfinite(float(weights.sum())) and not bool(torch.isfinite(weights).all()):
-        raise _not_numbers(item)
-    rounded = weights.to(dtype)
+    rounded = weights.half().float()
+    if not math.isfinite(float(rounded.sum())) and not bool(torch.isfinite(rounded).all()):
+        raise merge.too_large(item.name) if bool(torch.isfinite(weights).all()) else _not_numbers(item)
     if item.heads:
         heads = item.heads * (last - first) // item.stored.rows
         rounded = rounded.reshape(heads, 2, -1, item.stored.width).swapaxes(1, 2)
-    return _encode(item.kind, rounded.float(), item.stored.width)
+    return _encode(item.kind, rounded, item.stored.width)

@@ -1,6 +1,8 @@
 """Base + adapter -> one 16-bit model folder, with proof that the adapter is in it.
 
-The merge is done in 32 bits and rounded once to the base's own 16-bit type.
+The merge is done in 32 bits and rounded once, to float16 whatever the base's own type is. Most bases are bfloat16, and
+what GRPO and LoRA add to a weight is often less than half of bfloat16's step there: rounding to it would take a young
+adapter half away (scripts/LOG.md). The folder's `config.json` names the base's type, which is the one to compute in.
 """
 
 from __future__ import annotations
@@ -43,7 +45,6 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
 
     transformers.utils.logging.disable_progress_bar()
     tokenizer = base.load_tokenizer(base_path)
-    dtype = sixteen_bits(base_path)
     model = AutoModelForCausalLM.from_pretrained(
         base_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
@@ -76,6 +77,8 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
                 why="training diverged",
                 fix="lower train.learning_rate",
             )
+        if not bool(torch.isfinite(tensor.half()).all()):
+            raise too_large(name)
         moved = float(delta.norm())
         base_norm += float(before.float().norm()) ** 2
         if moved > 0:
@@ -93,12 +96,14 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
             why=f"logits differ by up to {worst:.2g}, tolerance {TOLERANCE * max(spread, 1.0):.2g}",
             fix="this is a bug worth reporting, with adapter_config.json",
         )
-    merged = merged.to(dtype)
+    merged = merged.to(torch.float16)
     merged.generation_config.eos_token_id = tokenizer.eos_token_id
     merged.generation_config.pad_token_id = tokenizer.pad_token_id
     merged.config.eos_token_id = tokenizer.eos_token_id
     with runs.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
+        stored = runs.read_json(partial / "config.json")
+        runs.write_json(partial / "config.json", {**stored, "dtype": named_type(base_path)})
         save_tokenizer(base_path, partial, tokenizer.eos_token)
         runs.write_text(partial / "README.md", card(config, run_, base.licence(base_path)))
     reloaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, use_safetensors=True)
@@ -106,7 +111,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     rounded = [_logits(reloaded, ids) for ids in texts]
     agree = [float((a.argmax(-1) == b.argmax(-1)).float().mean()) for a, b in zip(as_merged, rounded, strict=True)]
     return [out], {
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": "float16",
         "changed_tensors": len(changed),
         "tensors": len(original),
         "delta_norm_over_base_norm": (norm / base_norm) ** 0.5,
@@ -166,12 +171,18 @@ def keep_template(text: str) -> str:
     return text if text.startswith(_COMMENT) or len(text) > 4000 else _COMMENT + text
 
 
-def sixteen_bits(path: Path) -> Any:
-    import torch
+def named_type(base_path: Path) -> str:
+    """The type that a model folder asks to be computed in."""
+    config = runs.read_json(base_path / "config.json")
+    return str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
 
-    config = runs.read_json(path / "config.json")
-    named = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    return torch.float16 if named == "float16" else torch.bfloat16
+
+def too_large(name: str) -> ReasonerError:
+    return ReasonerError(
+        f"{name} has values over 65,504, the largest of a 16-bit float",
+        why="the base has them, or training diverged",
+        fix="lower train.learning_rate, or choose another base",
+    )
 
 
 def _logits(model: Any, ids: list[int]) -> Any:

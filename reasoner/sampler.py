@@ -26,7 +26,7 @@ Drawn = tuple[list[int], list[float]]
 
 
 class Sampler:
-    """A model of `path` (a BF16 or F16 GGUF that nobody else writes), ready for `width` sequences at once.
+    """A model of `path` (a GGUF that nobody else writes), ready for `width` sequences at once.
 
     `context` is the most tokens of prompt and completion together (fewer where the model has room for fewer). `repack`
     lets llama.cpp keep weights in the layout that its kernels like best, as a server does: faster for quantized types,
@@ -84,6 +84,11 @@ class Sampler:
 
     def set_threads(self, threads: int) -> None:
         self._lib.llama_set_n_threads(self._context, threads, threads)
+
+    def check(self, prompt: Sequence[int]) -> None:
+        """Raises where the model's values do not fit the file's floats."""
+        self._lib.llama_memory_clear(self._memory, True)
+        self._prefill([prompt], 1)
 
     def sample(
         self,
@@ -302,7 +307,14 @@ class Sampler:
         for index, prompt in enumerate(prompts):
             self._evaluate(prompt, index * num_generations)
             rows.append(torch.from_numpy(self._logits(1).copy()))
-        return torch.cat(rows)
+        logits = torch.cat(rows)
+        if not bool(torch.isfinite(logits).all()):
+            raise ReasonerError(
+                "llama.cpp computes values that are not numbers",
+                why=f"they exceed what the 16-bit floats of {self.path.name} hold, or training diverged",
+                fix="--set train.loop=plain, or lower train.learning_rate",
+            )
+        return logits
 
     def _evaluate(self, prompt: Sequence[int], slot: int) -> None:
         """Put a prompt into the cache of a slot; its last token gives the one output."""

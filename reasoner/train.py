@@ -828,16 +828,15 @@ class _Fast:
             for name, module in trainer.model.named_modules()
             if hasattr(module, "get_delta_weight")
         }
-        is_half = all(torch.equal(m.weight.half().float(), m.weight.float()) for m in self._linear.values())
         is_brain = all(torch.equal(m.weight.bfloat16().float(), m.weight.float()) for m in self._linear.values())
-        kind = "BF16" if is_brain or not is_half else "F16"
         is_mixed = trainer.accelerator.mixed_precision == "bf16"
         head = model.get_output_embeddings().weight.detach()
         self._head = head.to(torch.bfloat16) if is_mixed else head
         self._prove(trainer)
-        self._path = run_.path / "base" / f"live.{kind}.gguf"
+        # F16 for a bfloat16 base too: as fast, and in bfloat16 the sampler would see half of a young adapter (LOG.md).
+        self._path = run_.path / "base" / "live.F16.gguf"
         try:
-            to_gguf(self._path, kind)
+            to_gguf(self._path, "F16")
             heads = {
                 wanted.num_attention_heads,
                 getattr(wanted, "num_key_value_heads", None) or wanted.num_attention_heads,
@@ -856,6 +855,7 @@ class _Fast:
                 context=longest + max(settings.max_completion_tokens, _Chat.MAX_TOKENS),
                 threads=torch.get_num_threads(),
             )
+            self.sampler.check(base.prompt_ids(tokenizer, data.messages(questions[0], config.data.system)))
         except ReasonerError:
             self._path.unlink(missing_ok=True)
             raise

@@ -194,7 +194,9 @@ def test_what_does_not_fit_is_refused(exported, tmp_path):
     assert delta.refuses(other, adapter(other, tmp_path / "others", 1), reference, "Q8_0")
 
 
-@pytest.mark.parametrize(("value", "says"), [(0.0, "changed nothing"), (float("nan"), "not numbers")])
+@pytest.mark.parametrize(
+    ("value", "says"), [(0.0, "changed nothing"), (float("nan"), "not numbers"), (1e8, "over 65,504")]
+)
 def test_an_adapter_that_is_none_leaves_no_file(exported, value, says, tmp_path):
     none = changed(
         exported[0], tmp_path / "none",

@@ -177,6 +177,35 @@ def test_live_weights_are_proven_and_followed(tmp_path, folder, tokenizer, promp
         assert without > 4 * with_adapter
 
 
+def test_a_young_adapter_reaches_the_sampler(tmp_path, folder, tokenizer, prompts):
+    """What the first steps add is less than half a step of the base's bfloat16 in most places."""
+    import gguf as ggml
+    import torch
+
+    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    with fast, torch.no_grad():
+        for weight in (w for name, w in trainer.model.named_parameters() if "lora_B" in name):
+            weight.mul_(0.01)
+        fast.complete(prompts[:1], 1, 1.0, 1, 1)
+        module = fast._linear["model.layers.0.mlp.up_proj.weight"]
+        tensors = {tensor.name: tensor for tensor in ggml.GGUFReader(fast._path).tensors}
+        there = torch.from_numpy(tensors["blk.0.ffn_up.weight"].data.astype("float32"))
+        weight, wanted = module.get_base_layer().weight.float(), module.get_delta_weight("default")
+        assert (there - weight - wanted).norm() < 0.3 * wanted.norm()
+        assert ((weight + wanted).bfloat16().float() - weight - wanted).norm() > 0.6 * wanted.norm()
+
+
+def test_values_that_do_not_fit_are_no_samples(tmp_path, folder, tokenizer, prompts):
+    import torch
+
+    fast = make_trainer(tmp_path, folder, tokenizer)[1]
+    with fast, torch.no_grad():
+        name, module = next(iter(fast._linear.items()))
+        fast._live.write(name, module.weight.data * 1e8)
+        with pytest.raises(train.ReasonerError, match="not numbers"):
+            fast.sampler.sample(prompts[:1], 1, max_tokens=1, temperature=1.0, stops=[2])
+
+
 def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file):
     fast = make_trainer(tmp_path, folder, tokenizer)[1]
     with fast:

@@ -50,7 +50,31 @@ def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path)
     assert base.prompt_ids(ours, chat) == base.prompt_ids(original, chat)
 
 
-@pytest.mark.parametrize(("fill", "says"), [(0.0, "changed nothing"), (float("nan"), "not numbers")])
+def test_a_young_adapter_is_not_rounded_away(adapter, tmp_path):
+    """What it adds is less than half a step of the base's bfloat16 in most places, as early in a training."""
+    import torch
+    from safetensors.torch import load_file
+
+    folder = adapter(4e-4)
+    outputs, facts = run(folder, tmp_path)
+    assert facts["delta_norm_over_base_norm"] < 2e-3
+    before, after, lora = (
+        load_file(path) for path in
+        (POCKET / "model.safetensors", outputs[0] / "model.safetensors", folder / "adapter_model.safetensors")
+    )  # fmt: skip
+    name = "model.layers.0.mlp.up_proj"
+    wanted = 2.0 * lora[f"base_model.model.{name}.lora_B.weight"] @ lora[f"base_model.model.{name}.lora_A.weight"]
+    base_weight = before[f"{name}.weight"].float()
+    found = after[f"{name}.weight"].float() - base_weight
+    assert (found - wanted).norm() < 0.3 * wanted.norm()
+    in_base_type = (base_weight + wanted).bfloat16().float() - base_weight
+    assert (in_base_type - wanted).norm() > 0.6 * wanted.norm()  # what it would have been
+    assert after[f"{name}.weight"].dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("fill", "says"), [(0.0, "changed nothing"), (float("nan"), "not numbers"), (1e8, "over 65,504")]
+)
 def test_an_adapter_that_is_none_is_refused(adapter, tmp_path, fill, says):
     with pytest.raises(ReasonerError, match=says):
         run(adapter(fill), tmp_path)
