@@ -197,26 +197,35 @@ class Watcher:
         import torch  # noqa: F401  (seconds, in which a fast trainer saves and prunes: not while a checkpoint is taken)
 
         with self._notified() as self._sink:
-            self._recover()
-            with self._scouted():
-                while True:
-                    ending = is_over()  # asked before the last look, so that nothing slips in between
-                    if ending:
-                        self.scan()
-                    if self._broken:
-                        raise self._broken
-                    self._check_folder()
-                    step = self._next()
-                    if step is not None:
-                        self._process(step)
-                        continue
-                    self._serve_hosts(now=ending)
-                    if ending:
-                        for step in sorted(self._seen - self._known):
-                            self.say(f"step {step} is left for the next watch")
-                        return
-                    self._arrived.wait(self.settings.poll_s)
-                    self._arrived.clear()
+            try:
+                self._recover()
+                with self._scouted():
+                    self._until(is_over)
+            except OSError as error:
+                self._check_folder()  # it may have been moved at any moment
+                raise ReasonerError(
+                    "the watch cannot go on", why=str(error), fix="reasoner watch RUN goes on from the run's history"
+                ) from None
+
+    def _until(self, is_over: Callable[[], bool]) -> None:
+        while True:
+            ending = is_over()  # asked before the last look, so that nothing slips in between
+            if ending:
+                self.scan()
+            if self._broken:
+                raise self._broken
+            self._check_folder()
+            step = self._next()
+            if step is not None:
+                self._process(step)
+                continue
+            self._serve_hosts(now=ending)
+            if ending:
+                for step in sorted(self._seen - self._known):
+                    self.say(f"step {step} is left for the next watch")
+                return
+            self._arrived.wait(self.settings.poll_s)
+            self._arrived.clear()
 
     def _check_folder(self) -> None:
         if not self.run_.config_path.exists():

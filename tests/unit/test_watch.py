@@ -531,6 +531,29 @@ def test_a_run_folder_that_was_moved_is_not_begun_anew(world, monkeypatch):
     assert world.ends == {2: ("promoted", None)}
 
 
+def test_a_run_folder_that_is_moved_while_old_exports_go_is_named(world, monkeypatch):
+    def retain(watcher, job):
+        world.run.path.rename(world.run.path.with_name("moved"))
+        (world.run.path / "exports" / "gguf.json").unlink()
+
+    world.checkpoint(2)
+    monkeypatch.setattr(watch.Watcher, "_retain", retain)
+    with pytest.raises(ReasonerError, match="the folder of run demo is gone"):
+        world.watch()
+    assert not world.run.path.exists()
+
+
+def test_a_disk_that_fails_between_checkpoints_is_said(world, monkeypatch):
+    def retain(watcher, job):
+        raise OSError(28, "No space left on device")
+
+    world.checkpoint(2)
+    monkeypatch.setattr(watch.Watcher, "_retain", retain)
+    with pytest.raises(ReasonerError, match="the watch cannot go on") as caught:
+        world.watch()
+    assert "No space left" in str(caught.value)
+
+
 # -- further servers, notification, the table
 
 
