@@ -855,7 +855,11 @@ class _Fast:
                 context=longest + max(settings.max_completion_tokens, _Chat.MAX_TOKENS),
                 threads=torch.get_num_threads(),
             )
-            self.sampler.check(base.prompt_ids(tokenizer, data.messages(questions[0], config.data.system)))
+            try:
+                self.sampler.check(base.prompt_ids(tokenizer, data.messages(questions[0], config.data.system)))
+            except ReasonerError:
+                self.sampler.close()
+                raise
         except ReasonerError:
             self._path.unlink(missing_ok=True)
             raise

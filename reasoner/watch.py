@@ -201,6 +201,8 @@ class Watcher:
                 self._recover()
                 with self._scouted():
                     self._until(is_over)
+            except BrokenPipeError:
+                raise  # nobody reads the events any more
             except OSError as error:
                 self._check_folder()  # it may have been moved at any moment
                 raise ReasonerError(

@@ -543,6 +543,16 @@ def test_a_run_folder_that_is_moved_while_old_exports_go_is_named(world, monkeyp
     assert not world.run.path.exists()
 
 
+def test_a_reader_that_goes_away_is_no_failure_of_the_watch(world):
+    def gone(row):
+        raise BrokenPipeError
+
+    world.checkpoint(2)
+    one = watch.Watcher(world.job, gone, world.said.append)
+    with runs.lock(world.run, "watch"), pytest.raises(BrokenPipeError):
+        one.watch(lambda: True)
+
+
 def test_a_disk_that_fails_between_checkpoints_is_said(world, monkeypatch):
     def retain(watcher, job):
         raise OSError(28, "No space left on device")
