@@ -264,6 +264,7 @@ def test_another_trainers_folder_an_ollama_that_stops_a_second_watcher_and_a_mov
         assert f"the folder of run {RUN} is gone" in (tmp_path / "log").read_text()
         assert not (world.runs / RUN).exists()
         moved.rename(world.runs / RUN)
+        assert watch(world, LATER)[0].returncode == 0  # ends what the move may have cut off
         assert left_behind(world) == []
     finally:
         with contextlib.suppress(ProcessLookupError):
