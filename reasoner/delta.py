@@ -509,7 +509,7 @@ def _product(item: _Touched, proven: dict[tuple[int, ...], bool]) -> Product | N
     a, b = change.a.read(0, change.a.rows).float(), change.b.read(0, change.b.rows).float()
     for part in (a, b):
         if not bool(torch.isfinite(part).all()):
-            raise _not_numbers(item)
+            raise merge.not_numbers(item.name)
     if not bool(a.any()) or not bool(b.any()):
         return None
 
@@ -531,12 +531,6 @@ def _product(item: _Touched, proven: dict[tuple[int, ...], bool]) -> Product | N
     return lambda first, last: whole[first:last]
 
 
-def _not_numbers(item: _Touched) -> ReasonerError:
-    return ReasonerError(
-        f"{item.name} has values that are not numbers", why="training diverged", fix="lower train.learning_rate"
-    )
-
-
 def _made(item: _Touched, product: Product | None, first: int, last: int) -> bytearray:
     """Rows `first` to `last` of the file's tensor; whole heads where rows are permuted."""
     import torch
@@ -546,7 +540,7 @@ def _made(item: _Touched, product: Product | None, first: int, last: int) -> byt
         weights += product(first, last)
     rounded = weights.half().float()
     if not math.isfinite(float(rounded.sum())) and not bool(torch.isfinite(rounded).all()):
-        raise merge.too_large(item.name) if bool(torch.isfinite(weights).all()) else _not_numbers(item)
+        raise merge.too_large(item.name) if bool(torch.isfinite(weights).all()) else merge.not_numbers(item.name)
     if item.heads:
         heads = item.heads * (last - first) // item.stored.rows
         rounded = rounded.reshape(heads, 2, -1, item.stored.width).swapaxes(1, 2)

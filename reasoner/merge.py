@@ -71,14 +71,8 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     for name, tensor in merged.named_parameters():
         before = original[name if name in original else tied]  # embeddings that the adapter untied have a new name
         delta = (tensor.detach() - before).float()
-        if not bool(torch.isfinite(tensor).all()):
-            raise ReasonerError(
-                f"{name} has values that are not numbers",
-                why="training diverged",
-                fix="lower train.learning_rate",
-            )
         if not bool(torch.isfinite(tensor.half()).all()):
-            raise too_large(name)
+            raise too_large(name) if bool(torch.isfinite(tensor).all()) else not_numbers(name)
         moved = float(delta.norm())
         base_norm += float(before.float().norm()) ** 2
         if moved > 0:
@@ -102,8 +96,9 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     merged.config.eos_token_id = tokenizer.eos_token_id
     with runs.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
-        stored = runs.read_json(partial / "config.json")
-        runs.write_json(partial / "config.json", {**stored, "dtype": named_type(base_path)})
+        given, stored = (runs.read_json(folder / "config.json") for folder in (base_path, partial))
+        compute = given.get("dtype") or given.get("torch_dtype") or "bfloat16"
+        runs.write_json(partial / "config.json", {**stored, "dtype": compute})
         save_tokenizer(base_path, partial, tokenizer.eos_token)
         runs.write_text(partial / "README.md", card(config, run_, base.licence(base_path)))
     reloaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, use_safetensors=True)
@@ -171,10 +166,10 @@ def keep_template(text: str) -> str:
     return text if text.startswith(_COMMENT) or len(text) > 4000 else _COMMENT + text
 
 
-def named_type(base_path: Path) -> str:
-    """The type that a model folder asks to be computed in."""
-    config = runs.read_json(base_path / "config.json")
-    return str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+def not_numbers(name: str) -> ReasonerError:
+    return ReasonerError(
+        f"{name} has values that are not numbers", why="training diverged", fix="lower train.learning_rate"
+    )
 
 
 def too_large(name: str) -> ReasonerError:

@@ -88,7 +88,7 @@ class Sampler:
     def check(self, prompt: Sequence[int]) -> None:
         """Raises where the model's values do not fit the file's floats."""
         self._lib.llama_memory_clear(self._memory, True)
-        self._prefill([prompt], 1)
+        self._evaluate(prompt, 0)
 
     def sample(
         self,
@@ -307,17 +307,15 @@ class Sampler:
         for index, prompt in enumerate(prompts):
             self._evaluate(prompt, index * num_generations)
             rows.append(torch.from_numpy(self._logits(1).copy()))
-        logits = torch.cat(rows)
-        if not bool(torch.isfinite(logits).all()):
-            raise ReasonerError(
-                "llama.cpp computes values that are not numbers",
-                why=f"they exceed what the 16-bit floats of {self.path.name} hold, or training diverged",
-                fix="--set train.loop=plain, or lower train.learning_rate",
-            )
-        return logits
+        return torch.cat(rows)
 
     def _evaluate(self, prompt: Sequence[int], slot: int) -> None:
-        """Put a prompt into the cache of a slot; its last token gives the one output."""
+        """Put a prompt into the cache of a slot; its last token gives the one output.
+
+        Raises where that is not a number: what is drawn from it would be no answer, not a wrong one.
+        """
+        import numpy
+
         room = int(self._lib.llama_n_batch(self._context))
         for start in range(0, len(prompt), room):
             part = list(prompt[start : start + room])
@@ -325,6 +323,12 @@ class Sampler:
             wanted[-1] = start + len(part) == len(prompt)
             self._fill(part, list(range(start, start + len(part))), [slot] * len(part), wanted)
             self._decode()
+        if not numpy.isfinite(self._logits(1)).all():
+            raise ReasonerError(
+                "llama.cpp computes values that are not numbers",
+                why=f"they exceed what the 16-bit floats of {self.path.name} hold, or training diverged",
+                fix="another type of file; in training --set train.loop=plain, or lower train.learning_rate",
+            )
 
     def _fill(self, tokens: list[int], positions: list[int], slots: list[int], wanted: list[bool]) -> None:
         batch = self._batch
