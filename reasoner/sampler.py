@@ -433,11 +433,10 @@ def _draw(logits: torch.Tensor, temperature: float, generator: torch.Generator |
     return tokens[:, 0].tolist(), logps.gather(1, tokens)[:, 0].tolist()
 
 
-_callbacks: list[Any] = []
-
-
 def _silent(lib: Any) -> Any:
-    """A log callback that says nothing; kept alive for the life of the process, as llama.cpp needs."""
-    if not _callbacks:
-        _callbacks.append(lib.llama_log_callback(lambda level, text, data: None))
-    return _callbacks[0]
+    """A log callback that says nothing.
+
+    llama.cpp calls it while it computes. One written in Python would meet a Ctrl-C that came meanwhile and lose it:
+    ctypes only prints what is raised in a callback. C's `abs` does nothing with the level, and reads no more.
+    """
+    return ctypes.cast(ctypes.CDLL(None).abs, lib.llama_log_callback)

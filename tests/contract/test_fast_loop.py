@@ -1,6 +1,9 @@
 """The fast loop against the trainer library and llama.cpp: the same mathematics, the same model."""
 
 import copy
+import random
+import signal
+import threading
 
 import pytest
 
@@ -276,6 +279,37 @@ def test_more_prompts_than_fit_at_once(file, prompts):
         assert [len(group) for group in drawn] == [4] * 4
         with pytest.raises(train.ReasonerError, match="do not fit"):
             engine.sample(prompts, 4, max_tokens=1000, temperature=1.0, stops=[2])
+
+
+def test_no_interrupt_is_lost_in_the_sampler(file, prompts):
+    """What a signal's handler raises while llama.cpp computes must come out: nothing of ours may swallow it."""
+
+    class Interrupted(Exception):
+        pass
+
+    given = met = 0
+
+    def interrupt(*_):
+        nonlocal given
+        given += 1
+        raise Interrupted
+
+    draw = random.Random(0)
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with sampler.Sampler(file, width=2, context=256, threads=1) as engine:
+            for num in range(1, 201):
+                at = draw.uniform(0.005, 0.03)
+                threading.Timer(at, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1)).start()
+                try:
+                    while given < num:
+                        # Short ones: a cache that moves to another slot is when llama.cpp has much to say.
+                        engine.sample(prompts, 2, max_tokens=4, temperature=1.0, stops=range(0, 400, 2))
+                except Interrupted:
+                    met += 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert met == given == 200
 
 
 def test_kl_is_zero_against_itself_and_positive_against_another(folder):
