@@ -126,7 +126,7 @@ def contamination_line(found: Mapping[str, Any]) -> str:
     parts = []
     for name, one in found["sets"].items():
         if one is None:
-            parts.append(f"{name} not here")
+            parts.append(f"{name} not here when training began")
             continue
         share = f"{one['near']:,} of {one['held_out']:,}"
         parts.append(f"{name} {one['exact']:,} exact (dropped), {share} near")
