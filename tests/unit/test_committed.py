@@ -1,7 +1,5 @@
 """Where a completion commits to its answer: the rules one by one, what is no answer, and that no text takes long."""
 
-import time
-
 import pytest
 
 from reasoner.verifiers.committed import CLAUSE_WINDOW, LOOK_BACK, MAX_BOX, MAX_SPAN, Committed, committed, spoken
@@ -201,16 +199,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
-def test_a_million_characters_take_no_time(unit):
+def test_a_million_characters_take_no_time(unit, quick):
     body = unit * (1_000_000 // len(unit))
     for text in (body, "\\boxed{" + body, "answer: 5. " + body, body[:-20_000] + "answer: 5" + body[:9_000]):
-        took = seconds(text)
-        if took > 0.1:  # the machine may be busy: the best of three
-            took = min(seconds(text), seconds(text))
-        assert took < 0.1, text[:20]
-
-
-def seconds(text):
-    started = time.process_time()
-    committed(text)
-    return time.process_time() - started
+        quick(0.1, committed, text)
