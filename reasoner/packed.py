@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-CHUNK = 64
-"""Tokens whose logits exist at once: 64 x 49,152 fit the cache, and are three times as fast as 512 (scripts/LOG.md)."""
+CHUNK_16, CHUNK_32 = 64, 512
+"""Tokens whose logits exist at once, by the bits of the head: with 16-bit instructions they must stay in the cache, in
+32 bits it counts more how often the head is read (scripts/LOG.md)."""
 
 
 def hidden_states(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -78,8 +79,7 @@ def _define() -> Any:
             logps = torch.empty(len(tokens), dtype=torch.float32)
             entropies = torch.empty_like(logps)
             slopes = torch.empty_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
-            for start in range(0, len(tokens), CHUNK):
-                part = slice(start, start + CHUNK)
+            for part in _chunks(len(tokens), head):
                 wanted = tokens[part, None]
                 logits = logits_of(states[part], head).div_(temperature)
                 all_logps = torch.log_softmax(logits, dim=-1)
@@ -101,6 +101,11 @@ def _define() -> Any:
     return TokenLogps
 
 
+def _chunks(num: int, head: torch.Tensor) -> list[slice]:
+    size = CHUNK_16 if head.element_size() == 2 else CHUNK_32
+    return [slice(start, start + size) for start in range(0, num, size)]
+
+
 def logits_of(states: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
     """32-bit logits, `(tokens, vocabulary)`."""
     return (states.to(head.dtype) @ head.T).float()
@@ -114,8 +119,7 @@ def kl(states: torch.Tensor, base_states: torch.Tensor, head: torch.Tensor) -> t
     import torch
 
     found = []
-    for start in range(0, len(states), CHUNK):
-        part = slice(start, start + CHUNK)
+    for part in _chunks(len(states), head):
         ours = torch.log_softmax(logits_of(states[part], head), dim=-1)
         theirs = torch.log_softmax(logits_of(base_states[part], head), dim=-1)
         found.append((ours.exp() * (ours - theirs)).sum(-1))

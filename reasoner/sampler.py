@@ -422,15 +422,20 @@ def _draw(logits: torch.Tensor, temperature: float, generator: torch.Generator |
     """One token a row and its log-probability, by inverse transform on the exact distribution."""
     import torch
 
-    scaled = logits / temperature if temperature else logits
-    logps = torch.log_softmax(scaled, dim=-1)
-    if temperature:
-        upto = logps.double().exp_().cumsum_(dim=-1)
-        point = torch.rand(len(logits), 1, generator=generator, dtype=torch.float64) * upto[:, -1:]
-        tokens = torch.searchsorted(upto, point, right=True).clamp_(max=logits.shape[1] - 1)
-    else:
-        tokens = logps.argmax(dim=-1, keepdim=True)
-    return tokens[:, 0].tolist(), logps.gather(1, tokens)[:, 0].tolist()
+    tokens: list[int] = []
+    values: list[float] = []
+    for part in logits.split(16):  # as much as is kept between calls: larger pieces of memory are asked for anew
+        scaled = part / temperature if temperature else part
+        logps = torch.log_softmax(scaled, dim=-1)
+        if temperature:
+            upto = logps.double().exp_().cumsum_(dim=-1)
+            point = torch.rand(len(part), 1, generator=generator, dtype=torch.float64) * upto[:, -1:]
+            drawn = torch.searchsorted(upto, point, right=True).clamp_(max=part.shape[1] - 1)
+        else:
+            drawn = logps.argmax(dim=-1, keepdim=True)
+        tokens += drawn[:, 0].tolist()
+        values += logps.gather(1, drawn)[:, 0].tolist()
+    return tokens, values
 
 
 def _silent(lib: Any) -> Any:

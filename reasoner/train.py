@@ -1061,10 +1061,9 @@ class _Chat:
         return self.last
 
     def term(self) -> Any:
-        """The same on two of the texts to keep, in turn, with its gradient."""
-        chosen = [self._trained[(self._turn + i) % len(self._trained)] for i in range(2)]
-        self._turn += 2
-        return self._kl(chosen)
+        """The same on one of the texts to keep, in turn, with its gradient."""
+        self._turn += 1
+        return self._kl([self._trained[(self._turn - 1) % len(self._trained)]])
 
 
 PROBLEMS_A_KIND = 4
