@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main() -> None:
     """Entry point: every error ends here, once, with its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _come_again
     debug = "--debug" in sys.argv[1:3]
     try:
         code = cli(standalone_mode=False)
@@ -68,6 +70,19 @@ def main() -> None:
         sys.stderr.close()
         code = DONE
     sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _come_again(lost: sys.UnraisableHookArgs) -> None:
+    """An interrupt that Python met where nothing can be raised (`__del__`, a callback from C) comes again soon after.
+
+    A whole training lies in memory at its end, and taking it apart runs such code for seconds.
+    """
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 # -- options shared by commands ----------------------------------------------------------------

@@ -101,3 +101,35 @@ def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
 
     assert _default_name("smol", overrides) == name
     assert runs.new(name).name == name
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "where", ["class Meets:\n    __del__ = meet\nlose = Meets", "lose = ctypes.CFUNCTYPE(None)(meet)"]
+)
+def test_an_interrupt_where_python_can_raise_nothing_comes_again(where, number):
+    program = f"""
+import ctypes, os, signal, time
+from reasoner import cli
+
+met = []
+
+def meet(*_):
+    if not met:
+        met.append(1)
+        os.kill(os.getpid(), signal.{number})
+        time.sleep(1)
+
+{where}
+
+def command(standalone_mode):
+    lose()
+    time.sleep(20)
+    print("went on")
+
+cli.cli = command
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.strip() == "interrupted: what is done stays done, the same command goes on from there"
