@@ -105,7 +105,9 @@ def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize(
-    "where", ["class Meets:\n    __del__ = meet\nlose = Meets", "lose = ctypes.CFUNCTYPE(None)(meet)"]
+    "where",
+    ["class Meets:\n    __del__ = meet\nlose = Meets", "lose = ctypes.CFUNCTYPE(None)(meet)"],
+    ids=["destructor", "callback"],
 )
 def test_an_interrupt_where_python_can_raise_nothing_comes_again(where, number):
     program = f"""
