@@ -75,12 +75,13 @@ def main() -> None:
 def _come_again(lost: sys.UnraisableHookArgs) -> None:
     """An interrupt that Python met where nothing can be raised (`__del__`, a callback from C) comes again soon after.
 
-    A whole training lies in memory at its end, and taking it apart runs such code for seconds.
+    A whole training lies in memory at its end, and taking it apart runs such code for seconds. It comes as SIGTERM:
+    SIGINT may be ignored here, as in a shell's background jobs.
     """
     if not issubclass(lost.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
         return
-    again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM))
     again.daemon = True
     again.start()
 

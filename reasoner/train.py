@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import sys
@@ -1036,9 +1037,8 @@ class _Chat:
             with torch.no_grad():
                 self._base = [self._states([text]) for text in self._texts]
         probes = len(data.everyday("probe"))
-        self._held_out, self._trained = range(probes), range(probes, len(self._texts))
+        self._held_out, self._kept = range(probes), itertools.cycle(range(probes, len(self._texts)))
         self.last: float | None = None
-        self._turn = 0
 
     def _kl(self, chosen: Sequence[int]) -> Any:
         import torch
@@ -1062,8 +1062,7 @@ class _Chat:
 
     def term(self) -> Any:
         """The same on one of the texts to keep, in turn, with its gradient."""
-        self._turn += 1
-        return self._kl([self._trained[(self._turn - 1) % len(self._trained)]])
+        return self._kl([next(self._kept)])
 
 
 PROBLEMS_A_KIND = 4

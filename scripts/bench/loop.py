@@ -1,11 +1,12 @@
 """The fast training loop against the plain one, at the same configuration.
 
-    .venv/bin/python scripts/bench/loop.py stages RUN [--at 0,20,60,100] [--steps 3]
+    .venv/bin/python scripts/bench/loop.py stages RUN [--at 0,20,60,100] [--steps 3] [--loops fast,plain]
     .venv/bin/python scripts/bench/loop.py whole [--profile smol] [--seeds 0,1,2] [--steps 60] [-- --set …]
 
 `stages` goes on from checkpoints of a finished run with either loop, in turn, for a few steps: the same policy, the
 same problems. Completions are long at first and short later, so the ratio is given by stage. Give the run
-`--set train.keep_checkpoints=100`, else its early checkpoints are gone. `whole` trains from the start with both and
+`--set train.keep_checkpoints=100`, else its early checkpoints are gone. `--loops fast` in two clones, with one
+`REASONER_RUNS`, compares two states of the code. `whole` trains from the start with both and
 scores both on the same held-out problems; a plain training takes hours. Both print a table for scripts/LOG.md.
 """
 
@@ -50,7 +51,7 @@ def go_on(source: Path, at: int, loop: str, steps: int) -> list[dict]:
 def stages(args: argparse.Namespace) -> None:
     source = RUNS / args.run
     print("| from step | loop | s a step | of it sampling | mean tokens |\n|---|---|---|---|---|", flush=True)
-    total = {"fast": 0.0, "plain": 0.0}
+    total = dict.fromkeys(args.loops.split(","), 0.0)
     for at in map(int, args.at.split(",")):
         for loop in total:
             rows = go_on(source, at, loop, args.steps)
@@ -61,7 +62,8 @@ def stages(args: argparse.Namespace) -> None:
             total[loop] += mean("step_seconds")
             sampling = f"{mean('sample_seconds'):.1f}" if loop == "fast" else ""
             print(f"| {at} | {loop} | {mean('step_seconds'):.1f} | {sampling} | {mean('length'):.0f} |", flush=True)
-    print(f"plain / fast, each stage counted alike: {total['plain'] / total['fast']:.2f}")
+    if len(total) > 1:
+        print(f"plain / fast, each stage counted alike: {total['plain'] / total['fast']:.2f}")
 
 
 def whole(args: argparse.Namespace) -> None:
@@ -99,6 +101,7 @@ def main() -> None:
     way.add_argument("run")
     way.add_argument("--at", default="0,20,60,100")
     way.add_argument("--steps", type=int, default=3)
+    way.add_argument("--loops", choices=["fast,plain", "fast"], default="fast,plain")
     way = ways.add_parser("whole")
     way.set_defaults(run_way=whole)
     way.add_argument("--profile", default="smol")

@@ -310,11 +310,43 @@ def test_no_interrupt_is_lost_in_the_sampler(file, prompts):
     assert met == given == 200
 
 
-def test_kl_is_zero_against_itself_and_positive_against_another(folder):
+@pytest.mark.parametrize("num", [20, 1100])
+def test_log_probabilities_and_gradient_across_chunks(num):
+    import torch
+
+    assert 2 * packed.CHUNK_32 < 1100
+    torch.manual_seed(0)
+    states, tokens = torch.randn(num, 16, requires_grad=True), torch.randint(50, (num,))
+    for dtype, most in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):  # 8 bits of the products with shares and head
+        head = torch.randn(50, 16).to(dtype)
+        ours, entropies = packed.token_logps(states, head, tokens, 0.6)
+        plain = torch.log_softmax(packed.logits_of(states, head) / 0.6, -1)
+        theirs = plain.gather(1, tokens[:, None])[:, 0]
+        assert torch.allclose(ours, theirs, atol=1e-4)
+        assert torch.allclose(entropies, -(plain * plain.exp()).sum(-1), atol=1e-4)
+        weights = torch.randn(num)
+        found, wanted = (torch.autograd.grad((values * weights).sum(), states)[0] for values in (ours, theirs))
+        assert float((found - wanted).norm() / wanted.norm()) < most
+
+
+def test_each_row_draws_from_its_own_distribution():
+    import torch
+
+    wanted = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:70]
+    logits = torch.full((70, 300), -50.0)
+    logits[torch.arange(70), wanted] = torch.linspace(0, 5, 70)
+    for temperature in (0.0, 0.6):
+        tokens, logps = sampler._draw(logits, temperature, torch.Generator().manual_seed(1))
+        assert tokens == wanted.tolist()
+        assert max(map(abs, logps)) < 1e-6
+
+
+@pytest.mark.parametrize("num", [20, 1100])
+def test_kl_is_zero_against_itself_and_positive_against_another(num):
     import torch
 
     torch.manual_seed(0)
-    states, other, head = torch.randn(20, 16), torch.randn(20, 16), torch.randn(50, 16)
+    states, other, head = torch.randn(num, 16), torch.randn(num, 16), torch.randn(50, 16)
     assert float(packed.kl(states, states, head).abs().max()) < 1e-6
     p, q = torch.softmax(states @ head.T, -1), torch.softmax(other @ head.T, -1)
     assert torch.allclose(packed.kl(states, other, head), (p * (p / q).log()).sum(-1), rtol=1e-3)

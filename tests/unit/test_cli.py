@@ -114,6 +114,7 @@ def test_an_interrupt_where_python_can_raise_nothing_comes_again(where, number):
 import ctypes, os, signal, time
 from reasoner import cli
 
+signal.signal(signal.SIGINT, {"signal.default_int_handler" if number == "SIGINT" else "signal.SIG_IGN"})
 met = []
 
 def meet(*_):
