@@ -1065,8 +1065,8 @@ class _Chat:
         return self._kl([next(self._kept)])
 
 
-PROBLEMS_A_KIND = 4
-"""Problems of each kind by which the base is measured before a curriculum starts."""
+PROBLEMS_A_KIND, COMPLETIONS_A_PROBLEM = 8, 2
+"""Problems of each kind, and completions of each, by which the base is measured before a curriculum starts."""
 
 
 def _curriculum(
@@ -1101,7 +1101,7 @@ def _curriculum(
     groups = _answers(
         trainer,
         [base.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for _, p in asked],
-        settings.num_generations,
+        COMPLETIONS_A_PROBLEM,
         settings.temperature,
         settings.max_completion_tokens,
         settings.seed,
