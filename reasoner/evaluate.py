@@ -102,7 +102,7 @@ def run(
             for name, problems in sets.items():
                 label = f"{name} {role}".strip()
                 scored[name][role] = score(
-                    engine, problems, checker, sampling, path(label), seed=config.train.seed,
+                    engine, problems, checker, sampling, path(label),
                     system=config.data.system, special=special, note=note, progress=told(label), say=say,
                 )  # fmt: skip
                 outputs.append(path(label))
@@ -116,7 +116,7 @@ def run(
             label = f"no-system {role}"
             with register.without_system(client, tag) as bare, opened(bare) as engine:
                 without[role] = score(
-                    engine, sets[MAIN], checker, sampling, path(label), seed=config.train.seed, system=None,
+                    engine, sets[MAIN], checker, sampling, path(label), system=None,
                     special=special, note=note, progress=told(label), say=say,
                 )  # fmt: skip
             outputs.append(path(label))
@@ -127,6 +127,9 @@ def run(
         "split": config.eval.split,
         "verifier": {"name": checker.name, "version": checker.version},
         "looks": looks,
+        "taken": {
+            made.stem: key["from"] for made in outputs if "from" in (key := runs.read_json(_key_path(made)) or {})
+        },
         "by_kind": statistics.by_kind(**scored[MAIN]),
         "beside": {
             name: {**_compared(checker, sets[name], scored[name]), "unjudged": unjudged[name]}
@@ -308,7 +311,8 @@ def _collect(
     """A row for each prompt, named by (problem id, sample), in their order; those that the file has are not asked for.
 
     A line is written as a whole once its completion is there. What the completions answer is in `<name>.key.json`
-    beside the file, written before the first of them: where it differs, the file is begun anew.
+    beside the file, written before the first of them: where it differs, the file is begun anew. A file that begins
+    takes the answers of another run's file of that name which has them all; the key then says whose (`from`).
     """
     key = {
         **about,
@@ -324,7 +328,13 @@ def _collect(
             changed = [name for name in key if known is not None and known["key"].get(name) != key[name]]
             say(f"{path.name} answers another question ({', '.join(changed) or 'it has no key'}): begun anew")
             path.unlink()
-        runs.write_json(key_path, {"key": key, "look": secrets.token_hex(8)})
+        taken = _asked_before(path, key, names)
+        told = {"look": taken.look, "from": taken.run} if taken else {"look": secrets.token_hex(8)}
+        runs.write_json(key_path, {"key": key, **told})
+        if taken:
+            say(f"{path.name}: {len(names)} completions of run {taken.run}: the same model file, problems and sampling")
+    else:
+        taken = None
     found = _whole_rows(path, names)
     missing = [index for index, name in enumerate(names) if name not in found]
     if found and missing:
@@ -339,12 +349,41 @@ def _collect(
         found[names[index]] = made
         progress(len(found), len(names))
 
-    if missing:
+    if taken:
+        for place, answer in enumerate(taken.answers):
+            arrived(place, answer)
+    elif missing:
         engine.complete([prompts[index] for index in missing], sampling, arrived)
     rows = [found[name] for name in names]
     if missing:
         _rewrite(path, rows)  # in the order of the problems, whatever the order of arrival
     return rows
+
+
+@dataclasses.dataclass(frozen=True)
+class _Taken:
+    run: str
+    look: str
+    answers: Sequence[Answer]
+
+
+def _asked_before(path: Path, key: Mapping[str, Any], names: Sequence[tuple[str, int]]) -> _Taken | None:
+    """The answers to all of this in another run, so that a base is not asked anew for each seed; it stays one look.
+
+    Only the answers: what is read from them (verdict, working, leaks) is made anew.
+    """
+    for other in sorted(runs.runs_dir().glob(f"*/completions/{path.name}")):
+        run, known = other.parent.parent, runs.read_json(_key_path(other))
+        if run.is_symlink() or known is None or known.get("key") != key:
+            continue
+        rows = {(row.get("problem_id"), row.get("sample")): row for row in runs.read_jsonl(other)}
+        made = [rows.get(name) for name in names]
+        whole = [row for row in made if row is not None and row.get("finish_reason") in ("stop", "length")]
+        if len(whole) == len(names):
+            fields = ("completion", "finish_reason", "tokens", "prompt_tokens")
+            answers = [Answer(*(row[field] for field in fields)) for row in whole]
+            return _Taken(run.name, known["look"], answers)
+    return None
 
 
 def _plain(sampling: Sampling) -> dict[str, Any]:
@@ -395,9 +434,9 @@ def _chat(
     def row(index: int, answer: Answer) -> Row:
         return {**_looked_at(everyday[index], answer), **note, "engine": engine.name}
 
-    prompts = [Prompt(data.messages(one["prompt"], config.data.system), config.train.seed) for one in everyday]
+    prompts = [Prompt(data.messages(one["prompt"], config.data.system), 0) for one in everyday]
     names = [(str(one["id"]), 0) for one in everyday]
-    about = {"problems": runs.sha256_json(everyday), "system": config.data.system, "seed": config.train.seed}
+    about = {"problems": runs.sha256_json(everyday), "system": config.data.system, "seed": 0}
     return _collect(engine, prompts, names, Sampling(EVERYDAY_TOKENS), path, about, row, progress, say)
 
 

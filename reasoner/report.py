@@ -92,6 +92,7 @@ def summary(
         **({"everyday": scored["everyday"]} if "everyday" in scored else {}),
         **({"no_system": compared(scored["no_system"])} if "no_system" in scored else {}),
         "looks": scored.get("looks", {}),
+        "taken": scored.get("taken", {}),
         "promoted": promoted["promoted"],
         "gate": promoted["why"],
         "served": {
@@ -207,6 +208,10 @@ def _more_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
     for name, roles in (summary_.get("looks") or {}).items():
         if roles["tuned"] > 1:
             found.append(("look", f"look {roles['tuned']} of this test split ({name}) with the tuned model"))
+    taken = summary_.get("taken") or {}
+    for name in dict.fromkeys(taken.values()):
+        files = ", ".join(file for file, of in taken.items() if of == name)
+        found.append(("taken over", f"{files}: completions of run {name} (same model file, problems, sampling)"))
     for name, facts in (summary_.get("beside") or {}).items():
         if "missing" in facts:
             found.append((name, f"not found in {facts['missing']} (REASONER_DATA)"))

@@ -605,6 +605,84 @@ def test_half_a_character_from_a_server_is_no_end(ask):
     assert runs.read_jsonl(ask.path) == rows and rows[1]["verdict"] == "right"
 
 
+# -- answers of another run ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_run():
+    """Scores in a run's own file, as the stage does, and keeps what is said."""
+
+    def of_run(name, engine, problems=PROBLEMS, checker="number", **more):
+        of_run.said.clear()
+        checker = verifiers.load(checker) if isinstance(checker, str) else checker
+        path = runs.runs_dir() / name / "completions" / "base.jsonl"
+        rows = evaluate.score(engine, problems, checker, GREEDY, path, say=of_run.said.append, **more)
+        assert rows == runs.read_jsonl(path)
+        return rows, evaluate.look(engine, problems, path)
+
+    of_run.said = []
+    return of_run
+
+
+def test_a_base_that_another_run_asked_is_not_asked_again_and_it_stays_one_look(of_run):
+    first, look = of_run("a", Scripted(), note={"model": "reasoner:base"})
+    (runs.runs_dir() / "latest").symlink_to("a")
+    engine, seen = Scripted(), []
+    second, again = of_run("b", engine, note={"model": "s1:base"}, progress=lambda *done: seen.append(done))
+    assert engine.asked == [] and seen[-1] == (6, 6)
+    assert second == [{**row, "model": "s1:base"} for row in first]
+    assert (look, again) == (1, 1)
+    assert of_run.said == ["base.jsonl: 6 completions of run a: the same model file, problems and sampling"]
+    assert runs.read_json(runs.runs_dir() / "b" / "completions" / "base.key.json")["from"] == "a"
+
+
+def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run):
+    of_run("a", Scripted())
+    today = verifiers.Verifier("number", "next", lambda completion, answer: verifiers.Score("right"))
+    rows, _ = of_run("b", Scripted(), checker=today)
+    assert {(row["verdict"], row["verifier"]["version"]) for row in rows} == {("right", "next")}
+    assert len(of_run.said) == 1, "judged once, not judged and judged again"
+
+
+@pytest.mark.parametrize("how", ["model", "problems", "cut", "unanswered", "no key", "no field"])
+def test_answers_of_another_run_that_are_not_all_of_this_are_not_taken(of_run, how):
+    of_run("a", Scripted())
+    path = runs.runs_dir() / "a" / "completions" / "base.jsonl"
+    rows = runs.read_jsonl(path)
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-9])
+    elif how == "no key":
+        path.with_name("base.key.json").unlink()
+    elif how in ("unanswered", "no field"):
+        rows[2].update({"finish_reason": "unanswered"}) if how == "unanswered" else rows[2].pop("finish_reason")
+        path.unlink()
+        runs.append_jsonl(path, rows)
+    engine = Scripted(digest="sha256:b") if how == "model" else Scripted()
+    made, _ = of_run("b", engine, problems=PROBLEMS[:4] if how == "problems" else PROBLEMS)
+    assert len(engine.asked) == len(made) and of_run.said == []
+
+
+def test_a_run_with_answers_of_its_own_keeps_them(of_run):
+    of_run("a", Scripted(text="#### 2"))
+    with pytest.raises(KeyboardInterrupt):
+        of_run("b", Scripted(digest="sha256:b", break_after=4))
+    engine = Scripted(digest="sha256:b")
+    of_run("b", engine)
+    assert len(engine.asked) == 2
+
+
+def test_the_stage_does_not_ask_the_base_again_for_another_seed(monkeypatch):
+    def scored(name, seed, tuned):
+        found, _ = config.resolve("pocket", {"eval.num_problems": "5", "train.seed": seed, "eval.everyday": "true"})
+        client = Client(lambda tag, question: ("#### 1", "stop"))
+        models = {"base": "m:base", "tuned": tuned}
+        _, facts = evaluate.run(found, runs.new(name), client, models, [], lambda *_: None)
+        return [sum(asked == tag for asked, *_ in client.asked) for tag in ("m:base", tuned)], facts["taken"]
+
+    assert scored("a", "0", "m:tuned") == ([45, 45], {})
+    assert scored("b", "1", "m:other") == ([0, 45], {"base": "a", "everyday-base": "a"})
+
+
 # -- looks ---------------------------------------------------------------------------------------
 
 
