@@ -124,6 +124,12 @@ def test_server_is_ours_and_of_a_version_we_can_use(server):
     assert ollama.find_server() == server
 
 
+def test_a_server_of_ours_keeps_no_gigabytes_of_prompts(client, tag, server):
+    client.chat(tag, MESSAGES, GREEDY)
+    said = server.log.read_text(errors="replace")
+    assert "prompt cache is disabled" in said and "cache state:" not in said
+
+
 def test_create_links_and_delete_removes_only_the_servers_link(client, model, server):
     path, digest = model
     before = path.read_bytes()
