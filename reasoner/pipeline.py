@@ -493,7 +493,7 @@ STAGES = (
         _train,
         ("model", "data", "verifier", "train"),
         _base_inputs,
-        usually={"pocket": "1-2 min", "smol": "10-25 min"},
+        usually={"pocket": "1-2 min", "smol": "15-20 min, over an hour without AVX512-BF16 or AMX"},
     ),
     Stage("merge", _merge, ("model",), lambda job: {**_base_inputs(job), "adapter": job.adapter_sha256}),
     Stage("gguf", _gguf, ("gguf",), _key("merge"), ("llama.cpp",), usually={"pocket": "10-20 s", "smol": "10-20 s"}),

@@ -1061,8 +1061,8 @@ class _Chat:
         return self.last
 
     def term(self) -> Any:
-        """The same on one of the texts to keep, in turn, with its gradient."""
-        return self._kl([next(self._kept)])
+        """The same on two of the texts to keep, in turn, with its gradient."""
+        return self._kl([next(self._kept), next(self._kept)])
 
 
 PROBLEMS_A_KIND, COMPLETIONS_A_PROBLEM = 8, 2
