@@ -213,6 +213,15 @@ def test_the_closing_lines_tell_kinds_sets_and_everyday(summary):
     )
 
 
+def test_answers_of_another_run_are_said_with_its_name(summary):
+    assert "taken over" not in dict(report.lines(summary))
+    summary["taken"] = {"base": "a", "svamp-base": "b", "everyday-base": "a"}
+    assert [text for what, text in report.lines(summary) if what == "taken over"] == [
+        "base, everyday-base: completions of run a (same model file, problems, sampling)",
+        "svamp-base: completions of run b (same model file, problems, sampling)",
+    ]
+
+
 def test_many_kinds_are_cut_to_one_line(summary):
     summary["by_kind"] = {f"kind {i}": kind(1, 2, lift(1.0, 0.0, 2.0)) for i in range(11)}
     line = dict(report.lines(summary))["by kind"]
