@@ -313,6 +313,7 @@ def _collect(
     A line is written as a whole once its completion is there. What the completions answer is in `<name>.key.json`
     beside the file, written before the first of them: where it differs, the file is begun anew. A file that begins
     takes the answers of another run's file of that name which has them all; the key then says whose (`from`).
+    The kind of CPU stands beside the key: answers that are there go on on another one, but none are taken from it.
     """
     key = {
         **about,
@@ -323,18 +324,18 @@ def _collect(
     }
     key_path = _key_path(path)
     known = runs.read_json(key_path)
+    taken = None
     if known is None or known["key"] != key or not path.exists():
         if path.exists():
             changed = [name for name in key if known is not None and known["key"].get(name) != key[name]]
             say(f"{path.name} answers another question ({', '.join(changed) or 'it has no key'}): begun anew")
             path.unlink()
-        taken = _asked_before(path, key, names)
+        machine = toolchain.machine_key()
+        taken = _asked_before(path, key, machine, names)
         told = {"look": taken.look, "from": taken.run} if taken else {"look": secrets.token_hex(8)}
-        runs.write_json(key_path, {"key": key, **told})
+        runs.write_json(key_path, {"key": key, "machine": machine, **told})
         if taken:
             say(f"{path.name}: {len(names)} completions of run {taken.run}: the same model file, problems and sampling")
-    else:
-        taken = None
     found = _whole_rows(path, names)
     missing = [index for index, name in enumerate(names) if name not in found]
     if found and missing:
@@ -367,14 +368,15 @@ class _Taken:
     answers: Sequence[Answer]
 
 
-def _asked_before(path: Path, key: Mapping[str, Any], names: Sequence[tuple[str, int]]) -> _Taken | None:
+def _asked_before(path: Path, key: Mapping[str, Any], machine: str, names: Sequence[tuple[str, int]]) -> _Taken | None:
     """The answers to all of this in another run, so that a base is not asked anew for each seed; it stays one look.
 
-    Only the answers: what is read from them (verdict, working, leaks) is made anew.
+    Only the answers: what is read from them (verdict, working, leaks) is made anew. And only those of the same kind of
+    CPU: on another one the same greedy base came out a point or two apart, and the tuned model stands beside it.
     """
     for other in sorted(runs.runs_dir().glob(f"*/completions/{path.name}")):
         run, known = other.parent.parent, runs.read_json(_key_path(other))
-        if run.is_symlink() or known is None or known.get("key") != key:
+        if run.is_symlink() or known is None or (known.get("key"), known.get("machine")) != (key, machine):
             continue
         rows = {(row.get("problem_id"), row.get("sample")): row for row in runs.read_jsonl(other)}
         made = [rows.get(name) for name in names]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base, config, data, engines, evaluate, register, runs, verifiers
+from reasoner import base, config, data, engines, evaluate, register, runs, toolchain, verifiers
 from reasoner.errors import USAGE, ReasonerError
 
 
@@ -644,8 +644,8 @@ def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run
     assert len(of_run.said) == 1, "judged once, not judged and judged again"
 
 
-@pytest.mark.parametrize("how", ["model", "problems", "cut", "unanswered", "no key", "no field"])
-def test_answers_of_another_run_that_are_not_all_of_this_are_not_taken(of_run, how):
+@pytest.mark.parametrize("how", ["model", "problems", "cut", "unanswered", "no key", "no field", "CPU"])
+def test_answers_of_another_run_that_are_not_all_of_this_are_not_taken(of_run, how, monkeypatch):
     of_run("a", Scripted())
     path = runs.runs_dir() / "a" / "completions" / "base.jsonl"
     rows = runs.read_jsonl(path)
@@ -653,6 +653,8 @@ def test_answers_of_another_run_that_are_not_all_of_this_are_not_taken(of_run, h
         path.write_bytes(path.read_bytes()[:-9])
     elif how == "no key":
         path.with_name("base.key.json").unlink()
+    elif how == "CPU":
+        monkeypatch.setattr(toolchain, "machine_key", lambda: "another")
     elif how in ("unanswered", "no field"):
         rows[2].update({"finish_reason": "unanswered"}) if how == "unanswered" else rows[2].pop("finish_reason")
         path.unlink()
@@ -671,7 +673,7 @@ def test_a_run_with_answers_of_its_own_keeps_them(of_run):
     assert len(engine.asked) == 2
 
 
-def test_the_stage_does_not_ask_the_base_again_for_another_seed(monkeypatch):
+def test_the_stage_does_not_ask_the_base_again_for_another_seed():
     def scored(name, seed, tuned):
         found, _ = config.resolve("pocket", {"eval.num_problems": "5", "train.seed": seed, "eval.everyday": "true"})
         client = Client(lambda tag, question: ("#### 1", "stop"))
