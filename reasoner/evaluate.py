@@ -330,10 +330,9 @@ def _collect(
             changed = [name for name in key if known is not None and known["key"].get(name) != key[name]]
             say(f"{path.name} answers another question ({', '.join(changed) or 'it has no key'}): begun anew")
             path.unlink()
-        machine = toolchain.machine_key()
-        taken = _asked_before(path, key, machine, names)
+        taken = _asked_before(path, key, names)
         told = {"look": taken.look, "from": taken.run} if taken else {"look": secrets.token_hex(8)}
-        runs.write_json(key_path, {"key": key, "machine": machine, **told})
+        runs.write_json(key_path, {"key": key, "machine": toolchain.machine_key(), **told})
         if taken:
             say(f"{path.name}: {len(names)} completions of run {taken.run}: the same model file, problems and sampling")
     found = _whole_rows(path, names)
@@ -368,12 +367,13 @@ class _Taken:
     answers: Sequence[Answer]
 
 
-def _asked_before(path: Path, key: Mapping[str, Any], machine: str, names: Sequence[tuple[str, int]]) -> _Taken | None:
+def _asked_before(path: Path, key: Mapping[str, Any], names: Sequence[tuple[str, int]]) -> _Taken | None:
     """The answers to all of this in another run, so that a base is not asked anew for each seed; it stays one look.
 
     Only the answers: what is read from them (verdict, working, leaks) is made anew. And only those of the same kind of
     CPU: on another one the same greedy base came out a point or two apart, and the tuned model stands beside it.
     """
+    machine = toolchain.machine_key()
     for other in sorted(runs.runs_dir().glob(f"*/completions/{path.name}")):
         run, known = other.parent.parent, runs.read_json(_key_path(other))
         if run.is_symlink() or known is None or (known.get("key"), known.get("machine")) != (key, machine):
@@ -434,7 +434,7 @@ def _chat(
     say: Say,
 ) -> Rows:
     def row(index: int, answer: Answer) -> Row:
-        return {**_looked_at(everyday[index], answer), **note, "engine": engine.name}
+        return {**judge_everyday(everyday[index], answer), **note, "engine": engine.name}
 
     prompts = [Prompt(data.messages(one["prompt"], config.data.system), 0) for one in everyday]
     names = [(str(one["id"]), 0) for one in everyday]
@@ -442,7 +442,8 @@ def _chat(
     return _collect(engine, prompts, names, Sampling(EVERYDAY_TOKENS), path, about, row, progress, say)
 
 
-def _looked_at(row: Mapping[str, Any], answer: Answer) -> Row:
+def judge_everyday(row: Mapping[str, Any], answer: Answer) -> Row:
+    """The record of an answer to a row of `data.everyday`; `fact_right` is None where the prompt asks for no fact."""
     expect = row.get("expect")
     return {
         "id": row["id"],

@@ -11,7 +11,7 @@ The second: KL(base || tuned) in nats a token and both entropies, on greedy answ
 """
 
 import argparse
-import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,46 +19,39 @@ from scipy.stats import binomtest
 
 from reasoner import base, data, engines, evaluate
 
-MOST = 200
-"""Tokens of an answer, as in the evaluation."""
 
-
-def answers(path: Path, rows: list[dict[str, Any]]) -> list[str]:
-    engine, got = engines.LlamaCpp(path, num_ctx=2048, concurrency=8, num_thread=None), [""] * len(rows)
+def answers(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    engine, got = engines.LlamaCpp(path, num_ctx=2048, concurrency=8, num_thread=None), [dict[str, Any]() for _ in rows]
 
     def arrived(place: int, answer: engines.Answer) -> None:
-        got[place] = answer.text
+        got[place] = evaluate.judge_everyday(rows[place], answer)
 
     prompts = [engines.Prompt(data.messages(row["prompt"], None)) for row in rows]
-    engine.complete(prompts, engines.Sampling(max_tokens=MOST), arrived)
+    engine.complete(prompts, engines.Sampling(evaluate.EVERYDAY_TOKENS), arrived)
     engine.close()
     return got
 
 
 def files(paths: list[Path], num: int | None) -> None:
     rows = [row for use in ("eval", "probe", "keep") for row in data.everyday(use)][:num]
-    facts = [place for place, row in enumerate(rows) if row["use"] == "eval" and row.get("expect")]
     evaluated = sum(row["use"] == "eval" for row in rows)
     asked = f"of {evaluated}, of {len(rows) - evaluated}"
-    print(f"| file | changed of {len(rows)} | degenerate: {asked} | new, gone, p | facts |")
-    print("|---|---|---|---|---|")
-    first: tuple[list[str], set[int]] | None = None
+    print(f"| file | degenerate: {asked} | by kind | new, gone, p | facts | changed of {len(rows)} |")
+    print("|---|---|---|---|---|---|")
+    first = answers(paths[0], rows)
     for path in paths:
-        texts = answers(path, rows)
-        fallen = {
-            place
-            for place, (row, text) in enumerate(zip(rows, texts, strict=True))
-            if evaluate.degenerate(text, number_ok=bool(row.get("number_ok")))
-        }
-        first = first or (texts, fallen)
-        new, gone = len(fallen - first[1]), len(first[1] - fallen)
+        these = answers(path, rows) if path != paths[0] else first
+        found = evaluate.compare_everyday(first, these)
+        before, after = ([row["degenerate"] is not None for row in side] for side in (first, these))
+        pairs = list(zip(before, after, strict=True))
+        new, gone = pairs.count((False, True)), pairs.count((True, False))
         p = binomtest(new, new + gone).pvalue if new + gone else 1.0
-        changed = sum(a != b for a, b in zip(first[0], texts, strict=True))
-        right = sum(bool(re.search(rows[place]["expect"], texts[place])) for place in facts)
-        in_eval = sum(place < evaluated for place in fallen)
+        kinds = Counter(row["degenerate"] for row in these if row["degenerate"])
+        in_eval = sum(after[:evaluated])
         print(
-            f"| {path.name} | {changed} | {in_eval}, {len(fallen) - in_eval} | {new}, {gone},"
-            f" {p:.2g} | {right} of {len(facts)} |",
+            f"| {path.name} | {in_eval}, {found['tuned']['degenerate'] - in_eval} |"
+            f" {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())} | {new}, {gone}, {p:.2g} |"
+            f" {found['tuned']['facts_right']} of {found['facts']} | {round(found['changed'] * len(rows))} |",
             flush=True,
         )
 
@@ -76,13 +69,13 @@ def weights(first: Path, second: Path, num: int | None) -> None:
             ids = torch.tensor([base.prompt_ids(tokenizer, data.messages(row["prompt"], None))])
             with torch.no_grad():
                 whole = model.generate(
-                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=MOST, do_sample=False,
+                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=evaluate.EVERYDAY_TOKENS, do_sample=False,
                     eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
                 )  # fmt: skip
                 p, q = (m(whole).logits[0, ids.shape[1] - 1 : -1].log_softmax(-1) for m in models)
             found = [(p.exp() * (p - q)).sum(-1), -(p.exp() * p).sum(-1), -(q.exp() * q).sum(-1)]
             values.append(torch.stack(found))
-        for low, high in ((0, 32), (32, 96), (96, MOST)):
+        for low, high in ((0, 32), (32, 96), (96, evaluate.EVERYDAY_TOKENS)):
             there = torch.cat([value[:, low:high] for value in values], dim=1)
             if not there.shape[1]:
                 continue
