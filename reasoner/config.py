@@ -157,7 +157,8 @@ class Eval(Section):
     num_beside: int = Field(200, ge=1)
     """Problems of each set beside the main one."""
     everyday: bool = False
-    """Ask base and tuned 40 fixed everyday prompts too: what the training was not about must not be forgotten."""
+    """Ask base and tuned 40 fixed everyday prompts too, greedy and sampled: what the training was not about must not be
+    forgotten."""
     concurrency: int = Field(4, ge=1, le=64)
     """Requests in flight at the server."""
     max_truncated: float = Field(0.05, ge=0, le=1)
@@ -180,10 +181,11 @@ class Alarms(Section):
     """Mean share of the visible tests that hold, less that of the hidden ones, over the last 10 steps, above which
     training stops; None only records it (`hidden_gap`)."""
     max_degenerate: float = Field(0.05, ge=0, le=1)
-    """Share of everyday answers that are empty, repeat themselves, or are a bare number where none was asked,
+    """Share of sampled everyday answers that are empty, repeat themselves, or are a bare number where none was asked,
     above which the model is not promoted."""
     max_facts_lost: int = Field(0, ge=0)
-    """Everyday facts fewer than the base's that the tuned model may have right and still be promoted."""
+    """Everyday facts fewer than the base's, in the mean of sampled answers and beyond noise, that the tuned model may
+    have right and still be promoted."""
 
 
 class Gate(Section):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import re
 import secrets
 import time
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from reasoner import base, data, engines, ollama, register, runs, sources, statistics, toolchain, verifiers
 from reasoner import config as configs
@@ -31,6 +32,13 @@ from reasoner.verifiers import arithmetic
 
 EVERYDAY_TOKENS = 200
 """Most tokens of an everyday answer: enough for a loop to show."""
+EVERYDAY_TEMPERATURE = 0.6
+"""Of the everyday answers that are sampled: what `smol` trains with."""
+EVERYDAY_SAMPLES = 4
+"""Sampled answers to an everyday prompt."""
+FACT_SAMPLES = 8
+"""The same where it asks for a fact: two of fourteen wholly lost are then found 85 times in 100
+(scripts/bench/everyday.py --power)."""
 DEFAULT_TOKENS = 512
 """Most tokens of a completion of a model that brings no limit of its own."""
 DEFAULT_PROBLEMS = 500
@@ -73,6 +81,7 @@ def run(
     everyday = data.everyday("eval") if config.eval.everyday else []
     scored: dict[str, dict[str, Rows]] = {name: {} for name in sets}
     chatted: dict[str, Rows] = {}
+    drawn: dict[str, Rows] = {}
     without: dict[str, Rows] = {}
     looks: dict[str, dict[str, int]] = {}
     outputs = []
@@ -110,7 +119,14 @@ def run(
                     looks.setdefault(name or "held-out", {})[role] = look(engine, problems, path(label))
             if everyday:
                 label = f"everyday {role}"
-                chatted[role] = _chat(engine, everyday, config, path(label), note, told(label), say)
+                chatted[role] = ask_everyday(
+                    engine, everyday, path(label), config.data.system, note, told(label), say, is_sampled=False
+                )
+                outputs.append(path(label))
+                label = f"everyday sampled {role}"
+                drawn[role] = ask_everyday(
+                    engine, everyday, path(label), config.data.system, note, told(label), say, is_sampled=True
+                )
                 outputs.append(path(label))
         if config.data.system and is_final:
             label = f"no-system {role}"
@@ -143,7 +159,7 @@ def run(
     if without:
         facts["no_system"] = _compared(checker, sets[MAIN], without)
     if everyday:
-        facts["everyday"] = compare_everyday(**chatted)
+        facts["everyday"] = {**compare_everyday(**chatted), "sampled": compare_sampled(**drawn)}
         facts["problems_found"] += forgotten(config, facts["everyday"])
     return outputs, facts
 
@@ -155,7 +171,10 @@ def inputs(config: Config) -> dict[str, str]:
     found = {f"set {name}": data.beside(config, name) for name in config.eval.beside}
     hashes = {name: "missing" if problems is None else data.split_sha256(problems) for name, problems in found.items()}
     hashes["verifier"] = f"{checker.name} {checker.version}"
-    return {**hashes, **({"everyday": runs.sha256_json(data.everyday("eval"))} if config.eval.everyday else {})}
+    if config.eval.everyday:
+        how = [EVERYDAY_TOKENS, EVERYDAY_TEMPERATURE, EVERYDAY_SAMPLES, FACT_SAMPLES]
+        hashes["everyday"] = runs.sha256_json([data.everyday("eval"), how])
+    return hashes
 
 
 def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Problem]) -> list[data.Problem]:
@@ -424,22 +443,39 @@ def _rewrite(path: Path, rows: Rows) -> None:
         runs.append_jsonl(partial, rows)
 
 
-def _chat(
+def ask_everyday(
     engine: Engine,
     everyday: Sequence[Mapping[str, Any]],
-    config: Config,
     path: Path,
-    note: Mapping[str, Any],
-    progress: Callable[[int, int], None],
-    say: Say,
+    system: str | None = None,
+    note: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Say = lambda text: None,
+    *,
+    is_sampled: bool,
 ) -> Rows:
-    def row(index: int, answer: Answer) -> Row:
-        return {**judge_everyday(everyday[index], answer), **note, "engine": engine.name}
+    """The rows of `path`: one greedy answer to each prompt (a row of `data.everyday`), or several sampled ones.
 
-    prompts = [Prompt(data.messages(one["prompt"], config.data.system), 0) for one in everyday]
-    names = [(str(one["id"]), 0) for one in everyday]
-    about = {"problems": runs.sha256_json(everyday), "system": config.data.system, "seed": 0}
-    return _collect(engine, prompts, names, Sampling(EVERYDAY_TOKENS), path, about, row, progress, say)
+    Which prompts a model this small answers with a loop is chance under greedy decoding: the same untrained model,
+    rounded otherwise, had twice as many (scripts/LOG.md). So the greedy answers are shown, and the sampled ones judge.
+    """
+    asked = [
+        (one, sample)
+        for one in everyday
+        for sample in range((FACT_SAMPLES if "expect" in one else EVERYDAY_SAMPLES) if is_sampled else 1)
+    ]
+
+    def row(index: int, answer: Answer) -> Row:
+        return {**judge_everyday(asked[index][0], answer), **(note or {}), "engine": engine.name}
+
+    prompts = [
+        Prompt(data.messages(one["prompt"], system), _seed(0, one["id"], sample) if is_sampled else 0)
+        for one, sample in asked
+    ]
+    names = [(str(one["id"]), sample) for one, sample in asked]
+    about = {"problems": runs.sha256_json(everyday), "system": system, "seed": 0}
+    sampling = Sampling(EVERYDAY_TOKENS, temperature=EVERYDAY_TEMPERATURE if is_sampled else 0.0)
+    return _collect(engine, prompts, names, sampling, path, about, row, progress, say)
 
 
 def judge_everyday(row: Mapping[str, Any], answer: Answer) -> Row:
@@ -858,10 +894,16 @@ def _repeats(text: str) -> bool:
 
 
 def compare_everyday(base: Rows, tuned: Rows) -> dict[str, Any]:
-    """The figures of the everyday prompts: what changed, what fell apart, which facts were lost and gained."""
+    """The figures of one answer a prompt: what changed, what fell apart, which facts were lost and gained.
+
+    `p_degenerate` is that of `statistics.fewer`, of answers that have not fallen apart: with one answer a prompt,
+    McNemar's exact test, one-sided.
+    """
     pairs = list(zip(base, tuned, strict=True))
+    whole = [[[row["degenerate"] is None] for row in rows] for rows in (base, tuned)]
     return {
         "n": len(pairs),
+        "p_degenerate": statistics.fewer(*whole),
         "changed": sum(b["completion"].strip() != t["completion"].strip() for b, t in pairs) / len(pairs),
         **{
             role: {
@@ -876,23 +918,68 @@ def compare_everyday(base: Rows, tuned: Rows) -> dict[str, Any]:
     }
 
 
+def compare_sampled(base: Rows, tuned: Rows) -> dict[str, Any]:
+    """The same of several sampled answers a prompt; each prompt counts once, and each fact.
+
+    `degenerate` is a share with its interval, `facts_right` a number of `facts` (the mean over the answers to each),
+    `p_facts` that of `statistics.fewer`. `facts_by_id` holds right of base, right of tuned, and asked, where the two
+    differ.
+    """
+    whole, right = ([_by_prompt(rows, key) for rows in (base, tuned)] for key in ("degenerate", "fact_right"))
+    found: dict[str, Any] = {"answers": len(base), "temperature": EVERYDAY_TEMPERATURE, "facts": len(right[0])}
+    for role, fallen, known in zip(("base", "tuned"), whole, right, strict=True):
+        value, interval = statistics.share((sum(group) / len(group) for group in fallen.values()), len(base))
+        found[role] = {
+            "degenerate": {"value": value, "ci95": interval},
+            "facts_right": math.fsum(sum(group) / len(group) for group in known.values()),
+        }
+    before, after = right
+    return {
+        **found,
+        "p_facts": statistics.fewer(list(before.values()), [after[one] for one in before]),
+        "facts_by_id": {
+            one: [sum(group), sum(after[one]), len(group)]
+            for one, group in before.items()
+            if sum(group) != sum(after[one])
+        },
+    }
+
+
+def _by_prompt(rows: Rows, key: Literal["degenerate", "fact_right"]) -> dict[str, list[bool]]:
+    """Whether each answer has fallen apart, or each that was asked for a fact has it right, by prompt."""
+    found: dict[str, list[bool]] = {}
+    for row in rows:
+        if key == "degenerate" or row[key] is not None:
+            found.setdefault(row["id"], []).append(row[key] is not None if key == "degenerate" else row[key])
+    return found
+
+
 # -- what forbids a promotion ------------------------------------------------------------------
 
 
 def forgotten(config: Config, everyday: dict[str, Any]) -> list[str]:
     """What the training took from the model as a chat model; empty when nothing beyond the `[alarms]`."""
     limits, found = config.alarms, []
-    fallen, n = everyday["tuned"]["degenerate"], everyday["n"]
-    if fallen > limits.max_degenerate * n:
+    sampled = everyday["sampled"]
+    before, after = (sampled[role] for role in ("base", "tuned"))
+    fallen, lost = after["degenerate"]["value"], before["facts_right"] - after["facts_right"]
+    if fallen > limits.max_degenerate:
         found.append(
-            f"{fallen} of {n} everyday answers are empty, repeat themselves or are a bare number"
-            f" (base {everyday['base']['degenerate']}, limit {limits.max_degenerate:.1%})"
+            f"{fallen:.1%} of {sampled['answers']} sampled everyday answers are empty, repeat themselves or are a bare"
+            f" number (base {before['degenerate']['value']:.1%}, limit {limits.max_degenerate:.1%})"
         )
-    before, after = everyday["base"]["facts_right"], everyday["tuned"]["facts_right"]
-    if after < before - limits.max_facts_lost:
+    if everyday["p_degenerate"] < statistics.SIGNIFICANCE:
         found.append(
-            f"{after} of {everyday['facts']} everyday facts are right, {before} were"
-            f" (may lose {limits.max_facts_lost}): lost {', '.join(everyday['facts_lost'])}"
+            f"{everyday['tuned']['degenerate']} of {everyday['n']} greedy everyday answers are empty, repeat themselves"
+            f" or are a bare number, beyond noise more than the base's {everyday['base']['degenerate']}"
+            f" (p {everyday['p_degenerate']:.2g})"
+        )
+    if lost > limits.max_facts_lost and sampled["p_facts"] < statistics.SIGNIFICANCE:
+        gone = [f"{one} {b} -> {t} of {n}" for one, (b, t, n) in sampled["facts_by_id"].items() if t < b]
+        found.append(
+            f"{after['facts_right']:.1f} of {sampled['facts']} everyday facts are right in the mean,"
+            f" {before['facts_right']:.1f} were (may lose {limits.max_facts_lost} beyond noise,"
+            f" p {sampled['p_facts']:.2g}): {', '.join(gone)}"
         )
     return found
 

@@ -647,20 +647,13 @@ def _cut(row: Row) -> list[str]:
 def _everyday(figures: Row | None, rows: Mapping[str, Sequence[Row]]) -> list[Markup]:
     if not figures:
         return []
-    counts = [
-        (title, *(f"{figures[role][key]}{of}" for role in report.ROLES))
-        for title, key, of in (
-            ("degenerate", "degenerate", f" of {figures['n']}"),
-            ("facts right", "facts_right", f" of {figures['facts']}"),
-        )
-    ]
     changed = {key: ", ".join(figures[key]) or "none" for key in ("facts_lost", "facts_gained")}
     found = [
-        _note(f"{figures['n']} fixed prompts that the training was not about. Degenerate: empty, repeating itself, or a"
-              " bare number where none was asked. A fact is right where the answer names it."),
-        _table(["", *report.ROLES], counts, "Everyday prompts", "pairs"),
-        _tag("p", f"{share(figures['changed'])} of the answers differ. Facts lost: {changed['facts_lost']}; gained:"
-                  f" {changed['facts_gained']}."),
+        _note(report.everyday_note(figures)),
+        _table(["", *report.ROLES], report.everyday_rows(figures), "Everyday prompts", "pairs"),
+        _tag("p", f"{share(figures['changed'])} of the greedy answers differ. Facts lost in them:"
+                  f" {changed['facts_lost']}; gained: {changed['facts_gained']}.{report.everyday_moved(figures)}"
+                  " Below, the greedy answers."),
     ]  # fmt: skip
     for base, tuned in zip(rows.get("base", ()), rows.get("tuned", ()), strict=True):
         sides = [(name, ", ".join(_remarks(row)), row) for name, row in (("base", base), ("tuned", tuned))]

@@ -224,11 +224,20 @@ def _more_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(
             (
                 "everyday",
-                f"{everyday['n']} prompts: degenerate {tuned['degenerate']} (base {base['degenerate']}), facts right"
-                f" {tuned['facts_right']} of {everyday['facts']} (base {base['facts_right']}),"
+                f"{everyday['n']} prompts, greedy: degenerate {tuned['degenerate']} (base {base['degenerate']}), facts"
+                f" right {tuned['facts_right']} of {everyday['facts']} (base {base['facts_right']}),"
                 f" {100 * everyday['changed']:.0f} % of answers changed",
             )
         )
+        if sampled := everyday.get("sampled"):
+            base, tuned = (sampled[role] for role in ROLES)
+            found.append(
+                (
+                    "sampled",
+                    f"{sampled['answers']} answers: degenerate {_degenerate(tuned)} (base {_degenerate(base)}), facts"
+                    f" right {tuned['facts_right']:.1f} of {sampled['facts']} (base {base['facts_right']:.1f})",
+                )
+            )
     return found
 
 
@@ -819,15 +828,10 @@ def _effect(lift: dict[str, Any] | None) -> str:
 def _everyday(figures: dict[str, Any], rows: Mapping[str, Sequence[dict[str, Any]]]) -> list[str]:
     """The figures, then every prompt with both answers: what an intact chat model is, the reader may judge."""
     named = {key: ", ".join(map(_code, figures[key])) or "none" for key in ("facts_lost", "facts_gained")}
-    out = ["", "## Everyday prompts", "",
-           f"{figures['n']} fixed prompts that the training was not about. Degenerate: empty, repeating itself, or a"
-           " bare number where none was asked. A fact is right where the answer names it.", "",
-           "| | base | tuned |", "|---|---|---|",
-           *(f"| {title} | {figures['base'][key]}{of} | {figures['tuned'][key]}{of} |"
-             for title, key, of in (("degenerate", "degenerate", f" of {figures['n']}"),
-                                    ("facts right", "facts_right", f" of {figures['facts']}"))),
-           "", f"{share(figures['changed'])} of the answers differ. Facts lost: {named['facts_lost']}; gained:"
-           f" {named['facts_gained']}."]  # fmt: skip
+    out = ["", "## Everyday prompts", "", everyday_note(figures), "", "| | base | tuned |", "|---|---|---|",
+           *(f"| {' | '.join(row)} |" for row in everyday_rows(figures)),
+           "", f"{share(figures['changed'])} of the greedy answers differ. Facts lost in them: {named['facts_lost']};"
+           f" gained: {named['facts_gained']}.{everyday_moved(figures, _code)} Below, the greedy answers."]  # fmt: skip
     for base, tuned in zip(rows.get("base", ()), rows.get("tuned", ()), strict=True):
         out += ["", f"### {base['kind']}: {_code(base['id'])}", "", *_quote(base["prompt"])]
         for role, row in (("base", base), ("tuned", tuned)):
@@ -836,6 +840,41 @@ def _everyday(figures: dict[str, Any], rows: Mapping[str, Sequence[dict[str, Any
             notes = ", ".join(note for note in (row["degenerate"], fact, cut) if note)
             out += ["", f"{role}{f' ({notes})' if notes else ''}:", "", *_quote(row["completion"])]
     return out
+
+
+def everyday_note(figures: dict[str, Any]) -> str:
+    """What the table of the everyday prompts counts, and which of its rows decide."""
+    told = (f"{figures['n']} fixed prompts that the training was not about. Degenerate: empty, repeating itself, or a"
+            " bare number where none was asked. A fact is right where the answer names it.")  # fmt: skip
+    if sampled := figures.get("sampled"):
+        told += (
+            " Greedy is one answer to each, as served; which of them loop is largely chance, so what judges are"
+            f" {sampled['answers']} answers at temperature {sampled['temperature']:g}, each prompt counted once."
+        )
+    return told
+
+
+def everyday_rows(figures: dict[str, Any]) -> list[list[str]]:
+    """Title, base, tuned."""
+    sides = [figures[role] for role in ROLES]
+    rows = [["greedy: degenerate", *(f"{side['degenerate']} of {figures['n']}" for side in sides)],
+            ["greedy: facts right", *(f"{side['facts_right']} of {figures['facts']}" for side in sides)]]  # fmt: skip
+    if sampled := figures.get("sampled"):
+        sides = [sampled[role] for role in ROLES]
+        rows.append(["sampled: degenerate", *map(_degenerate, sides)])
+        rows.append(["sampled: facts right", *(f"{side['facts_right']:.1f} of {sampled['facts']}" for side in sides)])
+    return rows
+
+
+def _degenerate(side: dict[str, Any]) -> str:
+    return f"{share(side['degenerate']['value'])} {interval(side['degenerate']['ci95'])}"
+
+
+def everyday_moved(figures: dict[str, Any], written: Callable[[str], str] = str) -> str:
+    """The facts that sampled answers have right more or less often, as a sentence; empty where there is none."""
+    moved = (figures.get("sampled") or {}).get("facts_by_id") or {}
+    told = ", ".join(f"{written(one)} {before} → {after} of {n}" for one, (before, after, n) in moved.items())
+    return f" Sampled, right of base and tuned where they differ: {told}." if told else ""
 
 
 def _thin(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:

@@ -294,6 +294,26 @@ def _agresti_min(differences: Sequence[float]) -> list[float]:
     return [100 * (middle - half), 100 * (middle + half)]
 
 
+def fewer(before: Sequence[Sequence[bool]], after: Sequence[Sequence[bool]]) -> float:
+    """One-sided exact p of as few True in `after`, were each prompt's answers of both sides drawn alike.
+
+    Given how many of a prompt's answers are True on both sides together, each side's part is hypergeometric; the sum
+    over prompts is their convolution (the exact Cochran-Mantel-Haenszel test: Agresti, Statistical Science 7, 1992).
+    With one answer a side it is McNemar's. Prompts are taken as fixed: it speaks of these, not of others.
+
+    >>> round(fewer([[True] * 4] * 2, [[False] * 4, [True] * 4]) * 70, 6)  # one of the 70 ways to deal four of eight
+    1.0
+    """
+    import numpy
+    from scipy.stats import hypergeom
+
+    chances = numpy.ones(1)
+    for one, other in zip(before, after, strict=True):
+        few = numpy.arange(len(other) + 1)
+        chances = numpy.convolve(chances, hypergeom(len(one) + len(other), sum(one) + sum(other), len(other)).pmf(few))
+    return min(1.0, float(chances[: sum(map(sum, after)) + 1].sum()))
+
+
 def lower_bound(differences: Sequence[float], confidence: float) -> float:
     """One-sided lower bound of the mean difference in points, by the same method."""
     middle, error = _adjusted(differences)

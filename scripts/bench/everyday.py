@@ -1,35 +1,80 @@
 """How much of a count of degenerate everyday answers is training, and how much the luck of greedy decoding.
 
     .venv/bin/python scripts/bench/everyday.py BASE.gguf OTHER.gguf … [-n PROMPTS]
+    .venv/bin/python scripts/bench/everyday.py --sampled BASE.gguf OTHER.gguf … [--temperature T]
     .venv/bin/python scripts/bench/everyday.py --kl BASE_FOLDER TUNED_FOLDER [-n PROMPTS]
+    .venv/bin/python scripts/bench/everyday.py --power
 
 The first: greedy answers in llama.cpp to the 40 prompts of the evaluation and the 112 of training, of each file,
 against those of the first: changed, degenerate (with McNemar's exact test on those that flipped), facts. Another file
 may be a tuned model, or the same model rounded otherwise, which says what a change without any training does.
 
-The second: KL(base || tuned) in nats a token and both entropies, on greedy answers of each of the two, by position.
+The second: the same of the sampled answers to the 40 prompts by which the evaluation judges.
+
+The third: KL(base || tuned) in nats a token and both entropies, on greedy answers of each of the two, by position.
+
+The last: how often the evaluation's test of the facts, and McNemar's on the same answers in pairs, find a loss of so
+many facts, by answers to each; simulated.
 """
 
 import argparse
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import binomtest
 
-from reasoner import base, data, engines, evaluate
+from reasoner import base, data, engines, evaluate, statistics
+
+KNOWN = (0.5, 1, 0.75, 1, 1, 1, 1, 1, 1, 0.75, 0.75, 0.5, 0.4, 0.1)
+"""Shares of sampled answers that have each fact right, about those of `smol`'s base at 0.6."""
 
 
-def answers(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    engine, got = engines.LlamaCpp(path, num_ctx=2048, concurrency=8, num_thread=None), [dict[str, Any]() for _ in rows]
-
-    def arrived(place: int, answer: engines.Answer) -> None:
-        got[place] = evaluate.judge_everyday(rows[place], answer)
-
-    prompts = [engines.Prompt(data.messages(row["prompt"], None)) for row in rows]
-    engine.complete(prompts, engines.Sampling(evaluate.EVERYDAY_TOKENS), arrived)
+def answers(path: Path, rows: list[dict[str, Any]], *, is_sampled: bool) -> list[dict[str, Any]]:
+    engine = engines.LlamaCpp(path, num_ctx=2048, concurrency=8, num_thread=None)
+    with tempfile.TemporaryDirectory() as folder:
+        found = evaluate.ask_everyday(engine, rows, Path(folder) / "bench.jsonl", is_sampled=is_sampled)
     engine.close()
-    return got
+    return found
+
+
+def sampled(paths: list[Path]) -> None:
+    rows = data.everyday("eval")
+    print("| file | degenerate | by kind | facts | p | right of first, of this, where they differ |")
+    print("|---|---|---|---|---|---|", flush=True)
+    first = answers(paths[0], rows, is_sampled=True)
+    for path in paths:
+        these = answers(path, rows, is_sampled=True) if path != paths[0] else first
+        found = evaluate.compare_sampled(first, these)
+        fallen, kinds = found["tuned"]["degenerate"], Counter(row["degenerate"] for row in these if row["degenerate"])
+        low, high = fallen["ci95"]
+        moved = ", ".join(f"{one} {b}, {t} of {n}" for one, (b, t, n) in found["facts_by_id"].items())
+        print(
+            f"| {path.name} | {fallen['value']:.1%} [{low:.1%}, {high:.1%}] of {found['answers']} |"
+            f" {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())} |"
+            f" {found['tuned']['facts_right']:.1f} of {found['facts']} | {found['p_facts']:.2g} | {moved} |",
+            flush=True,
+        )
+
+
+def power(rounds: int = 2000) -> None:
+    import numpy
+
+    random, known = numpy.random.default_rng(0), numpy.array(KNOWN)
+    sure = numpy.flatnonzero(known >= 0.9)
+    print(f"| answers to a fact | facts lost | this test | McNemar's |  ({rounds} rounds)\n|---|---|---|---|")
+    for each in (evaluate.EVERYDAY_SAMPLES, evaluate.FACT_SAMPLES):
+        for lost in range(5):
+            hits = [0, 0]
+            for _ in range(rounds):
+                after = known.copy()
+                after[random.choice(sure, lost, replace=False)] = 0.05
+                one, other = (random.random((len(known), each)) < share[:, None] for share in (known, after))
+                gained, gone = int((other & ~one).sum()), int((one & ~other).sum())
+                hits[0] += statistics.fewer(one.tolist(), other.tolist()) < statistics.SIGNIFICANCE
+                hits[1] += gone > gained and binomtest(gained, gained + gone).pvalue < statistics.SIGNIFICANCE
+            print(f"| {each} | {lost} | {hits[0] / rounds:.1%} | {hits[1] / rounds:.1%} |", flush=True)
 
 
 def files(paths: list[Path], num: int | None) -> None:
@@ -38,9 +83,9 @@ def files(paths: list[Path], num: int | None) -> None:
     asked = f"of {evaluated}, of {len(rows) - evaluated}"
     print(f"| file | degenerate: {asked} | by kind | new, gone, p | facts | changed of {len(rows)} |")
     print("|---|---|---|---|---|---|")
-    first = answers(paths[0], rows)
+    first = answers(paths[0], rows, is_sampled=False)
     for path in paths:
-        these = answers(path, rows) if path != paths[0] else first
+        these = answers(path, rows, is_sampled=False) if path != paths[0] else first
         found = evaluate.compare_everyday(first, these)
         before, after = ([row["degenerate"] is not None for row in side] for side in (first, these))
         pairs = list(zip(before, after, strict=True))
@@ -85,13 +130,26 @@ def weights(first: Path, second: Path, num: int | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("-n", type=int, help="the first N prompts only")
+    parser.add_argument("--sampled", action="store_true")
+    parser.add_argument("--temperature", type=float, default=evaluate.EVERYDAY_TEMPERATURE, help="of --sampled")
     parser.add_argument("--kl", action="store_true")
+    parser.add_argument("--power", action="store_true")
     args = parser.parse_args()
     if args.kl and len(args.models) != 2:
         parser.error("--kl takes two folders")
-    weights(args.models[0], args.models[1], args.n) if args.kl else files(args.models, args.n)
+    if args.power:
+        power()
+    elif args.kl:
+        weights(args.models[0], args.models[1], args.n)
+    elif not args.models:
+        parser.error("no model")
+    elif args.sampled:
+        evaluate.EVERYDAY_TEMPERATURE = args.temperature
+        sampled(args.models)
+    else:
+        files(args.models, args.n)
 
 
 if __name__ == "__main__":

@@ -243,47 +243,87 @@ def test_everyday_prompts_are_asked_as_they_stand_and_compared(scored):
         return ("Mars, or the Earth.", "stop")
 
     client, outputs, facts = scored(answers, problems=4, **{"eval.everyday": "true"})
-    asked = [(m, o) for tag, m, o in client.asked if m[-1]["content"] == "Hello!"]
-    assert asked[0] == asked[1]
+    asked = [(m, o) for tag, m, o in client.asked if m[-1]["content"] == "Hello!" and tag == "m:base"]
+    assert asked == [(m, o) for tag, m, o in client.asked if m[-1]["content"] == "Hello!" and tag == "m:tuned"]
     assert asked[0][0] == [{"role": "user", "content": "Hello!"}]
-    assert (asked[0][1]["num_predict"], asked[0][1]["temperature"]) == (200, 0.0)
+    assert [(o["num_predict"], o["temperature"]) for _, o in asked] == [(200, 0.0)] + [(200, 0.6)] * 4
+    assert len({o["seed"] for _, o in asked[1:]}) == 4
+    assert sum("Japan" in m[-1]["content"] for _, m, _ in client.asked) == 2 * (1 + 8)
     found = facts["everyday"]
     assert (found["n"], found["facts"], found["changed"]) == (40, 14, 2 / 40)
     assert found["base"] == {"degenerate": 0, "facts_right": 3}  # the Red Planet, the planet and Japan
     assert found["tuned"] == {"degenerate": 1, "facts_right": 2}
     assert (found["facts_lost"], found["facts_gained"]) == (["japan"], [])
-    assert any("2 of 14 everyday facts are right, 3 were" in text for text in facts["problems_found"])
-    assert [path.name for path in outputs] == [
-        "base.jsonl", "everyday-base.jsonl", "tuned.jsonl", "everyday-tuned.jsonl",
-    ]  # fmt: skip
-    row = {row["id"]: row for row in runs.read_jsonl(outputs[3])}["hello"]
+    sampled = found["sampled"]
+    assert (sampled["answers"], sampled["facts"]) == (26 * 4 + 14 * 8, 14)
+    assert [sampled[role]["degenerate"]["value"] for role in ("base", "tuned")] == [0, 1 / 40]
+    assert [sampled[role]["facts_right"] for role in ("base", "tuned")] == [3, 2]
+    assert sampled["facts_by_id"] == {"japan": [8, 0, 8]}
+    assert sampled["p_facts"] == pytest.approx(1 / 12870)  # one of C(16, 8)
+    assert facts["problems_found"][-1] == (
+        "2.0 of 14 everyday facts are right in the mean, 3.0 were (may lose 0 beyond noise, p 7.8e-05):"
+        " japan 8 -> 0 of 8"
+    )
+    names = ["base", "everyday-base", "everyday-sampled-base", "tuned", "everyday-tuned", "everyday-sampled-tuned"]
+    assert [path.stem for path in outputs] == names
+    row = {row["id"]: row for row in runs.read_jsonl(outputs[4])}["hello"]
     assert {key: row[key] for key in ("kind", "degenerate", "fact_right", "finish_reason", "tokens")} == {
         "kind": "greeting", "degenerate": "bare number", "fact_right": None, "finish_reason": "stop", "tokens": 3,
     }  # fmt: skip
 
 
-def figures(degenerate=0, before=10, after=10, lost=()):
-    return {
-        "n": 40, "facts": 14, "facts_lost": list(lost),
-        "base": {"degenerate": 1, "facts_right": before}, "tuned": {"degenerate": degenerate, "facts_right": after},
-    }  # fmt: skip
+def everyday_rows(right=(), fallen=(), samples=4):
+    """Rows of forty prompts, the first fourteen facts; `right` and `fallen` say of how many answers, by place."""
+    return [
+        {"id": f"p{at}", "completion": "", "degenerate": "repeats" if sample < dict(fallen).get(at, 0) else None,
+         "fact_right": sample < dict(right).get(at, samples) if at < 14 else None}
+        for at in range(40) for sample in range(samples)
+    ]  # fmt: skip
 
 
-def test_two_degenerate_answers_of_forty_are_borne_a_third_is_not():
-    found, _ = config.resolve("pocket")
-    assert evaluate.forgotten(found, figures(degenerate=2)) == []
-    assert "3 of 40 everyday answers" in evaluate.forgotten(found, figures(degenerate=3))[0]
+def found_in(tuned, base=None, greedy=0, **overrides):
+    sides = {"base": base or everyday_rows(), "tuned": tuned}
+    one = {"base": everyday_rows(samples=1), "tuned": everyday_rows(fallen={at: 1 for at in range(greedy)}, samples=1)}
+    settings, _ = config.resolve("pocket", overrides)
+    figures = {**evaluate.compare_everyday(**one), "sampled": evaluate.compare_sampled(**sides)}
+    return evaluate.forgotten(settings, figures)
+
+
+def test_eight_degenerate_answers_of_160_are_borne_a_ninth_is_not():
+    assert found_in(everyday_rows(fallen={0: 4, 20: 4})) == []
+    (found,) = found_in(everyday_rows(fallen={0: 4, 20: 4, 21: 1}))
+    assert found == (
+        "5.6% of 160 sampled everyday answers are empty, repeat themselves or are a bare number (base 0.0%, limit 5.0%)"
+    )
+
+
+def test_each_prompt_counts_once_however_often_it_was_asked():
+    rows = [row for row in everyday_rows(fallen={0: 8, 20: 8}, samples=8) if row["id"] in ("p0", "p20")]
+    rows += [row for row in everyday_rows() if row["id"] not in ("p0", "p20")]
+    assert found_in(rows, rows) == []  # 16 of 168 answers, 2 of 40 prompts
+
+
+def test_greedy_loops_count_where_chance_does_not_explain_them():
+    assert found_in(everyday_rows(), greedy=4) == []
+    (found,) = found_in(everyday_rows(), greedy=5)
+    assert found.startswith("5 of 40 greedy everyday answers")
+    assert found.endswith("beyond noise more than the base's 0 (p 0.031)")
 
 
 def test_facts_lost_are_named_and_bounded():
-    strict, _ = config.resolve("pocket")
-    lenient, _ = config.resolve("pocket", {"alarms.max_facts_lost": "1"})
-    lost = figures(after=9, lost=["france"])
-    assert evaluate.forgotten(strict, lost) == [
-        "9 of 14 everyday facts are right, 10 were (may lose 0): lost france",
-    ]
-    assert evaluate.forgotten(lenient, lost) == []
-    assert evaluate.forgotten(strict, figures(after=12)) == []
+    wholly = everyday_rows(right={3: 0, 5: 3})
+    (found,) = found_in(wholly)
+    assert found.endswith("(may lose 0 beyond noise, p 0.0071): p3 4 -> 0 of 4, p5 4 -> 3 of 4")
+    assert found.startswith("12.8 of 14 everyday facts are right in the mean, 14.0 were")
+    assert found_in(wholly, **{"alarms.max_facts_lost": "1"}) != []
+    assert found_in(wholly, **{"alarms.max_facts_lost": "2"}) == []
+    assert found_in(everyday_rows(right={3: 3, 5: 3})) == []  # two of eight answers: chance
+    assert found_in(everyday_rows(), base=wholly) == []
+
+
+def test_one_fact_lost_counts_against_what_was_gained():
+    base = everyday_rows(right={1: 0, 2: 2})
+    assert found_in(everyday_rows(right={3: 0, 2: 2}), base=base) == []
 
 
 POEM = """The wind comes down, the wind comes down,
@@ -681,8 +721,9 @@ def test_the_stage_does_not_ask_the_base_again_for_another_seed():
         _, facts = evaluate.run(found, runs.new(name), client, models, [], lambda *_: None)
         return [sum(asked == tag for asked, *_ in client.asked) for tag in ("m:base", tuned)], facts["taken"]
 
-    assert scored("a", "0", "m:tuned") == ([45, 45], {})
-    assert scored("b", "1", "m:other") == ([0, 45], {"base": "a", "everyday-base": "a"})
+    assert scored("a", "0", "m:tuned") == ([261, 261], {})
+    taken = dict.fromkeys(("base", "everyday-base", "everyday-sampled-base"), "a")
+    assert scored("b", "1", "m:other") == ([0, 261], taken)
 
 
 # -- looks ---------------------------------------------------------------------------------------

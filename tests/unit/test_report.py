@@ -51,6 +51,11 @@ def records():
         "everyday": {
             "n": 40, "changed": 0.7125, "facts": 14, "facts_lost": ["japan"], "facts_gained": [],
             "base": {"degenerate": 0, "facts_right": 11}, "tuned": {"degenerate": 1, "facts_right": 10},
+            "sampled": {
+                "answers": 216, "temperature": 0.6, "facts": 14, "p_facts": 0.2, "facts_by_id": {"japan": [7, 5, 8]},
+                "base": {"degenerate": {"value": 0.01, "ci95": [0.003, 0.03]}, "facts_right": 10.5},
+                "tuned": {"degenerate": {"value": 0.02, "ci95": [0.01, 0.04]}, "facts_right": 10.25},
+            },
         },
     }  # fmt: skip
     tag = {"tag": "reasoner:step-000100", "digest": "dd"}
@@ -209,8 +214,18 @@ def test_the_closing_lines_tell_kinds_sets_and_everyday(summary):
     assert found["svamp"] == "4.5 % → 6.5 %, +2.0 [-1.1, +5.1], n 200"
     assert found["gsm8k"] == "not found in data/gsm8k (REASONER_DATA)"
     assert found["everyday"] == (
-        "40 prompts: degenerate 1 (base 0), facts right 10 of 14 (base 11), 71 % of answers changed"
+        "40 prompts, greedy: degenerate 1 (base 0), facts right 10 of 14 (base 11), 71 % of answers changed"
     )
+    assert found["sampled"] == (
+        "216 answers: degenerate 2.0 % [1.0, 4.0] (base 1.0 % [0.3, 3.0]), facts right 10.2 of 14 (base 10.5)"
+    )
+
+
+def test_figures_made_before_answers_were_sampled_are_still_told(summary, told, records):
+    del records["evaluate"].facts["everyday"]["sampled"]
+    assert "| greedy: degenerate | 0 of 40 | 1 of 40 |" in told()
+    assert "sampled" not in told()
+    assert "sampled" not in dict(report.lines(summary))
 
 
 def test_answers_of_another_run_are_said_with_its_name(summary):
@@ -312,9 +327,12 @@ def test_everyday_prompts_stand_side_by_side(told):
     rows = {"base": [chat("Hi!", fact_right=True)], "tuned": [chat("#### 3", "bare number", False, "length")]}
     text = told(everyday=rows)
     section = text[text.index("## Everyday prompts") : text.index("## Where it came from")]
-    assert "| degenerate | 0 of 40 | 1 of 40 |" in section
-    assert "| facts right | 11 of 14 | 10 of 14 |" in section
-    assert "Facts lost: `japan`; gained: none." in section
+    assert "| greedy: degenerate | 0 of 40 | 1 of 40 |" in section
+    assert "| greedy: facts right | 11 of 14 | 10 of 14 |" in section
+    assert "| sampled: degenerate | 1.0 % [0.3, 3.0] | 2.0 % [1.0, 4.0] |" in section
+    assert "| sampled: facts right | 10.5 of 14 | 10.2 of 14 |" in section
+    assert "Facts lost in them: `japan`; gained: none." in section
+    assert "Sampled, right of base and tuned where they differ: `japan` 7 → 5 of 8." in section
     assert section.endswith(
         "### greeting: `hello`\n\n    Hello!\n\nbase (fact right):\n\n    Hi!\n\n"
         "tuned (bare number, fact not there, cut):\n\n    #### 3\n\n"
