@@ -17,11 +17,11 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from reasoner import base, data, engines, ollama, register, runs, sources, statistics, toolchain, verifiers
 from reasoner import config as configs
@@ -922,36 +922,42 @@ def compare_sampled(base: Rows, tuned: Rows) -> dict[str, Any]:
     """The same of several sampled answers a prompt; each prompt counts once, and each fact.
 
     `degenerate` is a share with its interval, `facts_right` a number of `facts` (the mean over the answers to each),
-    `p_facts` that of `statistics.fewer`. `facts_by_id` holds right of base, right of tuned, and asked, where the two
-    differ.
+    `p_facts` that of `statistics.fewer`. The two `_by_id` hold how many answers of base, of tuned, and of how many
+    each, where the two differ.
     """
-    whole, right = ([_by_prompt(rows, key) for rows in (base, tuned)] for key in ("degenerate", "fact_right"))
-    found: dict[str, Any] = {"answers": len(base), "temperature": EVERYDAY_TEMPERATURE, "facts": len(right[0])}
-    for role, fallen, known in zip(("base", "tuned"), whole, right, strict=True):
-        value, interval = statistics.share((sum(group) / len(group) for group in fallen.values()), len(base))
+    sides = {"base": base, "tuned": tuned}
+    fallen = {
+        role: _by_prompt((row["id"], row["degenerate"] is not None) for row in rows) for role, rows in sides.items()
+    }
+    right = {
+        role: _by_prompt((row["id"], row["fact_right"]) for row in rows if row["fact_right"] is not None)
+        for role, rows in sides.items()
+    }
+    found: dict[str, Any] = {"answers": len(base), "temperature": EVERYDAY_TEMPERATURE, "facts": len(right["base"])}
+    for role in sides:
+        value, interval = statistics.share((sum(one) / len(one) for one in fallen[role].values()), len(base))
         found[role] = {
             "degenerate": {"value": value, "ci95": interval},
-            "facts_right": math.fsum(sum(group) / len(group) for group in known.values()),
+            "facts_right": math.fsum(sum(one) / len(one) for one in right[role].values()),
         }
-    before, after = right
     return {
         **found,
-        "p_facts": statistics.fewer(list(before.values()), [after[one] for one in before]),
-        "facts_by_id": {
-            one: [sum(group), sum(after[one]), len(group)]
-            for one, group in before.items()
-            if sum(group) != sum(after[one])
-        },
+        "p_facts": statistics.fewer(list(right["base"].values()), [right["tuned"][one] for one in right["base"]]),
+        "degenerate_by_id": _moved(**fallen),
+        "facts_by_id": _moved(**right),
     }
 
 
-def _by_prompt(rows: Rows, key: Literal["degenerate", "fact_right"]) -> dict[str, list[bool]]:
-    """Whether each answer has fallen apart, or each that was asked for a fact has it right, by prompt."""
+def _by_prompt(answers: Iterable[tuple[str, bool]]) -> dict[str, list[bool]]:
     found: dict[str, list[bool]] = {}
-    for row in rows:
-        if key == "degenerate" or row[key] is not None:
-            found.setdefault(row["id"], []).append(row[key] is not None if key == "degenerate" else row[key])
+    for name, is_so in answers:
+        found.setdefault(name, []).append(is_so)
     return found
+
+
+def _moved(base: Mapping[str, list[bool]], tuned: Mapping[str, list[bool]]) -> dict[str, list[int]]:
+    counts = {name: [sum(answers), sum(tuned[name]), len(answers)] for name, answers in base.items()}
+    return {name: count for name, count in counts.items() if count[0] != count[1]}
 
 
 # -- what forbids a promotion ------------------------------------------------------------------

@@ -871,10 +871,13 @@ def _degenerate(side: dict[str, Any]) -> str:
 
 
 def everyday_moved(figures: dict[str, Any], written: Callable[[str], str] = str) -> str:
-    """The facts that sampled answers have right more or less often, as a sentence; empty where there is none."""
-    moved = (figures.get("sampled") or {}).get("facts_by_id") or {}
-    told = ", ".join(f"{written(one)} {before} → {after} of {n}" for one, (before, after, n) in moved.items())
-    return f" Sampled, right of base and tuned where they differ: {told}." if told else ""
+    """The prompts whose sampled answers moved, as sentences; empty where none did."""
+    told = ""
+    for title, key in (("facts right", "facts_by_id"), ("degenerate", "degenerate_by_id")):
+        moved = figures.get("sampled", {}).get(key, {})
+        names = ", ".join(f"{written(one)} {before} → {after} of {n}" for one, (before, after, n) in moved.items())
+        told += f" Sampled, {title}, where base and tuned differ: {names}." if names else ""
+    return told
 
 
 def _thin(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:

@@ -259,6 +259,7 @@ def test_everyday_prompts_are_asked_as_they_stand_and_compared(scored):
     assert [sampled[role]["degenerate"]["value"] for role in ("base", "tuned")] == [0, 1 / 40]
     assert [sampled[role]["facts_right"] for role in ("base", "tuned")] == [3, 2]
     assert sampled["facts_by_id"] == {"japan": [8, 0, 8]}
+    assert sampled["degenerate_by_id"] == {"hello": [0, 4, 4]}
     assert sampled["p_facts"] == pytest.approx(1 / 12870)  # one of C(16, 8)
     assert facts["problems_found"][-1] == (
         "2.0 of 14 everyday facts are right in the mean, 3.0 were (may lose 0 beyond noise, p 7.8e-05):"

@@ -53,6 +53,7 @@ def records():
             "base": {"degenerate": 0, "facts_right": 11}, "tuned": {"degenerate": 1, "facts_right": 10},
             "sampled": {
                 "answers": 216, "temperature": 0.6, "facts": 14, "p_facts": 0.2, "facts_by_id": {"japan": [7, 5, 8]},
+                "degenerate_by_id": {"cat": [0, 2, 4], "hello": [1, 0, 4]},
                 "base": {"degenerate": {"value": 0.01, "ci95": [0.003, 0.03]}, "facts_right": 10.5},
                 "tuned": {"degenerate": {"value": 0.02, "ci95": [0.01, 0.04]}, "facts_right": 10.25},
             },
@@ -332,7 +333,8 @@ def test_everyday_prompts_stand_side_by_side(told):
     assert "| sampled: degenerate | 1.0 % [0.3, 3.0] | 2.0 % [1.0, 4.0] |" in section
     assert "| sampled: facts right | 10.5 of 14 | 10.2 of 14 |" in section
     assert "Facts lost in them: `japan`; gained: none." in section
-    assert "Sampled, right of base and tuned where they differ: `japan` 7 → 5 of 8." in section
+    assert "Sampled, facts right, where base and tuned differ: `japan` 7 → 5 of 8." in section
+    assert "Sampled, degenerate, where base and tuned differ: `cat` 0 → 2 of 4, `hello` 1 → 0 of 4." in section
     assert section.endswith(
         "### greeting: `hello`\n\n    Hello!\n\nbase (fact right):\n\n    Hi!\n\n"
         "tuned (bare number, fact not there, cut):\n\n    #### 3\n\n"
