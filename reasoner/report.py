@@ -848,8 +848,8 @@ def everyday_note(figures: dict[str, Any]) -> str:
             " bare number where none was asked. A fact is right where the answer names it.")  # fmt: skip
     if sampled := figures.get("sampled"):
         told += (
-            " Greedy is one answer to each, as served; which of them loop is largely chance, so what judges are"
-            f" {sampled['answers']} answers at temperature {sampled['temperature']:g}, each prompt counted once."
+            " Greedy is one answer to each, as served; which of them loop is largely chance, so"
+            f" {sampled['answers']} answers at temperature {sampled['temperature']:g} decide, each prompt counted once."
         )
     return told
 
