@@ -118,16 +118,12 @@ def run(
                 if name != MAIN or config.eval.split != "dev":
                     looks.setdefault(name or "held-out", {})[role] = look(engine, problems, path(label))
             if everyday:
-                label = f"everyday {role}"
-                chatted[role] = ask_everyday(
-                    engine, everyday, path(label), config.data.system, note, told(label), say, is_sampled=False
-                )
-                outputs.append(path(label))
-                label = f"everyday sampled {role}"
-                drawn[role] = ask_everyday(
-                    engine, everyday, path(label), config.data.system, note, told(label), say, is_sampled=True
-                )
-                outputs.append(path(label))
+                for label, answers in ((f"everyday {role}", chatted), (f"everyday sampled {role}", drawn)):
+                    answers[role] = ask_everyday(
+                        engine, everyday, path(label), config.data.system, note, told(label), say,
+                        is_sampled=answers is drawn,
+                    )  # fmt: skip
+                    outputs.append(path(label))
         if config.data.system and is_final:
             label = f"no-system {role}"
             with register.without_system(client, tag) as bare, opened(bare) as engine:

@@ -1,7 +1,7 @@
 """How much of a count of degenerate everyday answers is training, and how much the luck of greedy decoding.
 
     .venv/bin/python scripts/bench/everyday.py BASE.gguf OTHER.gguf … [-n PROMPTS]
-    .venv/bin/python scripts/bench/everyday.py --sampled BASE.gguf OTHER.gguf … [--temperature T]
+    .venv/bin/python scripts/bench/everyday.py --sampled BASE.gguf OTHER.gguf …
     .venv/bin/python scripts/bench/everyday.py --kl BASE_FOLDER TUNED_FOLDER [-n PROMPTS]
     .venv/bin/python scripts/bench/everyday.py --power
 
@@ -133,7 +133,6 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("-n", type=int, help="the first N prompts only")
     parser.add_argument("--sampled", action="store_true")
-    parser.add_argument("--temperature", type=float, default=evaluate.EVERYDAY_TEMPERATURE, help="of --sampled")
     parser.add_argument("--kl", action="store_true")
     parser.add_argument("--power", action="store_true")
     args = parser.parse_args()
@@ -146,7 +145,6 @@ def main() -> None:
     elif not args.models:
         parser.error("no model")
     elif args.sampled:
-        evaluate.EVERYDAY_TEMPERATURE = args.temperature
         sampled(args.models)
     else:
         files(args.models, args.n)
