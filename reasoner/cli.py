@@ -644,7 +644,8 @@ def serve_command(stop: bool, as_json: bool) -> None:
 @cli.command("setup")
 def setup_command() -> None:
     """Build or find llama.cpp and Ollama; does nothing where they are whole."""
-    from reasoner import ollama, toolchain
+    from reasoner import ollama
+    from reasoner.machine import toolchain
 
     screen = Screen()
     tools = toolchain.llama_cpp(screen.say)
@@ -817,7 +818,8 @@ def _cut(line: str, most: int = 300) -> str:
 @cli.command("uninstall")
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
-    from reasoner import ollama, register, toolchain, ungguf
+    from reasoner import ollama, register, ungguf
+    from reasoner.machine import toolchain
 
     screen = Screen()
     if register.has_registered():

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from reasoner import ollama, runs, toolchain
+from reasoner import ollama, runs
 from reasoner.errors import DONE, MISSING, ReasonerError
+from reasoner.machine import toolchain
 
 Verdict = Literal["ok", "warn", "missing"]
 

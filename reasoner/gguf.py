@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, data, proc, runs, toolchain, ungguf
+from reasoner import base, data, runs, ungguf
 from reasoner.errors import ReasonerError
+from reasoner.machine import processes, toolchain
 
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 """What `gguf.quant = "auto"` chooses among, smallest first."""
@@ -71,7 +72,7 @@ def quantize(
     with runs.partial_file(out) as partial:
         weighed = ["--imatrix", matrix.name] if matrix is not None else []
         # By its bare name: the file remembers it as it was given, and no machine's path belongs in there.
-        proc.run(
+        processes.run(
             [tools.quantize, *weighed, source.absolute(), partial.absolute(), quant],
             log=log,
             cwd=matrix.parent if matrix is not None else None,
@@ -86,7 +87,7 @@ def importance(source: Path, calibration: Path, out: Path, log: Path, say: Calla
     """Mean squared activations of each weight column over a text (llama.cpp's `llama-imatrix`)."""
     tools = toolchain.llama_cpp(say)
     with runs.partial_file(out) as partial:
-        proc.run(
+        processes.run(
             [
                 tools.need("imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
                 "--parse-special", "--no-escape", "--no-ppl", "-c", str(_CHUNK), "-b", str(_CHUNK),
@@ -138,7 +139,7 @@ def _convert(tools: toolchain.LlamaCpp, model_dir: Path, out: Path, outtype: str
         "--outtype",
         outtype,
     ]
-    proc.run(argv, log=log, env=env)
+    processes.run(argv, log=log, env=env)
 
 
 def check(path: Path) -> None:

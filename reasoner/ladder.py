@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, data, engines, evaluate, gguf, ollama, register, runs, statistics, toolchain, verifiers
+from reasoner import base, data, engines, evaluate, gguf, ollama, register, runs, statistics, verifiers
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
+from reasoner.machine import toolchain
 
 if TYPE_CHECKING:
     from rich.console import Group

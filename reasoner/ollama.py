@@ -25,9 +25,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import runs, toolchain
+from reasoner import runs
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
-from reasoner.toolchain import OllamaInstall, Progress, cache_dir, locked, quiet, tools_dir
+from reasoner.machine import toolchain
+from reasoner.machine.toolchain import OllamaInstall, Progress, cache_dir, locked, quiet, tools_dir
 
 if TYPE_CHECKING:
     import httpx

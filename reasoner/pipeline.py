@@ -44,13 +44,13 @@ from reasoner import (
     report,
     runs,
     statistics,
-    toolchain,
     train,
     ungguf,
     verifiers,
 )
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
+from reasoner.machine import toolchain
 
 Made = tuple[list[Path], dict[str, Any]]
 

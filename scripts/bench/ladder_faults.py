@@ -18,7 +18,8 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
 from safetensors.torch import load_file, save_file
 
-from reasoner import config, gguf, ollama, pipeline, proc, runs, toolchain
+from reasoner import config, gguf, ollama, pipeline, runs
+from reasoner.machine import processes, toolchain
 
 TEMPLATE, EOS, TOKENS = "tokenizer.chat_template", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens"
 
@@ -130,7 +131,7 @@ def lossy_quant(run: Broken) -> str:
     log = run.run.log_path("gguf")
     gguf.convert(run.merged, first, log, lambda text: None)
     run.file.unlink()
-    proc.run([toolchain.llama_cpp().quantize, "--pure", first, run.file, "Q2_K"], log=log)
+    processes.run([toolchain.llama_cpp().quantize, "--pure", first, run.file, "Q2_K"], log=log)
     first.unlink()
     return run.quant
 

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from reasoner import base, config, data, engines, evaluate, gguf, ollama, register, runs, toolchain
+from reasoner import base, config, data, engines, evaluate, gguf, ollama, register, runs
 from reasoner.errors import ReasonerError
+from reasoner.machine import toolchain
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base, data, gguf, toolchain, wordproblems
+from reasoner import base, data, gguf, wordproblems
+from reasoner.machine import toolchain
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 

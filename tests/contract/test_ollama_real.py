@@ -12,8 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from reasoner import ollama, runs, toolchain
+from reasoner import ollama, runs
 from reasoner.errors import FAILED, ReasonerError
+from reasoner.machine import toolchain
 
 pytestmark = pytest.mark.needs_ollama
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
-from reasoner import base, gguf, ollama, runs, toolchain, ungguf, wordproblems
+from reasoner import base, gguf, ollama, runs, ungguf, wordproblems
 from reasoner.errors import ReasonerError
+from reasoner.machine import toolchain
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 

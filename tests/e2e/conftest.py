@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import toolchain
+from reasoner.machine import toolchain
 
 ROOT = Path(__file__).parents[2]
 OF_THE_CALLER = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS", "RUN", "PROFILE", "LLAMA_CPP_DIR"}

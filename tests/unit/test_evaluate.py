@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base, config, data, engines, evaluate, register, runs, toolchain, verifiers
+from reasoner import base, config, data, engines, evaluate, register, runs, verifiers
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.machine import toolchain
 
 
 class Client:

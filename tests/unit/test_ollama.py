@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reasoner import ollama, toolchain
+from reasoner import ollama
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.machine import toolchain
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import proc
 from reasoner.errors import FAILED, MISSING, ReasonerError
+from reasoner.machine import processes
 
 
 def python(code: str) -> list[str]:
@@ -38,8 +38,8 @@ def wait_until(condition, seconds: float = 10.0) -> bool:
 def test_log_holds_command_output_and_exit(tmp_path):
     seen = []
     log = tmp_path / "logs" / "a.log"
-    proc.run(python("print('one'); import sys; print('two', file=sys.stderr)"), log=log, on_line=seen.append)
-    proc.run(python("print('bar 10%\\rbar 100%')"), log=log, on_line=seen.append)
+    processes.run(python("print('one'); import sys; print('two', file=sys.stderr)"), log=log, on_line=seen.append)
+    processes.run(python("print('bar 10%\\rbar 100%')"), log=log, on_line=seen.append)
     text = log.read_text()
     assert sorted(seen[:2]) == ["one", "two"]
     assert seen[2:] == ["bar 10%", "bar 100%"]
@@ -49,7 +49,7 @@ def test_log_holds_command_output_and_exit(tmp_path):
 def test_failure_shows_last_lines_and_log(tmp_path):
     log = tmp_path / "a.log"
     with pytest.raises(ReasonerError) as caught:
-        proc.run(python("[print('line', i) for i in range(50)]; raise SystemExit(7)"), log=log)
+        processes.run(python("[print('line', i) for i in range(50)]; raise SystemExit(7)"), log=log)
     assert caught.value.code == FAILED
     assert "exit 7" in caught.value.what
     assert caught.value.why.splitlines() == [f"line {i}" for i in range(42, 50)]
@@ -58,12 +58,12 @@ def test_failure_shows_last_lines_and_log(tmp_path):
 
 def test_killed_program_names_the_signal(tmp_path):
     with pytest.raises(ReasonerError, match="SIGKILL: out of memory"):
-        proc.run(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), log=tmp_path / "a.log")
+        processes.run(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), log=tmp_path / "a.log")
 
 
 def test_missing_program(tmp_path):
     with pytest.raises(ReasonerError, match="could not be started") as caught:
-        proc.run([tmp_path / "nowhere"], log=tmp_path / "a.log")
+        processes.run([tmp_path / "nowhere"], log=tmp_path / "a.log")
     assert caught.value.code == MISSING
 
 
@@ -78,7 +78,7 @@ child.wait()
 def test_timeout_ends_the_whole_group(tmp_path):
     pids = []
     with pytest.raises(ReasonerError, match="still running after 0.5 s"):
-        proc.run(python(FAMILY), log=tmp_path / "a.log", timeout_s=0.5, on_line=pids.append)
+        processes.run(python(FAMILY), log=tmp_path / "a.log", timeout_s=0.5, on_line=pids.append)
     assert pids and wait_until(lambda: not is_alive(int(pids[0])))
 
 
@@ -90,7 +90,7 @@ def test_interrupt_ends_the_whole_group(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        proc.run(python(FAMILY), log=tmp_path / "a.log", on_line=on_line)
+        processes.run(python(FAMILY), log=tmp_path / "a.log", on_line=on_line)
     assert wait_until(lambda: not is_alive(int(pids[0])))
 
 
@@ -102,5 +102,5 @@ def test_sigint_while_waiting_ends_the_whole_group(tmp_path):
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
     with pytest.raises(KeyboardInterrupt):
-        proc.run(python(FAMILY), log=tmp_path / "a.log", on_line=on_line)
+        processes.run(python(FAMILY), log=tmp_path / "a.log", on_line=on_line)
     assert wait_until(lambda: not is_alive(int(pids[0])))

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from reasoner import toolchain
 from reasoner.errors import MISSING, ReasonerError
+from reasoner.machine import toolchain
 
 CLOSED = "http://127.0.0.1:9"
 

