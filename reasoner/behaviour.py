@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import runs, verifiers
-from reasoner.verifiers import arithmetic
+from reasoner.verifiers import working as arithmetic
 
 PHRASES = (
     "wait", "hold on", "hmm", "let me check", "let's check", "let me double-check", "double-check", "let me verify",

@@ -6,7 +6,7 @@ passed over. Every row that can be read gives one row of verdict, in the order o
 its line number and counted, and stops nothing.
 
 For the verifier `code` a row may have `submission`, source as it is, in the place of `completion`, and the fields of a
-task (`reasoner.tasks.FIELDS`) in the place of `answer`. There several rows are on their way at once, as many as the
+task (`reasoner.verifiers.code.task.FIELDS`) in the place of `answer`. There several rows are on their way at once, as many as the
 sandbox takes; their verdicts come in the order of the rows all the same.
 """
 
@@ -112,7 +112,7 @@ def score_code(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Ca
     from concurrent.futures import ThreadPoolExecutor
     from queue import Queue
 
-    from reasoner.verifiers import code
+    from reasoner.verifiers.code.verdict import verdict as code
 
     code.ready()
     source = replace(checker, function=lambda submission, answer: code.outcome(submission, answer).score)
@@ -182,7 +182,6 @@ def read_code(line: bytes, number: int) -> tuple[Identity, str, str, bool, bool]
     >>> read_code(b'{"submission": "x = 1", "entry_point": "f", "tests": ["assert f(1) == 2"]}', 3)[1:3]
     ('{"entry_point": "f", "schema": 1, "tests": ["assert f(1) == 2"]}', 'x = 1')
     """
-    from reasoner import tasks
 
     row = _object(line, number)
     if row is None:

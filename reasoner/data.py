@@ -19,12 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import linetasks, runs, sources, tasks, wordproblems
+from reasoner import linetasks, runs, sources, wordproblems
 from reasoner.config import Config, Data
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.sources import GENERATED, GENERATORS, LINETASKS, Read
 from reasoner.sources import Problem as Problem
 from reasoner.sources import sets_dir as sets_dir
+from reasoner.verifiers.code import task as tasks
 
 
 def load(data: Data, split: str, num: int | None) -> list[Problem]:

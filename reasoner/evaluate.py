@@ -29,7 +29,7 @@ from reasoner.config import Config
 from reasoner.engines import Answer, Engine, Prompt, Sampling
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
-from reasoner.verifiers import arithmetic
+from reasoner.verifiers import working
 
 EVERYDAY_TOKENS = 200
 """Most tokens of an everyday answer: enough for a loop to show."""
@@ -238,7 +238,7 @@ def score(
             "answer": problem.answer.rpartition("####")[2].strip(),
             **_answered(answer),
             "shows_working": verifiers.shows_working(answer.text),
-            "steps": dataclasses.asdict(arithmetic.steps(answer.text, problem.steps)) if problem.steps else None,
+            "steps": dataclasses.asdict(working.steps(answer.text, problem.steps)) if problem.steps else None,
             "leaked": [token for token in special if token in answer.text],
             **fixed,
         }

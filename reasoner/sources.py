@@ -30,9 +30,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from reasoner import runs, tasks
+from reasoner import runs
 from reasoner.config import Data
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
+from reasoner.verifiers.code import task as tasks
 
 GENERATED = "wordproblems"
 LINETASKS = "linetasks"

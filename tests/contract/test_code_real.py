@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import audit, config, data, sources, tasks, verifiers
+from reasoner import audit, config, data, sources, verifiers
 from reasoner.errors import ReasonerError
 from reasoner.sandbox import choose
-from reasoner.verifiers import Score, code
+from reasoner.verifiers import Score
+from reasoner.verifiers.code import task
+from reasoner.verifiers.code.verdict import verdict as code
 
 pytestmark = pytest.mark.slow
 TABLE = [
@@ -87,7 +89,7 @@ def test_own_solutions_of_the_public_sets_are_right(name):
     scores = scored((code.commit(problem.answer), problem.answer) for problem in some)
     assert [score.verdict for score in scores] == ["right"] * len(some)
     scores = scored(
-        (f"```python\ndef {tasks.parse(problem.answer).entry_point}(*_):\n    return None\n```", problem.answer)
+        (f"```python\ndef {task.parse(problem.answer).entry_point}(*_):\n    return None\n```", problem.answer)
         for problem in some
     )
     assert {score.verdict for score in scores} == {"wrong"}
@@ -153,7 +155,7 @@ def test_a_body_goes_on_from_the_prompt_and_a_body_that_does_nothing_is_wrong():
     prompt = 'def add(x: int, y: int):\n    """Add two numbers.\n    >>> add(2, 3)\n    5\n    """\n'
     test = "def check(candidate):\n    assert candidate(0, 1) == 1\n    assert candidate(2, 3) == 5\n"
     row = {"prompt": f"import math\n\n\n{prompt}", "entry_point": "add", "canonical_solution": "", "test": test}
-    answer = tasks.from_humaneval(row).to_answer()
+    answer = task.from_humaneval(row).to_answer()
     bodies = {
         "    return x + y\n": "right",
         "    # add them\n    total = x + y\n\n    return total\n\n\ndef other():\n    pass\n": "right",

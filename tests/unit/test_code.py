@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from reasoner import check, tasks, verifiers
+from reasoner import check, verifiers
 from reasoner.errors import ReasonerError
 from reasoner.sandbox import Answer, Result
-from reasoner.tasks import Property, Stdio, Task
-from reasoner.verifiers import Score, Shares, code, examples, mutations
-from reasoner.verifiers.code import outcome, shares, submission_of
+from reasoner.verifiers import Score, Shares
+from reasoner.verifiers.code import examples, mutations
+from reasoner.verifiers.code import task as tasks
+from reasoner.verifiers.code.task import Property, Stdio, Task
+from reasoner.verifiers.code.verdict import outcome, shares, submission_of
+from reasoner.verifiers.code.verdict import verdict as code
 
 
 @dataclass

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from reasoner import verifiers
-from reasoner.verifiers import mathematics, reading, values
+from reasoner.verifiers.math import reader, values
+from reasoner.verifiers.math import verdict as mathematics
 
 TABLE = Path(__file__).parent / "verifiers" / "math.jsonl"
 ROWS = [json.loads(line) for line in TABLE.read_text().splitlines()]
@@ -54,7 +55,7 @@ def test_every_reference_is_its_own_answer(row):
     ],
 )  # fmt: skip
 def test_types(answer, type_):
-    assert mathematics.type_of(reading.read(answer)) == type_
+    assert mathematics.type_of(reader.read(answer)) == type_
 
 
 def test_what_is_not_committed_is_no_answer():
@@ -152,7 +153,7 @@ def test_fuzzed_completions_raise_nothing():
 def test_equal_is_exact_where_it_can_be():
     def same(a: str, b: str) -> bool:
         values.allow()
-        return values.equal(reading.read(a), reading.read(b))
+        return values.equal(reader.read(a), reader.read(b))
 
     assert same("9007199254740993", "9007199254740992+1") and not same("9007199254740993", "9007199254740992")
     assert same("\\sqrt{2}\\sqrt{2}-2", "0") and not same("10^{-400}", "0")

@@ -5,8 +5,9 @@ import shlex
 import made_up
 import pytest
 
-from reasoner import config, report, runs, tasks
+from reasoner import config, report, runs
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.verifiers.code import task
 
 
 def measured(right, working):
@@ -158,10 +159,10 @@ def test_a_completion_that_is_not_judged_yet_is_no_flip():
         ("$x = \\frac12$", "$x = \\frac12$"),
         ('{"schema": 7}', '{"schema": 7}'),
         (
-            tasks.Task("f", tests=("assert f(1) == 2",), hidden_tests=("assert f(2) == 3",), solution="def f(x): ..."),
+            task.Task("f", tests=("assert f(1) == 2",), hidden_tests=("assert f(2) == 3",), solution="def f(x): ..."),
             "def f(x): ...\n\nassert f(2) == 3",
         ),
-        (tasks.Task(None, "stdio", hidden_tests=(tasks.Stdio("1\n", "2\n"),)), r"'1\n' -> '2\n'"),
+        (task.Task(None, "stdio", hidden_tests=(task.Stdio("1\n", "2\n"),)), r"'1\n' -> '2\n'"),
     ],
 )
 def test_a_reference_is_shown_as_people_read_it(answer, read):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from reasoner import tasks
-from reasoner.tasks import Stdio, Task, Unfit, equal, lift, parse, read
+from reasoner.verifiers.code import task as tasks
+from reasoner.verifiers.code.task import Stdio, Task, Unfit, equal, lift, parse, read
 
 
 @dataclass

@@ -12,12 +12,12 @@ import pytest
 from reasoner import verifiers, wordproblems
 from reasoner.errors import ReasonerError
 from reasoner.verifiers import Score, Verifier
-from reasoner.verifiers import arithmetic as arithmetic_module
 from reasoner.verifiers import committed as committed_module
 from reasoner.verifiers import number as number_module
-from reasoner.verifiers.arithmetic import StepCheck, steps
+from reasoner.verifiers import working as arithmetic_module
 from reasoner.verifiers.committed import committed
 from reasoner.verifiers.number import read_number
+from reasoner.verifiers.working import StepCheck, steps
 
 BOTH = ("number", "number-lenient")
 

@@ -11,8 +11,8 @@ import copy
 import random
 from typing import Any
 
-from reasoner import tasks
-from reasoner.tasks import Task
+from reasoner.verifiers.code import task as tasks
+from reasoner.verifiers.code.task import Task
 
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.FloorDiv, ast.FloorDiv: ast.Div,

@@ -31,10 +31,11 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from reasoner.verifiers import Score, number, reading, values, verifier, worker
+from reasoner.verifiers import Score, number, verifier, worker
 from reasoner.verifiers.committed import committed, spoken
-from reasoner.verifiers.reading import Node, TooLarge, Unreadable
-from reasoner.verifiers.values import NotRational, Undefined, equal
+from reasoner.verifiers.math import reader, values
+from reasoner.verifiers.math.reader import Node, TooLarge, Unreadable
+from reasoner.verifiers.math.values import NotRational, Undefined, equal
 
 SYMBOLIC_SECONDS = 2.0
 """Wall time of one comparison by Math-Verify and sympy."""
@@ -89,7 +90,7 @@ def _check(completion: str, answer: str) -> Score:
     if not spans:
         return Score("wrong", type=type_, why="no committed answer")
     taken = ", ".join(spans)
-    if len(taken) <= reading.MAX_CHARS and _text_key(taken) == _text_key(wanted):
+    if len(taken) <= reader.MAX_CHARS and _text_key(taken) == _text_key(wanted):
         return Score("right", taken, rule, "the same text", type_)
     if values.has(reference, "opaque"):
         return _by_math_verify(completion, wanted)
@@ -176,7 +177,7 @@ def _is_formula(text: str, type_: str) -> bool:
     if outside != text and [word for word in _PROSE.findall(outside) if word not in ("and", "or")]:
         return False
     bare = re.sub(r"\\(?:text\w*|mbox|mathrm|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+|[$]", " ", text)
-    words = [word for word in _PROSE.findall(bare) if word not in ("and", "or") and word not in reading.FUNCTIONS]
+    words = [word for word in _PROSE.findall(bare) if word not in ("and", "or") and word not in reader.FUNCTIONS]
     if type_ == "text":
         return len(words) <= 4
     return len(words) <= (3 if re.match(r"[\s\d$€£(\[.+-]", text) else 1)
@@ -187,7 +188,7 @@ def _is_formula(text: str, type_: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _reference(text: str) -> Node:
-    return reading.read(text)
+    return reader.read(text)
 
 
 def type_of(node: Node) -> str:
@@ -254,13 +255,13 @@ def _judge(spans: Sequence[str], reference: Node, wanted: str) -> tuple[bool, st
     error: Unreadable | None = None
     for got_commas in (True, False):
         try:
-            got = _together([reading.read(span, commas=got_commas) for span in spans])
+            got = _together([reader.read(span, commas=got_commas) for span in spans])
         except Unreadable as failed:
             error = failed
             continue
         for ref_commas in (True, False):
             try:
-                ref = reference if ref_commas else reading.read(wanted, commas=False)
+                ref = reference if ref_commas else reader.read(wanted, commas=False)
             except Unreadable:
                 continue
             if got_commas != ref_commas and ref != reference:
@@ -297,29 +298,29 @@ def _together(nodes: list[Node]) -> Node:
 def _other_spelling(reference: Node, wanted: str, span: str) -> str | None:
     """Spellings that only the reference explains: a number in words, a decimal comma, words after the number."""
     core = _bare(reference)[0]
-    text = reading.strip(reading.ascii_math(span))
+    text = reader.strip(reader.ascii_math(span))
     if type_of(reference) in ("integer", "rational", "decimal"):
         words = re.sub(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}", r"\1", text)
-        value = reading.number_word(words)
+        value = reader.number_word(words)
         if value is not None and equal(core, _num(value)):
             return "a number in words"
         area = _AREA.fullmatch(text)
         if area:
-            return "the same value, the unit aside" if equal(core, reading.read(area[1])) else None
+            return "the same value, the unit aside" if equal(core, reader.read(area[1])) else None
         told = _TOLD.fullmatch(text)
         if told and max(map(len, _PROSE.findall(told[2])), default=0) >= 2:
             try:
-                reading.unit_name(told[2])
-                return "the same value, the words after it aside" if equal(core, reading.read(told[1])) else None
+                reader.unit_name(told[2])
+                return "the same value, the words after it aside" if equal(core, reader.read(told[1])) else None
             except Unreadable:
                 return None
-    for spelled, other in ((text, reference), (reading.strip(wanted), None)):
+    for spelled, other in ((text, reference), (reader.strip(wanted), None)):
         comma = re.fullmatch(r"(-?)(\d+),(\d{1,2}|\d{4,}|(?<=0,)\d{3})", spelled)
         if comma and (not comma[2].startswith("0") or comma[2] == "0"):
             decimal = ("num", Fraction(f"{comma[1]}{comma[2]}.{comma[3]}"))
             if other is None:
                 try:
-                    other = reading.read(text)
+                    other = reader.read(text)
                 except Unreadable:
                     continue
             if other[0] in ("num", "neg") and type_of(other) == "decimal" and equal(other, decimal):
@@ -547,7 +548,7 @@ def _named_items(node: Node) -> tuple[list[Node], list[Node]] | None:
 
 
 def _text_key(text: str) -> str:
-    text = reading.strip(text)
+    text = reader.strip(text)
     text = re.sub(r"\\(?:left|right|,|;|:|!|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])", " ", text)
     text = text.replace("dfrac", "frac").replace("tfrac", "frac")
     return _LOOSE_SPACE.sub("", " ".join(text.split()))
@@ -585,10 +586,10 @@ def _texts(ref: Node, got: Node) -> str | None:
     a, b = _as_words(ref), _as_words(got)
     if a is None or b is None:
         if got[0] == "text" and ref[0] in ("num", "neg"):
-            value = reading.number_word(got[1])
+            value = reader.number_word(got[1])
             return "a number in words" if value is not None and equal(ref, _num(value)) else No
         if ref[0] == "text" and got[0] in ("num", "neg"):
-            value = reading.number_word(ref[1])
+            value = reader.number_word(ref[1])
             return "a number in words" if value is not None and equal(got, _num(value)) else No
         if ref[0] == "rel" or got[0] == "rel":
             return None
@@ -1037,7 +1038,7 @@ def _by_math_verify(completion: str, wanted: str) -> Score:
     if len(span) > 400 or len(wanted) > 400:
         return Score("unscored", span[:300], "math-verify", "over a limit: a long formula", "expression")
     try:
-        is_same = worker.call("reasoner.verifiers.symbolic:same", wanted, span, timeout=SYMBOLIC_SECONDS)
+        is_same = worker.call("reasoner.verifiers.math.symbolic:same", wanted, span, timeout=SYMBOLIC_SECONDS)
     except worker.TimedOut:
         return Score("unscored", span, "math-verify", f"no verdict within {SYMBOLIC_SECONDS} s", "expression")
     except worker.Broken as error:

@@ -1,6 +1,6 @@
 """Right when a submission passes every test of its task. It runs in the sandbox; the verdict is made here.
 
-The answer is a task (`reasoner.tasks`); the submission is the last fenced block of Python in the completion, else the
+The answer is a task (`reasoner.verifiers.code.task`); the submission is the last fenced block of Python in the completion, else the
 last one without a language, else the whole text. Where the task has a prompt and the submission begins with an indented
 line, it is the rest of the prompt's function, as HumanEval's own harness has it.
 
@@ -32,10 +32,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reasoner import tasks
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.tasks import Asked, Ready, Stdio, Task, Test, Unfit
 from reasoner.verifiers import Score, Shares, verifier
+from reasoner.verifiers.code import task as tasks
+from reasoner.verifiers.code.task import Asked, Ready, Stdio, Task, Test, Unfit
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -117,7 +117,7 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
     """Completions with small mistakes in the task's solution, by which an assert of its tests fails when all is run in
     one process, as their authors run them."""
     from reasoner.sandbox import Request
-    from reasoner.verifiers.mutations import mutations, usual
+    from reasoner.verifiers.code.mutations import mutations, usual
 
     task = tasks.read(answer).task
     if task.mode == "stdio":
@@ -447,7 +447,7 @@ def _prepared(task: Task, answer: str) -> _Prepared:
 def _prepare(task: Task) -> tuple[_Prepared, bool]:
     """What is found, and whether it would be found again: not where the sandbox may be what failed."""
     from reasoner.sandbox import Call, Request
-    from reasoner.verifiers import examples
+    from reasoner.verifiers.code import examples
 
     setup = task.setup.rstrip()
     if setup:
@@ -485,7 +485,7 @@ def shrink(submission: str, answer: str) -> str | None:
     from hypothesis.errors import NoSuchExample
 
     from reasoner.sandbox import Call, Request
-    from reasoner.verifiers import examples
+    from reasoner.verifiers.code import examples
 
     task = tasks.read(answer).task
     if task.property is None:

@@ -14,10 +14,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from reasoner import tasks
 from reasoner.sandbox import frames
-from reasoner.tasks import Unfit
 from reasoner.verifiers import worker
+from reasoner.verifiers.code import task
+from reasoner.verifiers.code.task import Unfit
 
 DRAW_S = 20.0
 """Wall time for drawing all examples of a task."""
@@ -71,7 +71,7 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
     def take(example: Any) -> None:
         if not isinstance(example, tuple):
             raise Unfit(f"the strategy gives {type(example).__name__}, not a tuple of arguments")
-        if not tasks.is_plain(example) or tasks.holds_type(example):
+        if not task.is_plain(example) or task.holds_type(example):
             raise Unfit("the strategy gives what is no plain value")
         found.setdefault(repr(example), example)
 
@@ -89,7 +89,7 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
         test: Any = given
         run = test(strategy(args))(take)
         how(sow(number)(run))()
-    except (Unfit, tasks.Failed) as error:
+    except (Unfit, task.Failed) as error:
         return {"problem": str(error), "examples": ""}
     except (HypothesisException, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
@@ -103,7 +103,7 @@ def strategy(args: str) -> Any:
     >>> strategy("st.tuples(st.integers(0, 9)) | st.just((10,))")
     one_of(tuples(integers(min_value=0, max_value=9)), just((10,)))
     """
-    match tasks.tree(args.strip()).body:
+    match task.tree(args.strip()).body:
         case [ast.Expr(value=value)]:
             built = _build(value)
             if _is_strategy(built):
@@ -141,8 +141,8 @@ def _build(node: ast.expr) -> Any:
         case ast.Tuple(elts=parts):
             return tuple(_build(part) for part in parts)
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {tasks.evaluate(key): _build(one) for key, one in zip(keys, values, strict=True) if key}
-    return tasks.evaluate(node)
+            return {task.evaluate(key): _build(one) for key, one in zip(keys, values, strict=True) if key}
+    return task.evaluate(node)
 
 
 def _function(node: ast.expr) -> Callable[[Any], Any]:
@@ -150,8 +150,8 @@ def _function(node: ast.expr) -> Callable[[Any], Any]:
     match node:
         case ast.Attribute(value=ast.Constant(value=str())):
             call = ast.Call(node, [ast.Name("value", ast.Load())], [])
-            return lambda value: tasks.evaluate(call, {"value": value})
-    found = tasks.evaluate(node)
+            return lambda value: task.evaluate(call, {"value": value})
+    found = task.evaluate(node)
     if not callable(found):
         raise Unfit(f"the strategy has .map or .filter with what is no function: {ast.unparse(node)[:80]}")
     function: Callable[[Any], Any] = found

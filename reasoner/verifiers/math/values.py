@@ -21,7 +21,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Any
 
-from reasoner.verifiers.reading import Node, TooLarge, Unreadable
+from reasoner.verifiers.math.reader import Node, TooLarge, Unreadable
 
 MAX_BITS = 200_000
 """Largest exact number, in bits."""
