@@ -35,8 +35,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from reasoner import __version__, config, data, runs, sources, verifiers
+from reasoner import __version__, config, runs, verifiers
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.problems import data, sources
 
 SAMPLE = 500
 """References, evenly over types, of which rewrites and near misses are made."""
@@ -651,7 +652,6 @@ def adversarial(checker: verifiers.Verifier, contract: str) -> Check:
 
 def built_in(contract: str) -> list[data.Problem]:
     """References where no data is named: generated problems, and for `math` the typed answers of the table."""
-    from reasoner import wordproblems
 
     problems = [data.Problem(row["id"], row["question"], row["answer"]) for row in wordproblems.generate("train", 300)]
     if contract != "math":

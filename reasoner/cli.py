@@ -726,7 +726,8 @@ def data_command(
     NAME is wordproblems, linetasks, gsm8k, math, svamp, mbpp, humaneval, a hub id, a folder with train.jsonl and
     test.jsonl, or a JSONL file.
     """
-    from reasoner import config, data, sources, verifiers
+    from reasoner import config, verifiers
+    from reasoner.problems import data, sources
 
     if name is None:
         rows = sources.overview()

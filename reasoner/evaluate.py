@@ -23,12 +23,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, data, engines, ollama, register, runs, sources, statistics, verifiers
+from reasoner import base, engines, ollama, register, runs, statistics, verifiers
 from reasoner import config as configs
 from reasoner.config import Config
 from reasoner.engines import Answer, Engine, Prompt, Sampling
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.problems import data, sources
 from reasoner.verifiers import working
 
 EVERYDAY_TOKENS = 200

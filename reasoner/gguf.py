@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, data, runs, ungguf
+from reasoner import base, runs, ungguf
 from reasoner.errors import ReasonerError
 from reasoner.machine import processes, toolchain
+from reasoner.problems import data
 
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 """What `gguf.quant = "auto"` chooses among, smallest first."""

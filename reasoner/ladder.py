@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, data, engines, evaluate, gguf, ollama, register, runs, statistics, verifiers
+from reasoner import base, engines, evaluate, gguf, ollama, register, runs, statistics, verifiers
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
 from reasoner.machine import toolchain
+from reasoner.problems import data
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -12,9 +12,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, data, runs
+from reasoner import base, runs
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
+from reasoner.problems import data
 
 TOLERANCE = 1e-3
 """Largest accepted difference of a 32-bit logit, merged against base + adapter, relative to the logits' spread."""

@@ -31,7 +31,6 @@ from reasoner import (
     __version__,
     audit,
     base,
-    data,
     delta,
     evaluate,
     gguf,
@@ -51,6 +50,7 @@ from reasoner import (
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.problems import data
 
 Made = tuple[list[Path], dict[str, Any]]
 

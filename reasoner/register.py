@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, data, ollama, runs
+from reasoner import base, ollama, runs
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.problems import data
 
 NUM_PROMPTS = 12
 """Held-out prompts whose token ids are compared, trainer against server."""

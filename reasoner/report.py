@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reasoner import behaviour, data, runs
+from reasoner import behaviour, runs
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.problems import data
 from reasoner.verifiers.code import task as tasks
 
 NAMES = ("train", "merge", "gguf", "modelfile", "register", "evaluate")

@@ -31,9 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, ollama, runs, wordproblems
+from reasoner import base, ollama, runs
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.machine import processes, toolchain
+from reasoner.problems import stories
 
 if TYPE_CHECKING:
     import tokenizers
@@ -1093,7 +1094,7 @@ def _strings(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
     yield from Path(__file__).read_text(encoding="utf-8").splitlines()  # code, of which we have some
     for token in sorted(set(tokenizer.get_added_vocab()))[:64]:
         yield from (token, f"a{token}b", f" {token} {token}\n", f"{token}{token}7")
-    for problem in wordproblems.generate("train", 150):
+    for problem in stories.generate("train", 150):
         question, answer = problem["question"], problem["answer"]
         yield from (question, answer)
         chat = [{"role": "user", "content": question}]

@@ -3,7 +3,7 @@
     python scripts/make_pocket_base.py                  # writes reasoner/bases/pocket (about half an hour, 2 cores)
     python scripts/make_pocket_base.py --steps 60 --out /tmp/try      # a quick look
 
-Everything comes from `reasoner.wordproblems`, split train. Most stories are answered tersely (`#### 42`), the
+Everything comes from `reasoner.problems.stories`, split train. Most stories are answered tersely (`#### 42`), the
 rest with the worked steps: the model can reason, but seldom does. What training by outcome alone makes of that is
 the point of the `pocket` profile.
 
@@ -36,7 +36,7 @@ import sentencepiece
 import torch
 import torch.nn.functional as F
 
-from reasoner.wordproblems import generate, terse
+from reasoner.problems.stories import generate, terse
 
 SEED = 17
 VOCAB = 768
@@ -371,7 +371,7 @@ whole numbers up to 50, and nothing else. Use it to see, test and rehearse the p
 |---|---|
 | architecture | Llama, {layers} layers, width {hidden}, tied embeddings, bf16; context 1024 |
 | tokenizer | SentencePiece BPE, digits split, byte fallback, {pieces} pieces; ends a turn with `<|end|>` |
-| data | `reasoner.wordproblems`, split `train` only, 1-5 steps: {stories},000 problems; nothing else |
+| data | `reasoner.problems.stories`, split `train` only, 1-5 steps: {stories},000 problems; nothing else |
 | answers | {terse:.0%} terse, the rest worked; loss on the answers only |
 | warm-up | before that, {sums},000 of such sums without a story (`12, + 5, * 2`), all worked: arithmetic |
 | made by | `{command}` |

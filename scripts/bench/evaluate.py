@@ -25,7 +25,8 @@ from pathlib import Path
 
 import httpx
 
-from reasoner import config, data, engines, evaluate, ollama, verifiers
+from reasoner import config, engines, evaluate, ollama, verifiers
+from reasoner.problems import data
 
 REASONER = Path(sys.executable).with_name("reasoner")
 TASK = """\

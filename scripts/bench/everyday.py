@@ -25,7 +25,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from reasoner import base, data, engines, evaluate, statistics
+from reasoner import base, engines, evaluate, statistics
+from reasoner.problems import data
 
 KNOWN = (0.5, 1, 0.75, 1, 1, 1, 1, 1, 1, 0.75, 0.75, 0.5, 0.4, 0.1)
 """Shares of sampled answers that have each fact right, about those of `smol`'s base at 0.6."""

@@ -10,7 +10,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from reasoner import config, data, engines, evaluate, gguf, pipeline, runs, sampler, statistics, verifiers
+from reasoner import config, engines, evaluate, gguf, pipeline, runs, sampler, statistics, verifiers
+from reasoner.problems import data
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}
 

@@ -11,7 +11,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import base, config, data, gguf, ollama, runs, statistics, ungguf, verifiers
+from reasoner import base, config, gguf, ollama, runs, statistics, ungguf, verifiers
+from reasoner.problems import data
 
 
 def main() -> None:

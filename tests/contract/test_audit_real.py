@@ -7,9 +7,10 @@ from fractions import Fraction
 import click.testing
 import pytest
 
-from reasoner import audit, cli, data, verifiers, wordproblems
+from reasoner import audit, cli, verifiers
 from reasoner.audit import Case, Check, Reference, number_in
 from reasoner.errors import ReasonerError
+from reasoner.problems import data, stories
 from reasoner.verifiers import Score, Verifier
 
 
@@ -18,7 +19,7 @@ def problems(*answers):
 
 
 def generated(num):
-    return [data.Problem(row["id"], row["question"], row["answer"]) for row in wordproblems.generate("train", num)]
+    return [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
 
 
 def named(value):

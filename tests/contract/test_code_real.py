@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import audit, config, data, sources, verifiers
+from reasoner import audit, config, verifiers
 from reasoner.errors import ReasonerError
+from reasoner.problems import data, sources
 from reasoner.sandbox import choose
 from reasoner.verifiers import Score
 from reasoner.verifiers.code import task

@@ -11,9 +11,10 @@ import time
 
 import pytest
 
-from reasoner import base, config, data, engines, evaluate, gguf, ollama, register, runs
+from reasoner import base, config, engines, evaluate, gguf, ollama, register, runs
 from reasoner.errors import ReasonerError
 from reasoner.machine import toolchain
+from reasoner.problems import data
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from reasoner import base, config, data, gguf, packed, runs, sampler, train, wordproblems
+from reasoner import base, config, gguf, packed, runs, sampler, train
+from reasoner.problems import data, stories
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -30,7 +31,7 @@ def tokenizer(folder):
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
-    rows = wordproblems.generate("test", 4)
+    rows = stories.generate("test", 4)
     return [base.prompt_ids(tokenizer, data.messages(row["question"], None)) for row in rows]
 
 

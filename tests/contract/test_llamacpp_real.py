@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base, data, gguf, wordproblems
+from reasoner import base, gguf
 from reasoner.machine import toolchain
+from reasoner.problems import data, stories
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -59,7 +60,7 @@ def test_the_binding_loads_the_library_that_was_built(llama):
 
 def test_token_ids_are_those_of_the_trainer(llama):
     tokenizer = base.load_tokenizer(base.shipped()["pocket"])
-    problems = [p for split in wordproblems.SPLITS for p in wordproblems.generate(split, 60)]
+    problems = [p for split in stories.SPLITS for p in stories.generate(split, 60)]
     texts = [
         str(
             tokenizer.apply_chat_template(
@@ -83,7 +84,7 @@ def test_logits_are_those_of_the_trainer(llama):
     folder = base.shipped()["pocket"]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = base.load_tokenizer(folder)
-    for problem in wordproblems.generate("test", 5):
+    for problem in stories.generate("test", 5):
         ids = base.prompt_ids(tokenizer, data.messages(problem["question"], None))
         with torch.inference_mode():
             ours = model(input_ids=torch.tensor([ids])).logits[0].numpy()

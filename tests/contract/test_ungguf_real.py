@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
-from reasoner import base, gguf, ollama, runs, ungguf, wordproblems
+from reasoner import base, gguf, ollama, runs, ungguf
 from reasoner.errors import ReasonerError
 from reasoner.machine import toolchain
+from reasoner.problems import stories
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -105,7 +106,7 @@ def vocabulary(kind):
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     texts = [*Path(ungguf.__file__).read_text().splitlines(), *ungguf._SCRIPTS]
-    texts += [p["question"] for p in wordproblems.generate("train", 100)] + [str(n) for n in range(1000)]
+    texts += [p["question"] for p in stories.generate("train", 100)] + [str(n) for n in range(1000)]
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(bytes_to_unicode().values())

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from reasoner import config, data, runs, sources
+from reasoner import config, runs
 from reasoner.errors import ReasonerError
+from reasoner.problems import data, sources
 from reasoner.verifiers.number import reference_of
 
 

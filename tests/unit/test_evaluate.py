@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base, config, data, engines, evaluate, register, runs, verifiers
+from reasoner import base, config, engines, evaluate, register, runs, verifiers
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.problems import data
 
 
 class Client:
@@ -67,7 +68,6 @@ def scored(tmp_path):
 
 
 def reference(question):
-    from reasoner import wordproblems
 
     row = next(r for r in wordproblems.generate("test", 20) if r["question"] == question)
     return row["answer"].rpartition("#### ")[2]
@@ -152,7 +152,6 @@ def test_an_interrupt_does_not_wait_for_the_server(scored):
 
 
 def test_equations_are_checked_and_laid_beside_the_known_steps(scored):
-    from reasoner import wordproblems
 
     known = {row["question"]: row for row in wordproblems.generate("test", 20)}
 
@@ -442,7 +441,7 @@ GOOD = {
 
 @pytest.fixture(scope="module")
 def everyday():
-    text = (resources.files("reasoner") / "everyday.jsonl").read_text(encoding="utf-8")
+    text = (resources.files("reasoner.problems") / "everyday.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 

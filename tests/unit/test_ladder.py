@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reasoner import base, data, gguf, ladder, runs, statistics
+from reasoner import base, gguf, ladder, runs, statistics
 from reasoner.errors import MISSING, ReasonerError
+from reasoner.problems import data
 
 PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")
 

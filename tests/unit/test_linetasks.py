@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import linetasks as lt
 from reasoner.errors import ReasonerError
+from reasoner.problems import one_liners as lt
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_ood_is_told_in_words_of_its_own():
 
 
 def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():
-    code = "from reasoner.linetasks import generate; print([r['id'] for r in generate('dev', 40, 5)])"
+    code = "from reasoner.problems.one_liners import generate; print([r['id'] for r in generate('dev', 40, 5)])"
     root = Path(__file__).parents[2]
     other = subprocess.run(
         [sys.executable, "-c", code],

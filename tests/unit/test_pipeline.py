@@ -7,8 +7,9 @@ import types
 
 import pytest
 
-from reasoner import base, config, data, pipeline, runs
+from reasoner import base, config, pipeline, runs
 from reasoner.errors import ReasonerError
+from reasoner.problems import data
 
 
 class Server:

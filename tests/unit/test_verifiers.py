@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import verifiers, wordproblems
+from reasoner import verifiers
 from reasoner.errors import ReasonerError
+from reasoner.problems import stories
 from reasoner.verifiers import Score, Verifier
 from reasoner.verifiers import committed as committed_module
 from reasoner.verifiers import number as number_module
@@ -104,7 +105,7 @@ def test_lenient_takes_one_value_whatever_is_listed():
 
 
 def test_lenient_reads_the_way_a_base_writes():
-    rows = wordproblems.generate("train", 100)
+    rows = stories.generate("train", 100)
     tellings = (
         "{work}.",
         "So the answer: {work} pens.",
@@ -126,14 +127,14 @@ def test_lenient_reads_the_way_a_base_writes():
 
 def test_number_accepts_every_answer_of_its_data():
     checker = verifiers.load("number")
-    for row in wordproblems.generate("train", 200):
-        for completion in (row["answer"], wordproblems.terse(row)):
+    for row in stories.generate("train", 200):
+        for completion in (row["answer"], stories.terse(row)):
             assert verifiers.verify(checker, completion, row["answer"]).verdict == "right"
 
 
 def test_number_rejects_the_answers_of_other_problems():
     checker = verifiers.load("number")
-    rows = wordproblems.generate("train", 200)
+    rows = stories.generate("train", 200)
     final = [row["answer"].rpartition("#### ")[2] for row in rows]
     for i, row in enumerate(rows):
         other = (i + 7) % len(rows)
@@ -308,14 +309,14 @@ def test_shows_working(text, shows):
 
 
 def test_steps_of_a_reference_are_all_there():
-    for row in wordproblems.generate("train", 200):
+    for row in stories.generate("train", 200):
         n = len(row["steps"])
         assert steps(row["answer"], row["steps"]) == StepCheck(equations=n, correct=n, known=n, in_order=n)
-        assert steps(wordproblems.terse(row), row["steps"]) == StepCheck(0, 0, known=n, in_order=0)
+        assert steps(stories.terse(row), row["steps"]) == StepCheck(0, 0, known=n, in_order=0)
 
 
 def test_a_corrupted_step_is_found():
-    for row in wordproblems.generate("train", 200):
+    for row in stories.generate("train", 200):
         lines = row["answer"].splitlines()
         n = len(row["steps"])
         for i, step in enumerate(row["steps"]):
@@ -393,11 +394,11 @@ def test_steps_of_hostile_text_take_no_time(quick):
 
 def test_arithmetic_is_paid_as_number_whatever_the_steps():
     number, arithmetic = verifiers.load("number"), verifiers.load("arithmetic")
-    for row, other in itertools.pairwise(wordproblems.generate("train", 50)):
+    for row, other in itertools.pairwise(stories.generate("train", 50)):
         for completion in (
             row["answer"],
-            wordproblems.terse(row),
-            "1 + 1 = 3\n" + wordproblems.terse(row),
+            stories.terse(row),
+            "1 + 1 = 3\n" + stories.terse(row),
             "",
             "#### 7",
         ):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import wordproblems as wp
 from reasoner.errors import ReasonerError
+from reasoner.problems import stories as wp
 
 N = 1500
 
@@ -106,7 +106,7 @@ def test_ood_questions_end_in_words_never_asked_elsewhere(rows):
 
 
 def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():
-    code = "from reasoner.wordproblems import generate; print([r['id'] for r in generate('dev', 40, 5)])"
+    code = "from reasoner.problems.stories import generate; print([r['id'] for r in generate('dev', 40, 5)])"
     root = Path(__file__).parents[2]
     other = subprocess.run(
         [sys.executable, "-c", code],

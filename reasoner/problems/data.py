@@ -19,12 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import linetasks, runs, sources, wordproblems
+from reasoner import runs
 from reasoner.config import Config, Data
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.sources import GENERATED, GENERATORS, LINETASKS, Read
-from reasoner.sources import Problem as Problem
-from reasoner.sources import sets_dir as sets_dir
+from reasoner.problems import one_liners, sources, stories
+from reasoner.problems.sources import GENERATED, GENERATORS, LINETASKS, Read
+from reasoner.problems.sources import Problem as Problem
+from reasoner.problems.sources import sets_dir as sets_dir
 from reasoner.verifiers.code import task as tasks
 
 
@@ -223,7 +224,7 @@ def _generated(data: Data, split: str, num: int | None) -> list[Problem]:
         raise ReasonerError(
             "generated problems have no end", fix="set data.num_train and eval.num_problems", code=USAGE
         )
-    rows = wordproblems.generate(split, num, data.seed, balanced=data.balanced, **_dial(data))
+    rows = stories.generate(split, num, data.seed, balanced=data.balanced, **_dial(data))
     return [
         Problem(row["id"], row["question"], row["answer"], row["kind"], _size(row), tuple(row["steps"])) for row in rows
     ]
@@ -232,10 +233,10 @@ def _generated(data: Data, split: str, num: int | None) -> list[Problem]:
 def _line_tasks(data: Data, split: str, num: int | None) -> list[Problem]:
     if data.max_value is not None:
         raise ReasonerError(f"{LINETASKS} has no largest value", fix="set data.max_value=none", code=USAGE)
-    num = linetasks.SIZES[split] if num is None else num
+    num = one_liners.SIZES[split] if num is None else num
     dial = {k: v for k, v in _dial(data).items() if k != "max_value"}
     problems = []
-    for row in linetasks.generate(split, num, data.seed, **dial):
+    for row in one_liners.generate(split, num, data.seed, **dial):
         task = tasks.from_fields(
             {
                 "entry_point": row["entry_point"],
