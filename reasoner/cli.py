@@ -582,7 +582,8 @@ def status_command(run_name: str | None, as_json: bool) -> None:
 @click.argument("source", metavar="FILE.jsonl|-")
 def check_command(name: str, source: str) -> None:
     """Score completions without training: rows with `answer` and `completion` in, a verdict for each out."""
-    from reasoner import check, verifiers
+    from reasoner import verifiers
+    from reasoner.audit import check
 
     check.run(source, verifiers.load(name), lambda text: click.echo(printable(text), err=True))
 
@@ -608,7 +609,7 @@ def audit_command(
     name: str | None, source: str | None, split: str | None, run_name: str | None, labelled: str | None, as_json: bool
 ) -> None:
     """Prove that a verifier may be a reward: its references, rewrites, near misses, hostile text. Exit 4 if not."""
-    from reasoner import audit
+    from reasoner.audit.audit import audit
 
     checker, problems, label = audit.asked(name, source, split, run_name)
     rows = audit.labelled(checker, Path(labelled)) if labelled else None

@@ -29,7 +29,6 @@ from typing import Any, Literal
 
 from reasoner import (
     __version__,
-    audit,
     base,
     delta,
     evaluate,
@@ -47,6 +46,7 @@ from reasoner import (
     ungguf,
     verifiers,
 )
+from reasoner.audit.audit import audit
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.machine import toolchain

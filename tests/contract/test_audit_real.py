@@ -7,8 +7,8 @@ from fractions import Fraction
 import click.testing
 import pytest
 
-from reasoner import audit, cli, verifiers
-from reasoner.audit import Case, Check, Reference, number_in
+from reasoner import cli, verifiers
+from reasoner.audit.audit import Case, Check, Reference, audit, number_in
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, stories
 from reasoner.verifiers import Score, Verifier

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import audit, config, verifiers
+from reasoner import config, verifiers
+from reasoner.audit.audit import audit
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, sources
 from reasoner.sandbox import choose

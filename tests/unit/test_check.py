@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from reasoner import check, verifiers
+from reasoner import verifiers
+from reasoner.audit import check
 
 
 @pytest.fixture

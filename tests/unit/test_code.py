@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from reasoner import check, verifiers
+from reasoner import verifiers
+from reasoner.audit import check
 from reasoner.errors import ReasonerError
 from reasoner.sandbox import Answer, Result
 from reasoner.verifiers import Score, Shares

@@ -635,7 +635,7 @@ _ALTERED: dict[str, Callable[[str], Iterator[tuple[str, str]]]] = {
 def table() -> list[dict[str, Any]]:
     """The rows of `verifiers/adversarial.jsonl`: `family`, `answer`, `completion`, `expected`, and `reads`, the
     contracts that the row speaks to."""
-    text = (Path(__file__).parent / "verifiers" / "adversarial.jsonl").read_text(encoding="utf-8")
+    text = (Path(__file__).with_name("adversarial.jsonl")).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.rstrip("\n").split("\n")]
 
 
@@ -828,7 +828,7 @@ def _in_child(checker: verifiers.Verifier, cases: Sequence[Case], folder: Path) 
 
 def _start(checker: verifiers.Verifier, folder: Path) -> subprocess.Popen[bytes]:
     """A process that has loaded the verifier and waits for cases."""
-    here = str(Path(__file__).resolve().parent.parent)
+    here = str(Path(__file__).resolve().parents[2])
     child = subprocess.Popen(
         [sys.executable, "-c", "from reasoner import audit; audit._child()", checker.name],
         stdin=subprocess.PIPE,

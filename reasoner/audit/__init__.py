@@ -1,0 +1,1 @@
+"""Whether a verifier may be a reward."""
