@@ -31,8 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import gguf, merge, runs, ungguf
+from reasoner import merge, runs, ungguf
 from reasoner.errors import ReasonerError
+from reasoner.llamacpp import quantize as gguf
 from reasoner.machine import toolchain
 
 if TYPE_CHECKING:

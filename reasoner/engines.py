@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reasoner import base, ollama, runs, sampler
+from reasoner import base, ollama, runs
 from reasoner.config import Model
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
+from reasoner.llamacpp import sampler
 from reasoner.machine import toolchain
 
 if TYPE_CHECKING:

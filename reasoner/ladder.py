@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, engines, evaluate, gguf, ollama, register, runs, statistics, verifiers
+from reasoner import base, engines, evaluate, ollama, register, runs, statistics, verifiers
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
+from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data
 
@@ -39,7 +40,7 @@ class Export:
     base: Path
     adapter: Path
     merged: Path
-    gguf: Path
+    quantize: Path
     quant: str
     imatrix: bool
     tag: dict[str, Any]
@@ -115,7 +116,7 @@ class _Climb:
             facts = engine.facts
         speed = self._speed(name, str(facts["digest"]), rows, len(new), seconds)
         file = Path(model) if engine.name == "llama.cpp" else None
-        described = gguf.described(file) if file else {}
+        described = quantize.described(file) if file else {}
         found = statistics.measure(rows)
         entry: Entry = {
             "rung": name,
@@ -343,16 +344,16 @@ class _Quants:
 
     def make(self, quant: str, *, imatrix: bool) -> Path:
         out = self.climb.folder / f"made.{_quant_name(quant, imatrix)}.gguf"
-        gguf.quantize(self.first, out, quant, self.climb.log(), self.climb.say, self.matrix if imatrix else None)
+        quantize.quantize(self.first, out, quant, self.climb.log(), self.climb.say, self.matrix if imatrix else None)
         return out
 
     def score_all(self, own: Mapping[str, Path]) -> None:
         """F16, then every type, each against F16; `own` are files to take as they are, by rung."""
         climb = self.climb
-        gguf.convert(self.merged, self.first, climb.log(), climb.say)
-        wanted = [(quant, False) for quant in reversed(gguf.TYPES)]
+        quantize.convert(self.merged, self.first, climb.log(), climb.say)
+        wanted = [(quant, False) for quant in reversed(quantize.TYPES)]
         if self._importance():
-            wanted += [(quant, True) for quant in reversed(gguf.K_QUANTS)]
+            wanted += [(quant, True) for quant in reversed(quantize.K_QUANTS)]
         elsewhere = [name for name in own if name not in {_quant_name(*one) for one in wanted}]
         wanted += [(name.removesuffix(_MATRIX), name.endswith(_MATRIX)) for name in elsewhere]
         for quant, imatrix in wanted:
@@ -370,13 +371,13 @@ class _Quants:
     def _importance(self) -> bool:
         climb = self.climb
         text = climb.folder / "calibration.txt"
-        tokens = gguf.write_calibration(climb.run, self.merged, climb.config.data.system, text)
+        tokens = quantize.write_calibration(climb.run, self.merged, climb.config.data.system, text)
         if not tokens:
             climb.say("no importance matrix: the run's rollouts hold too few right completions")
             return False
         climb.say(f"importance matrix of {tokens:,} tokens of the run's own prompts and completions")
-        self.matrix = gguf.importance_path(self.first)
-        gguf.importance(self.first, text, self.matrix, climb.log(), climb.say)
+        self.matrix = quantize.importance_path(self.first)
+        quantize.importance(self.first, text, self.matrix, climb.log(), climb.say)
         return True
 
     def table(self) -> list[dict[str, Any]]:
@@ -384,7 +385,7 @@ class _Quants:
         found = []
         for name, entry in self.climb.rungs.items():
             quant = name.removesuffix(_MATRIX)
-            if entry["engine"] != "llama.cpp" or quant not in gguf.TYPES:
+            if entry["engine"] != "llama.cpp" or quant not in quantize.TYPES:
                 continue
             is_reference = quant == "F16"
             low, high = (0.0, 0.0) if is_reference else entry["change"]["ci95"]
@@ -403,7 +404,7 @@ class _Quants:
                     "other_types": _other_types(quant, entry["tensor_types"]),
                 }
             )
-        return sorted(found, key=lambda row: (gguf.TYPES.index(row["quant"]), row["imatrix"]))
+        return sorted(found, key=lambda row: (quantize.TYPES.index(row["quant"]), row["imatrix"]))
 
 
 _MATRIX = "-imatrix"
@@ -415,7 +416,9 @@ def _quant_name(quant: str, imatrix: bool) -> str:
 
 def _other_types(quant: str, types: Mapping[str, int]) -> int:
     """Tensors that a K-quant could not be made of (their rows are no multiple of 256): kept in a larger plain type."""
-    return sum(count for name, count in types.items() if quant in gguf.K_QUANTS and name in ("Q5_0", "Q5_1", "Q8_0"))
+    return sum(
+        count for name, count in types.items() if quant in quantize.K_QUANTS and name in ("Q5_0", "Q5_1", "Q8_0")
+    )
 
 
 def choose_row(table: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -425,7 +428,7 @@ def choose_row(table: Sequence[dict[str, Any]]) -> dict[str, Any]:
     where nothing is shown, F16 stays. A matrix that gains nothing is left out.
     """
     fit = [row for row in table if row["inside"]]
-    return min(fit, key=lambda row: (gguf.TYPES.index(row["quant"]), -row["right"], row["imatrix"]))
+    return min(fit, key=lambda row: (quantize.TYPES.index(row["quant"]), -row["right"], row["imatrix"]))
 
 
 # -- the first loss ----------------------------------------------------------------------------

@@ -32,7 +32,6 @@ from reasoner import (
     base,
     delta,
     evaluate,
-    gguf,
     ladder,
     merge,
     modelfile,
@@ -49,6 +48,7 @@ from reasoner import (
 from reasoner.audit.audit import audit
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
+from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data
 
@@ -201,7 +201,7 @@ def _base(job: Job) -> Made:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
-    made, facts = gguf.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
+    made, facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
     if found.imported:
         ungguf.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
@@ -227,7 +227,9 @@ def _base(job: Job) -> Made:
 
 def _train(job: Job) -> Made:
     def to_gguf(out: Path, kind: str) -> object:
-        return gguf.run(job.run.path / "base" / "model", out, kind, job.run.log_path("train-gguf"), job.reporter.say)
+        return quantize.run(
+            job.run.path / "base" / "model", out, kind, job.run.log_path("train-gguf"), job.reporter.say
+        )
 
     audited = _audit(job)
     unjudged = {row["index"] for row in audited["unjudged"]}
@@ -276,14 +278,14 @@ def _gguf(job: Job) -> Made:
     config, log, say = job.config, job.run.log_path("gguf"), job.reporter.say
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
-        return gguf.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
+        return quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
     chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
     text = job.export / "calibration.txt"
     if chosen["imatrix"]:
-        gguf.write_calibration(job.run, merged, config.data.system, text)
+        quantize.write_calibration(job.run, merged, config.data.system, text)
     given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
-    tuned, facts = gguf.run(merged, job.export / f"model.{chosen['quant']}.gguf", *given)
-    untouched, _ = gguf.run(job.run.path / "base" / "model", job.export / f"base.{chosen['quant']}.gguf", *given)
+    tuned, facts = quantize.run(merged, job.export / f"model.{chosen['quant']}.gguf", *given)
+    untouched, _ = quantize.run(job.run.path / "base" / "model", job.export / f"base.{chosen['quant']}.gguf", *given)
     text.unlink(missing_ok=True)
     return [*tuned, *untouched], {**facts, "chosen": chosen}
 

@@ -23,9 +23,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import base, curriculum, packed, runs, sampler, verifiers
+from reasoner import base, curriculum, packed, runs, verifiers
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
+from reasoner.llamacpp import sampler
 from reasoner.machine import toolchain
 from reasoner.problems import data
 from reasoner.verifiers.number import reference_of

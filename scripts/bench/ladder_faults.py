@@ -18,7 +18,8 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
 from safetensors.torch import load_file, save_file
 
-from reasoner import config, gguf, ollama, pipeline, runs
+from reasoner import config, ollama, pipeline, runs
+from reasoner.llamacpp import quantize
 from reasoner.machine import processes, toolchain
 
 TEMPLATE, EOS, TOKENS = "tokenizer.chat_template", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens"
@@ -68,7 +69,7 @@ class Broken:
     def export(self) -> None:
         """The file again, from the merged model as it is now."""
         self.file.unlink()
-        gguf.run(self.merged, self.file, self.quant, self.run.log_path("gguf"), lambda text: None)
+        quantize.run(self.merged, self.file, self.quant, self.run.log_path("gguf"), lambda text: None)
 
     def token(self, text: str) -> int:
         return list(self.metadata(TOKENS)).index(text)
@@ -129,7 +130,7 @@ def lossy_quant(run: Broken) -> str:
     """Two bits a weight under the name of the run's type."""
     first = run.file.with_suffix(".16bit")
     log = run.run.log_path("gguf")
-    gguf.convert(run.merged, first, log, lambda text: None)
+    quantize.convert(run.merged, first, log, lambda text: None)
     run.file.unlink()
     processes.run([toolchain.llama_cpp().quantize, "--pure", first, run.file, "Q2_K"], log=log)
     first.unlink()

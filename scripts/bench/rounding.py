@@ -10,7 +10,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from reasoner import config, engines, evaluate, gguf, pipeline, runs, sampler, statistics, verifiers
+from reasoner import config, engines, evaluate, pipeline, runs, statistics, verifiers
+from reasoner.llamacpp import quantize, sampler
 from reasoner.problems import data
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}
@@ -54,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for kind in TYPES:
             path = Path(temporary) / f"{kind}.gguf"
-            gguf.run(folder, path, kind, Path(temporary) / "log", print)
+            quantize.run(folder, path, kind, Path(temporary) / "log", print)
             heads = {shape.num_attention_heads, shape.num_key_value_heads}
             live = sampler.LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
             for name, weight in weights.items():

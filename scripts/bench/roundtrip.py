@@ -11,7 +11,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import base, config, gguf, ollama, runs, statistics, ungguf, verifiers
+from reasoner import base, config, ollama, runs, statistics, ungguf, verifiers
+from reasoner.llamacpp import quantize
 from reasoner.problems import data
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     original = next(folder.glob("*.gguf"))
     with tempfile.TemporaryDirectory() as temporary:
         again = Path(temporary) / "again.gguf"
-        gguf.run(folder, again, args.quant, Path(temporary) / "log", print)
+        quantize.run(folder, again, args.quant, Path(temporary) / "log", print)
         tags = {"original": original, "again": again}
         for name, path in tags.items():
             client.create(f"roundtrip:{name}", path, runs.sha256_file(path), parameters={}, system=None)

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from reasoner import sampler
+from reasoner.llamacpp import sampler
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from reasoner import base, config, delta, gguf, merge, runs
+from reasoner import base, config, delta, merge, runs
 from reasoner.errors import ReasonerError
+from reasoner.llamacpp import quantize
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -69,14 +70,14 @@ def long_route(base_dir, adapter_dir, folder, quants):
     settings, _ = config.resolve("pocket")
     merge.run(settings, runs.Run(folder), base_dir, adapter_dir, folder / "merged")
     log, source = folder / "log", folder / "16bit.gguf"
-    gguf.convert(folder / "merged", source, log, quiet)  # as `gguf.run` does for each type, once for all of them
+    quantize.convert(folder / "merged", source, log, quiet)  # as `gguf.run` does for each type, once for all of them
     made = {}
     for quant in quants:
         made[quant] = folder / f"model.{quant}.gguf"
         if quant in ("F16", "BF16"):
-            gguf.run(folder / "merged", made[quant], quant, log, quiet)
+            quantize.run(folder / "merged", made[quant], quant, log, quiet)
         else:
-            gguf.quantize(source, made[quant], quant, log, quiet)
+            quantize.quantize(source, made[quant], quant, log, quiet)
     return made
 
 
@@ -93,7 +94,7 @@ def check(base_dir, tmp_path, quants=QUANTS[:4], **settings):
         assert out.read_bytes() == wanted[quant].read_bytes(), quant
         assert references[quant].read_bytes() != out.read_bytes()
         assert facts["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
-        expected = {"quant": quant, "bytes": out.stat().st_size, **gguf.described(wanted[quant])}
+        expected = {"quant": quant, "bytes": out.stat().st_size, **quantize.described(wanted[quant])}
         assert {key: facts[key] for key in expected} == expected
     return facts
 
@@ -211,7 +212,7 @@ def test_a_reference_made_by_an_importance_matrix_is_refused(exported, tmp_path)
     """Every checkpoint would have a matrix of its own."""
     (tmp_path / "text").write_text("".join(f"{i} + {i + 1} = {2 * i + 1}\n" for i in range(900)))
     weighed = tmp_path / "weighed.gguf"
-    gguf.run(POCKET, weighed, "Q4_K_M", tmp_path / "log", quiet, tmp_path / "text")
+    quantize.run(POCKET, weighed, "Q4_K_M", tmp_path / "log", quiet, tmp_path / "text")
     assert "importance matrix" in delta.refuses(POCKET, exported[0], weighed, "Q4_K_M")
 
 

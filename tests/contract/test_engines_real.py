@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from reasoner import base, config, engines, evaluate, gguf, ollama, register, runs
+from reasoner import base, config, engines, evaluate, ollama, register, runs
 from reasoner.errors import ReasonerError
+from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data
 
@@ -31,7 +32,7 @@ def folder():
 @pytest.fixture(scope="module")
 def file(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("engines")
-    gguf.run(folder, out / "pocket.F16.gguf", "F16", out / "log", lambda text: None)
+    quantize.run(folder, out / "pocket.F16.gguf", "F16", out / "log", lambda text: None)
     return out / "pocket.F16.gguf"
 
 

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from reasoner import base, config, gguf, packed, runs, sampler, train
+from reasoner import base, config, packed, runs, train
+from reasoner.llamacpp import quantize, sampler
 from reasoner.problems import data, stories
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
@@ -39,7 +40,7 @@ def prompts(tokenizer):
 def file(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("sampler")
     path = out / "pocket.F16.gguf"
-    gguf.run(folder, path, "F16", out / "log", lambda text: None)
+    quantize.run(folder, path, "F16", out / "log", lambda text: None)
     return path
 
 
@@ -65,7 +66,12 @@ def make_trainer(tmp_path, folder, tokenizer, **settings):
             if "lora_B" in name:
                 weight.normal_(std=0.02)
     fast = train._Fast(
-        found, run, trainer, tokenizer, problems, lambda out, kind: gguf.run(folder, out, kind, run.path / "log", print)
+        found,
+        run,
+        trainer,
+        tokenizer,
+        problems,
+        lambda out, kind: quantize.run(folder, out, kind, run.path / "log", print),
     )
     return trainer, fast
 

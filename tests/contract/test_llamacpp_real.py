@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base, gguf
+from reasoner import base
+from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data, stories
 
@@ -32,7 +33,7 @@ ODD = [
 def pocket(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gguf")
     path = folder / "pocket.F16.gguf"
-    made, facts = gguf.run(base.shipped()["pocket"], path, "F16", folder / "log", lambda text: None)
+    made, facts = quantize.run(base.shipped()["pocket"], path, "F16", folder / "log", lambda text: None)
     assert made == [path]
     assert sorted(p.name for p in folder.iterdir()) == ["log", "pocket.F16.gguf"]
     toolchain.use_python_binding()
@@ -115,7 +116,7 @@ def test_a_model_that_the_converter_does_not_know_is_said_by_name(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["MadeUpForCausalLM"]}))
     with pytest.raises(ReasonerError, match="failed") as caught:
-        gguf.run(folder, tmp_path / "x.gguf", "Q8_0", tmp_path / "log", lambda text: None)
+        quantize.run(folder, tmp_path / "x.gguf", "Q8_0", tmp_path / "log", lambda text: None)
     assert "MadeUpForCausalLM" in caught.value.why
     assert not list(tmp_path.glob("*.gguf"))
 
@@ -125,4 +126,4 @@ def test_a_file_that_is_not_whole_is_refused(pocket, tmp_path):
 
     (tmp_path / "cut.gguf").write_bytes(pocket[0].read_bytes()[:100_000])
     with pytest.raises(ReasonerError, match="is not a whole GGUF"):
-        gguf.check(tmp_path / "cut.gguf")
+        quantize.check(tmp_path / "cut.gguf")

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
-from reasoner import base, gguf, ollama, runs, ungguf
+from reasoner import base, ollama, runs, ungguf
 from reasoner.errors import ReasonerError
+from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import stories
 
@@ -69,7 +70,7 @@ def test_there_and_back_again(quant, spaces, own_cache, model_folder, tmp_path):
         model.normalizer_spec.add_dummy_prefix = True
         (model_folder / "tokenizer.model").write_bytes(model.SerializeToString())
     first, second = tmp_path / "first.gguf", tmp_path / "second.gguf"
-    gguf.run(model_folder, first, quant, tmp_path / "log", lambda text: None)
+    quantize.run(model_folder, first, quant, tmp_path / "log", lambda text: None)
     found, said = imported(first)
     assert found.gguf == first
     assert found.facts["strings_compared"] > 3000
@@ -78,7 +79,7 @@ def test_there_and_back_again(quant, spaces, own_cache, model_folder, tmp_path):
     assert ("fitted to the de-quantized weights" in said[0]) is (quant == "Q8_0")
     assert base.resolve(base_model(found.path)).architecture == "LlamaForCausalLM"
 
-    _, facts = gguf.run(found.path, second, quant, tmp_path / "log", lambda text: None)
+    _, facts = quantize.run(found.path, second, quant, tmp_path / "log", lambda text: None)
     ungguf.check_reexport(found.facts, facts)
     before, after = metadata(first), metadata(second)
     assert after.pop("tokenizer.ggml.add_sep_token", False) is False  # said now, meant before
@@ -348,7 +349,7 @@ def test_smollm2_from_its_package(tmp_path):
     tokenizer = base.load_tokenizer(found.path)
     assert (tokenizer.eos_token, tokenizer.eos_token_id, tokenizer.bos_token_id) == ("<|im_end|>", 2, 1)
     out = tmp_path / "smol.Q8_0.gguf"
-    _, described = gguf.run(found.path, out, "Q8_0", tmp_path / "log", lambda text: None)
+    _, described = quantize.run(found.path, out, "Q8_0", tmp_path / "log", lambda text: None)
     assert (described["tokenizer"], described["pre_tokenizer"]) == ("gpt2", "smollm")
     ungguf.check_reexport(found.facts, described)
     before, after = metadata(found.gguf), metadata(out)

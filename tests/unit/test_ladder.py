@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reasoner import base, gguf, ladder, runs, statistics
+from reasoner import base, ladder, runs, statistics
 from reasoner.errors import MISSING, ReasonerError
+from reasoner.llamacpp import quantize
 from reasoner.problems import data
 
 PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")
@@ -180,10 +181,10 @@ def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_p
 
     roll(1, ("Ann", "1 + 1 = 2", "right"), ("Bob", "2 + 2 = 4", "right"))
     roll(2, ("Ann", "3 + 3 = 6", "right"), ("Ann", "4 + 4 = 8", "right"), ("Cy", "5 + 5 = 9", "wrong"))
-    assert gguf.write_calibration(run, folder, None, out) == 0
+    assert quantize.write_calibration(run, folder, None, out) == 0
     assert not out.exists()
-    monkeypatch.setattr(gguf, "_CHUNK", 4)
-    tokens = gguf.write_calibration(run, folder, None, out)
+    monkeypatch.setattr(quantize, "_CHUNK", 4)
+    tokens = quantize.write_calibration(run, folder, None, out)
     text = out.read_text()
     assert tokens == len(base.load_tokenizer(folder)(text, add_special_tokens=False)["input_ids"])
     assert "3 + 3" in text and "2 + 2" in text
