@@ -820,7 +820,7 @@ def _cut(line: str, most: int = 300) -> str:
 @cli.command("uninstall")
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
-    from reasoner import ollama, register, ungguf
+    from reasoner import ollama, register
     from reasoner.machine import toolchain
 
     screen = Screen()

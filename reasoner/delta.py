@@ -31,7 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import merge, runs, ungguf
+from reasoner import merge, runs
+from reasoner.bases import from_gguf
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize as gguf
 from reasoner.machine import toolchain
@@ -273,7 +274,7 @@ class _Touched:
 
 @dataclass(frozen=True)
 class _Plan:
-    header: ungguf.Header
+    header: from_gguf.Header
     reference: int
     size: int
     touched: list[_Touched]
@@ -286,7 +287,7 @@ def _plan(base_dir: Path, adapter_dir: Path, reference: Path, quant: str, opened
 
     changes, weights = _changes(adapter_dir, opened), _base(base_dir, opened)
     try:
-        header = ungguf.read_header(reference)
+        header = from_gguf.read_header(reference)
         handle = opened.enter_context(reference.open("rb"))
     except (ValueError, OSError) as error:
         raise _Refused(f"{reference.name} cannot be read: {error}") from None

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reasoner import base, ollama, runs
+from reasoner import ollama, runs
+from reasoner.bases import locate
 from reasoner.config import Model
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.llamacpp import sampler
@@ -181,9 +182,9 @@ class Transformers:
         self, folder: Path, adapter: Path | None, *, num_ctx: int, concurrency: int, num_thread: int | None
     ) -> None:
         folder, adapter = _adapter_of(folder, adapter)
-        found = base.resolve(Model(base=str(folder)))
-        self._tokenizer = base.load_tokenizer(folder)
-        base.check_embeddings(folder, self._tokenizer)
+        found = locate.resolve(Model(base=str(folder)))
+        self._tokenizer = locate.load_tokenizer(folder)
+        locate.check_embeddings(folder, self._tokenizer)
         import torch
         import transformers
         from transformers import AutoModelForCausalLM
@@ -225,7 +226,7 @@ class Transformers:
         }
 
     def prompt_ids(self, messages: Messages) -> list[int]:
-        return base.prompt_ids(self._tokenizer, messages)
+        return locate.prompt_ids(self._tokenizer, messages)
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
         ids = _fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self.num_ctx, arrived)
@@ -365,7 +366,7 @@ class Vllm:
 
     def __init__(self, folder: Path, adapter: Path | None, *, num_ctx: int, concurrency: int) -> None:
         folder, adapter = _adapter_of(folder, adapter)
-        found = base.resolve(Model(base=str(folder)))
+        found = locate.resolve(Model(base=str(folder)))
         try:
             import vllm
             from vllm.lora.request import LoRARequest
@@ -377,7 +378,7 @@ class Vllm:
                 code=MISSING,
             ) from None
         self._vllm = vllm
-        self._tokenizer = base.load_tokenizer(folder)
+        self._tokenizer = locate.load_tokenizer(folder)
         rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"] if adapter else 0
         lora = {"enable_lora": True, "max_lora_rank": _lora_rank(int(rank))} if adapter else {}
         self._lora = LoRARequest("adapter", 1, str(adapter)) if adapter else None
@@ -405,7 +406,7 @@ class Vllm:
         }
 
     def prompt_ids(self, messages: Messages) -> list[int]:
-        return base.prompt_ids(self._tokenizer, messages)
+        return locate.prompt_ids(self._tokenizer, messages)
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
         ids = _fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self.num_ctx, arrived)
@@ -452,7 +453,7 @@ def _adapter_of(folder: Path, adapter: Path | None) -> tuple[Path, Path | None]:
             raise ReasonerError(f"{adapter} is no adapter", why="it has no adapter_config.json", code=USAGE)
         return folder, adapter
     named = str(settings.get("base_model_name_or_path") or "")
-    return base.locate(Model(base=named)), folder
+    return locate.locate(Model(base=named)), folder
 
 
 def _trained_context(folder: Path) -> int | None:
@@ -469,7 +470,7 @@ def _end_ids(folder: Path, tokenizer: Any) -> list[int]:
     return sorted(set(found))
 
 
-def _folder_digest(found: base.Base, adapter: Path | None) -> str:
+def _folder_digest(found: locate.Base, adapter: Path | None) -> str:
     """Identity of a folder: weights, config and tokenizer, and the adapter's."""
     parts = {name: output.sha256 for name, output in found.files.items()}
     if adapter is not None:

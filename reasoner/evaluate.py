@@ -23,8 +23,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, engines, ollama, register, runs, statistics, verifiers
 from reasoner import config as configs
+from reasoner import engines, ollama, register, runs, statistics, verifiers
+from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.engines import Answer, Engine, Prompt, Sampling
 from reasoner.errors import USAGE, ReasonerError
@@ -700,9 +701,9 @@ def _prompt_ids(
         engines.differ(engine, f"prompt token ids are not known, nor so whether another engine is asked the same{why}")
         return []
     if trained_on is not None:
-        tokenizer = base.load_tokenizer(trained_on)
+        tokenizer = locate.load_tokenizer(trained_on)
         for problem, chat, read in zip(problems, chats, ids, strict=True):
-            trained = base.prompt_ids(tokenizer, chat)
+            trained = locate.prompt_ids(tokenizer, chat)
             if read != trained:
                 raise ReasonerError(
                     f"{engine.model} is asked something else than was trained",

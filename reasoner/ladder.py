@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, engines, evaluate, ollama, register, runs, statistics, verifiers
+from reasoner import engines, evaluate, ollama, register, runs, statistics, verifiers
+from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
 from reasoner.llamacpp import quantize
@@ -37,7 +38,7 @@ Rows = list[dict[str, Any]]
 class Export:
     """The parts of a run that a ladder climbs; `tag` is as it was registered."""
 
-    base: Path
+    locate: Path
     adapter: Path
     merged: Path
     quantize: Path
@@ -186,8 +187,8 @@ def _climb(
     if checker.ready is not None:
         checker.ready()
     problems = evaluate.judged(checker, f"the {split} problems", problems)
-    tokenizer = base.load_tokenizer(base_dir)
-    trained = [base.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for p in problems]
+    tokenizer = locate.load_tokenizer(base_dir)
+    trained = [locate.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for p in problems]
     special = sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
     return _Climb(
         config, run_, split, config.gguf.margin if margin is None else margin, problems, checker, trained,

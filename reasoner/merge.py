@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, runs
+from reasoner import runs
+from reasoner.bases import locate
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 from reasoner.problems import data
@@ -45,7 +46,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     from transformers import AutoModelForCausalLM
 
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = base.load_tokenizer(base_path)
+    tokenizer = locate.load_tokenizer(base_path)
     model = AutoModelForCausalLM.from_pretrained(
         base_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
@@ -61,7 +62,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
             fix="export a run with the base that it was trained on, or train again under another name",
         ) from None
     tuned.eval()
-    texts = [base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _PROBES]
+    texts = [locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _PROBES]
     with_adapter = [_logits(tuned, ids) for ids in texts]
     merged = tuned.merge_and_unload()
     as_merged = [_logits(merged, ids) for ids in texts]
@@ -101,7 +102,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
         compute = given.get("dtype") or given.get("torch_dtype") or "bfloat16"
         runs.write_json(partial / "config.json", {**stored, "dtype": compute})
         save_tokenizer(base_path, partial, tokenizer.eos_token)
-        runs.write_text(partial / "README.md", card(config, run_, base.licence(base_path)))
+        runs.write_text(partial / "README.md", card(config, run_, locate.licence(base_path)))
     reloaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, use_safetensors=True)
     reloaded.eval()
     rounded = [_logits(reloaded, ids) for ids in texts]

@@ -7,7 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from reasoner import __version__, base
+from reasoner import __version__
+from reasoner.bases import locate
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 
@@ -27,7 +28,7 @@ def parameters(config: Config, model_dir: Path) -> dict[str, Any]:
     The stop is the token with which the trained chat template ends a turn: Ollama's own defaults (temperature
     0.8, no end to an answer) would change what was trained and what is scored.
     """
-    tokenizer = base.load_tokenizer(model_dir)
+    tokenizer = locate.load_tokenizer(model_dir)
     pinned: dict[str, Any] = {
         "num_ctx": config.serve.num_ctx,
         "num_predict": config.serve.num_predict,

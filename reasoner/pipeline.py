@@ -29,7 +29,6 @@ from typing import Any, Literal
 
 from reasoner import (
     __version__,
-    base,
     delta,
     evaluate,
     ladder,
@@ -42,10 +41,10 @@ from reasoner import (
     runs,
     statistics,
     train,
-    ungguf,
     verifiers,
 )
 from reasoner.audit.audit import audit
+from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import quantize
@@ -85,23 +84,23 @@ class Job:
         return self.server.client()
 
     @cached_property
-    def base(self) -> base.Base:
+    def base(self) -> locate.Base:
         recorded = self.record("base")
         if recorded is not None:
             path = Path(recorded.facts["path"])
-            if recorded.config.get("model") == self.config.slice("model")["model"] and not base.changed_files(
+            if recorded.config.get("model") == self.config.slice("model")["model"] and not locate.changed_files(
                 path, recorded.facts["files"]
             ):
                 files = {k: runs.Output(**v) for k, v in recorded.facts["files"].items()}
                 facts = recorded.facts
-                return base.Base(
+                return locate.Base(
                     facts["spec"], path, facts["architecture"], facts["weights_bytes"], files, facts.get("imported")
                 )
         model = self.config.model
-        if not ungguf.is_spec(model.base):
-            return base.resolve(model)
-        made = ungguf.materialize(model.base, self.reporter.say, lambda: self.client)
-        folder = base.resolve(model.model_copy(update={"base": str(made.path)}))
+        if not from_gguf.is_spec(model.base):
+            return locate.resolve(model)
+        made = from_gguf.materialize(model.base, self.reporter.say, lambda: self.client)
+        folder = locate.resolve(model.model_copy(update={"base": str(made.path)}))
         return dataclasses.replace(folder, spec=model.base, imported=made.facts)
 
     def at(self, step: int) -> Job:
@@ -193,8 +192,8 @@ class Stage:
 
 def _base(job: Job) -> Made:
     config, found = job.config, job.base
-    tokenizer = base.load_tokenizer(found.path)
-    base.check_embeddings(found.path, tokenizer)
+    tokenizer = locate.load_tokenizer(found.path)
+    locate.check_embeddings(found.path, tokenizer)
     folder = job.run.path / "base" / "model"
     with runs.partial_dir(folder) as partial:
         for name in found.files:
@@ -203,7 +202,7 @@ def _base(job: Job) -> Made:
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
     made, facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
     if found.imported:
-        ungguf.check_reexport(found.imported, facts)
+        from_gguf.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = runs.sha256_file(job.base_gguf)
     tag = register.put(
@@ -217,7 +216,7 @@ def _base(job: Job) -> Made:
         "files": {name: dataclasses.asdict(output) for name, output in found.files.items()},
         "sha256": found.sha256,
         "special_tokens": sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}),
-        "license": base.licence(found.path),
+        "license": locate.licence(found.path),
         "imported": found.imported,
         "gguf": facts,
         "pinned": pinned,

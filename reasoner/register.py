@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, ollama, runs
+from reasoner import ollama, runs
+from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
@@ -188,11 +189,11 @@ def without_system(client: ollama.Client, tag: str) -> Iterator[str]:
 
 def compare_prompt_ids(config: Config, client: ollama.Client, tag: str, model_dir: Path) -> int:
     """Number of prompts found equal; raises at the first whose ids differ between trainer and server."""
-    tokenizer = base.load_tokenizer(model_dir)
+    tokenizer = locate.load_tokenizer(model_dir)
     problems = data.held_out(config)[:NUM_PROMPTS]
     for problem in problems:
         chat = data.messages(problem.question, config.data.system)
-        trained = base.prompt_ids(tokenizer, chat)
+        trained = locate.prompt_ids(tokenizer, chat)
         served = client.prompt_ids(tag, chat)
         if trained != served:
             raise ReasonerError(

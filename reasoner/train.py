@@ -23,7 +23,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import base, curriculum, packed, runs, verifiers
+from reasoner import curriculum, packed, runs, verifiers
+from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import sampler
@@ -218,8 +219,8 @@ def _run(
     if settings.control == "shuffled":
         problems = data.shuffle_references(problems, settings.seed, checker.commit)
         say("control run: every training reference belongs to another problem")
-    tokenizer = base.load_tokenizer(base_path)
-    base.check_embeddings(base_path, tokenizer)
+    tokenizer = locate.load_tokenizer(base_path)
+    locate.check_embeddings(base_path, tokenizer)
     model, peft_config = _load(config, base_path, chosen, on_cuda, tokenizer)
     before = weights_sha256(model)
 
@@ -851,7 +852,7 @@ class _Fast:
                 for module in self._linear.values():  # exact, and what autocast would make of them at every step
                     module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
             questions = [p.question for p in problems] + _chat_prompts(config)
-            asked = (base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in questions)
+            asked = (locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in questions)
             longest = max(map(len, asked))
             self.sampler = sampler.Sampler(
                 self._path,
@@ -860,7 +861,7 @@ class _Fast:
                 threads=torch.get_num_threads(),
             )
             try:
-                self.sampler.check(base.prompt_ids(tokenizer, data.messages(questions[0], config.data.system)))
+                self.sampler.check(locate.prompt_ids(tokenizer, data.messages(questions[0], config.data.system)))
             except ReasonerError:
                 self.sampler.close()
                 raise
@@ -923,7 +924,7 @@ class _Fast:
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
             self.sampler.set_threads(threads)
-        asked = [base.prompt_ids(self._tokenizer, chat) for chat in prompts[:: settings.num_generations]]
+        asked = [locate.prompt_ids(self._tokenizer, chat) for chat in prompts[:: settings.num_generations]]
         with torch.no_grad():
             drawn = self.complete(
                 asked,
@@ -1032,7 +1033,7 @@ class _Chat:
         head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
         self._head = head.to(torch.bfloat16) if trainer.accelerator.mixed_precision == "bf16" else head
         prompts = [
-            base.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _chat_prompts(config)
+            locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _chat_prompts(config)
         ]
         with trainer.model.disable_adapter():
             answers = _answers(trainer, prompts, 1, 0.0, self.MAX_TOKENS, 0)
@@ -1103,7 +1104,7 @@ def _curriculum(
         asked += [(name, p) for p, kind in zip(problems, kinds, strict=True) if kind == name][:PROBLEMS_A_KIND]
     groups = _answers(
         trainer,
-        [base.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for _, p in asked],
+        [locate.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for _, p in asked],
         COMPLETIONS_A_PROBLEM,
         settings.temperature,
         settings.max_completion_tokens,

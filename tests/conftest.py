@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from reasoner import base
+from reasoner.bases import locate
 
 
 @pytest.fixture
 def model_folder(tmp_path):
     """A copy of the shipped base, to be spoiled."""
     target = tmp_path / "model"
-    shutil.copytree(base.shipped()["pocket"], target)
+    shutil.copytree(locate.shipped()["pocket"], target)
     return target
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reasoner import base, runs, ungguf
+from reasoner import runs
+from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.machine import processes, toolchain
 from reasoner.problems import data
@@ -105,7 +106,7 @@ def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: 
 
     Only completions the verifier took: the text that the tuned model writes, not what training drove out.
     """
-    tokenizer = base.load_tokenizer(model_dir)
+    tokenizer = locate.load_tokenizer(model_dir)
     texts: dict[str, str] = {}
     tokens = 0
     for path in sorted((run_.path / "rollouts").glob("step-*.jsonl"), reverse=True):
@@ -159,10 +160,10 @@ def check(path: Path) -> None:
 
 def described(path: Path) -> dict[str, Any]:
     """What the file says of itself: architecture, tokenizer, end token, template hash, tensor types."""
-    return of_header(ungguf.read_header(path))
+    return of_header(from_gguf.read_header(path))
 
 
-def of_header(header: ungguf.Header) -> dict[str, Any]:
+def of_header(header: from_gguf.Header) -> dict[str, Any]:
     template = header.fields.get("tokenizer.chat_template")
     return {
         "architecture": header.architecture,

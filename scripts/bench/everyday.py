@@ -25,7 +25,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from reasoner import base, engines, evaluate, statistics
+from reasoner import engines, evaluate, statistics
+from reasoner.bases import locate
 from reasoner.problems import data
 
 KNOWN = (0.5, 1, 0.75, 1, 1, 1, 1, 1, 1, 0.75, 0.75, 0.5, 0.4, 0.1)
@@ -106,13 +107,13 @@ def weights(first: Path, second: Path, num: int | None) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
-    tokenizer = base.load_tokenizer(first)
+    tokenizer = locate.load_tokenizer(first)
     models = [AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval() for folder in (first, second)]
     print("| answers of | positions | KL(base \\|\\| tuned), nats a token | entropy, base, tuned |\n|---|---|---|---|")
     for model, name in zip(models, ("base", "tuned"), strict=True):
         values: list[torch.Tensor] = []
         for row in data.everyday("eval")[:num]:
-            ids = torch.tensor([base.prompt_ids(tokenizer, data.messages(row["prompt"], None))])
+            ids = torch.tensor([locate.prompt_ids(tokenizer, data.messages(row["prompt"], None))])
             with torch.no_grad():
                 whole = model.generate(
                     ids, attention_mask=torch.ones_like(ids), max_new_tokens=evaluate.EVERYDAY_TOKENS, do_sample=False,

@@ -23,10 +23,11 @@ import threading
 import time
 from pathlib import Path
 
-from reasoner import base, delta, ollama
+from reasoner import delta, ollama
+from reasoner.bases import locate
 from reasoner.machine import toolchain
 
-POCKET = base.shipped()["pocket"]
+POCKET = locate.shipped()["pocket"]
 SHAPES = {
     "0.6B": {"hidden_size": 1024, "intermediate_size": 3072},
     "1.7B": {"hidden_size": 2048, "intermediate_size": 6144},

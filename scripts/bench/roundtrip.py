@@ -11,7 +11,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import base, config, ollama, runs, statistics, ungguf, verifiers
+from reasoner import config, ollama, runs, statistics, verifiers
+from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
 from reasoner.problems import data
 
@@ -25,7 +26,7 @@ def main() -> None:
     args = parser.parse_args()
     settings, _ = config.resolve("smol", {"model.base": args.base, "eval.num_problems": str(args.n)})
     client = ollama.ensure_server(print).client()
-    folder = ungguf.materialize(args.base, print, lambda: client).path
+    folder = from_gguf.materialize(args.base, print, lambda: client).path
     original = next(folder.glob("*.gguf"))
     with tempfile.TemporaryDirectory() as temporary:
         again = Path(temporary) / "again.gguf"
@@ -34,7 +35,7 @@ def main() -> None:
         for name, path in tags.items():
             client.create(f"roundtrip:{name}", path, runs.sha256_file(path), parameters={}, system=None)
         print({name: path.stat().st_size for name, path in tags.items()})
-    tokenizer = base.load_tokenizer(folder)
+    tokenizer = locate.load_tokenizer(folder)
     checker = verifiers.load(settings.verifier.name)
     problems = data.held_out(settings)
     options = {"temperature": 0.0, "num_ctx": 2048, "num_predict": 256, "num_thread": args.threads}

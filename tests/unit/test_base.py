@@ -4,21 +4,21 @@ import json
 
 import pytest
 
-from reasoner import base
+from reasoner.bases import locate
 from reasoner.config import Model
 from reasoner.errors import ReasonerError
 
 
 def refused(model_folder):
     with pytest.raises(ReasonerError) as caught:
-        base.resolve(Model(base=str(model_folder)))
+        locate.resolve(Model(base=str(model_folder)))
     assert caught.value.code == 2
     assert caught.value.fix
     return caught.value.why
 
 
 def test_the_shipped_base_is_small_and_whole():
-    found = base.resolve(Model(base="pocket"))
+    found = locate.resolve(Model(base="pocket"))
     assert found.weights_bytes <= 12_000_000
     assert found.architecture == "LlamaForCausalLM"
     assert len(found.sha256) == 64
@@ -53,7 +53,7 @@ def test_missing_shard(model_folder):
 @pytest.mark.parametrize("spec", ["pockte", "./nowhere", "a/b/c", "/no/such/model_folder"])
 def test_unknown_base(spec):
     with pytest.raises(ReasonerError) as caught:
-        base.resolve(Model(base=spec))
+        locate.resolve(Model(base=spec))
     assert caught.value.code == 2
 
 
@@ -67,6 +67,6 @@ def test_a_hub_that_cannot_be_reached_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(ReasonerError) as caught:
-        base.resolve(Model(base="Qwen/Qwen3-0.6B-Base"))
+        locate.resolve(Model(base="Qwen/Qwen3-0.6B-Base"))
     assert caught.value.code == 3
     assert "PROFILE=pocket" in caught.value.fix

@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from reasoner import base, engines
+from reasoner import engines
+from reasoner.bases import locate
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 
 CHAT = [{"role": "user", "content": "1 + 1?"}]
@@ -60,7 +61,7 @@ def test_an_adapter_needs_a_folder_to_go_on():
 def test_vllm_that_is_not_there_is_an_error_with_the_way_to_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "vllm", None)
     with pytest.raises(ReasonerError, match="vLLM is not installed") as caught:
-        engines.open_engine(str(base.shipped()["pocket"]), "vllm")
+        engines.open_engine(str(locate.shipped()["pocket"]), "vllm")
     assert caught.value.code == MISSING
     assert "[gpu]" in caught.value.fix
 

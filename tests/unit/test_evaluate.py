@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import base, config, engines, evaluate, register, runs, verifiers
+from reasoner import config, engines, evaluate, register, runs, verifiers
+from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
 from reasoner.problems import data
@@ -910,8 +911,8 @@ def test_a_second_look_is_labelled(one, tmp_path):
 
 
 def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "load_tokenizer", lambda folder: Tokenizer())
-    monkeypatch.setattr(base, "prompt_ids", lambda tokenizer, chat: list(range(9)))
+    monkeypatch.setattr(locate, "load_tokenizer", lambda folder: Tokenizer())
+    monkeypatch.setattr(locate, "prompt_ids", lambda tokenizer, chat: list(range(9)))
     found, origin = config.resolve(
         "pocket", {"eval.num_problems": "4", "data.num_train": "50", "data.system": "Be brief."}
     )
@@ -938,7 +939,7 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
     copied.write_text(json.dumps({"question": trained.question.upper(), "answer": trained.answer}) + "\n")
     assert one("mine", str(copied))["overlap"]["exact"] == 1
     assert "1 are asked here too" in "\n".join(evaluate.lines(one("mine", str(copied))))
-    monkeypatch.setattr(base, "prompt_ids", lambda tokenizer, chat: [7, *range(8)])
+    monkeypatch.setattr(locate, "prompt_ids", lambda tokenizer, chat: [7, *range(8)])
     with pytest.raises(ReasonerError, match="asked something else than was trained") as caught:
         one("mine", None)
     assert "at token 0" in caught.value.why

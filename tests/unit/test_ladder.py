@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reasoner import base, ladder, runs, statistics
+from reasoner import ladder, runs, statistics
+from reasoner.bases import locate
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.problems import data
@@ -170,7 +171,7 @@ def test_a_part_that_is_gone_is_said_with_the_command_that_makes_it(tmp_path):
 
 def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_path, monkeypatch):
     run, out = runs.Run(tmp_path), tmp_path / "text"
-    folder = base.shipped()["pocket"]
+    folder = locate.shipped()["pocket"]
 
     def roll(step, *rows):
         made = [
@@ -186,10 +187,10 @@ def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_p
     monkeypatch.setattr(quantize, "_CHUNK", 4)
     tokens = quantize.write_calibration(run, folder, None, out)
     text = out.read_text()
-    assert tokens == len(base.load_tokenizer(folder)(text, add_special_tokens=False)["input_ids"])
+    assert tokens == len(locate.load_tokenizer(folder)(text, add_special_tokens=False)["input_ids"])
     assert "3 + 3" in text and "2 + 2" in text
     assert all(other not in text for other in ("1 + 1", "4 + 4", "5 + 5"))
-    asked = base.load_tokenizer(folder).apply_chat_template(
+    asked = locate.load_tokenizer(folder).apply_chat_template(
         data.messages("Ann has 1 pen.", None), tokenize=False, add_generation_prompt=True
     )
     assert text.startswith(str(asked))

@@ -7,7 +7,8 @@ import types
 
 import pytest
 
-from reasoner import base, config, pipeline, runs
+from reasoner import config, pipeline, runs
+from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.problems import data
 
@@ -27,7 +28,7 @@ def job(tmp_path):
     made = pipeline.Job(found, runs.Run(tmp_path / "run"))
     made.__dict__["server"] = Server()
     made.__dict__["client"] = Client()
-    made.__dict__["base"] = base.Base(
+    made.__dict__["base"] = locate.Base(
         "pocket", tmp_path, "LlamaForCausalLM", 7_000_000, {"model.safetensors": runs.Output("ab", 1, 1)}
     )
     return made

