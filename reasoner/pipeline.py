@@ -40,7 +40,6 @@ from reasoner import (
     report,
     runs,
     statistics,
-    train,
     verifiers,
 )
 from reasoner.audit.audit import audit
@@ -50,6 +49,7 @@ from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data
+from reasoner.training import grpo
 
 Made = tuple[list[Path], dict[str, Any]]
 
@@ -232,7 +232,7 @@ def _train(job: Job) -> Made:
 
     audited = _audit(job)
     unjudged = {row["index"] for row in audited["unjudged"]}
-    outputs, facts = train.run(
+    outputs, facts = grpo.run(
         job.config, job.run, job.base.path, to_gguf, job.reporter.say, job.reporter.train_step, unjudged
     )
     _give_back_memory()
@@ -797,7 +797,7 @@ def _check(job: Job) -> None:
     modelfile.template_path()
     _keep_training(job)
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train")):
-        train.check(job.config)
+        grpo.check(job.config)
         evaluate.inputs(job.config)
         data.check_held_out(job.config)
         check_disk(job)

@@ -6,10 +6,11 @@ import signal
 
 import pytest
 
-from reasoner import config, packed, runs, train
+from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.llamacpp import quantize, sampler
 from reasoner.problems import data, stories
+from reasoner.training import grpo, packed
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -54,19 +55,19 @@ def make_trainer(tmp_path, folder, tokenizer, **settings):
     run = runs.Run(tmp_path / "run")
     problems = data.load(found.data, "train", 12)
     torch.manual_seed(0)
-    model, peft_config = train._load(found, folder, "trl", False, tokenizer)
-    reward = train.Reward(found, train.verifiers.load("number"), tokenizer, run.path / "rollouts")
-    old = train.has_fast_bf16
-    train.has_fast_bf16 = lambda on_cuda: False
+    model, peft_config = grpo._load(found, folder, "trl", False, tokenizer)
+    reward = grpo.Reward(found, grpo.verifiers.load("number"), tokenizer, run.path / "rollouts")
+    old = grpo.has_fast_bf16
+    grpo.has_fast_bf16 = lambda on_cuda: False
     try:
-        trainer = train._trainer(found, run, model, peft_config, tokenizer, reward, problems, False, Dataset)
+        trainer = grpo._trainer(found, run, model, peft_config, tokenizer, reward, problems, False, Dataset)
     finally:
-        train.has_fast_bf16 = old
+        grpo.has_fast_bf16 = old
     with torch.no_grad():
         for name, weight in trainer.model.named_parameters():
             if "lora_B" in name:
                 weight.normal_(std=0.02)
-    fast = train._Fast(
+    fast = grpo._Fast(
         found,
         run,
         trainer,
@@ -159,7 +160,7 @@ def test_another_model_in_the_sampler_is_noticed(tmp_path, folder, tokenizer, pr
         trainer.fast = fast
         batch = rollouts(trainer, fast, prompts)
         batch["sampling_per_token_logps"] = batch["sampling_per_token_logps"] - 1.0
-        with pytest.raises(train.ReasonerError, match="samples from another model"):
+        with pytest.raises(grpo.ReasonerError, match="samples from another model"):
             loss_and_gradients(trainer, batch)
 
 
@@ -212,7 +213,7 @@ def test_values_that_do_not_fit_are_no_samples(tmp_path, folder, tokenizer, prom
     with fast, torch.no_grad():
         name, module = next(iter(fast._linear.items()))
         fast._live.write(name, module.weight.data * 1e8)
-        with pytest.raises(train.ReasonerError, match="not numbers"):
+        with pytest.raises(grpo.ReasonerError, match="not numbers"):
             fast.sampler.sample(prompts[:1], 1, max_tokens=1, temperature=1.0, stops=[2])
 
 
@@ -221,7 +222,7 @@ def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file)
     with fast:
         name, module = next(iter(fast._linear.items()))
         wrong = {name: module.weight.data + 1}
-        with pytest.raises(train.ReasonerError, match="layout"):
+        with pytest.raises(grpo.ReasonerError, match="layout"):
             sampler.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
 
 
@@ -284,7 +285,7 @@ def test_more_prompts_than_fit_at_once(file, prompts):
     with sampler.Sampler(file, width=8, context=256, threads=1) as engine:
         drawn = engine.sample(prompts, 4, max_tokens=8, temperature=1.0, stops=[2])
         assert [len(group) for group in drawn] == [4] * 4
-        with pytest.raises(train.ReasonerError, match="do not fit"):
+        with pytest.raises(grpo.ReasonerError, match="do not fit"):
             engine.sample(prompts, 4, max_tokens=1000, temperature=1.0, stops=[2])
 
 
@@ -366,7 +367,7 @@ def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(t
     trainer.fast = None
     asked = sorted(prompts, key=len)
     assert len(asked[0]) < len(asked[-1])
-    together = train._answers(trainer, asked, 2, 0.0, 16, 0)
+    together = grpo._answers(trainer, asked, 2, 0.0, 16, 0)
     trainer.args.generation_batch_size = 2
-    assert together == train._answers(trainer, asked, 2, 0.0, 16, 0)
+    assert together == grpo._answers(trainer, asked, 2, 0.0, 16, 0)
     assert [len(group) for group in together] == [2] * len(asked)

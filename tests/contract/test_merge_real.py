@@ -2,9 +2,10 @@
 
 import pytest
 
-from reasoner import config, merge, runs, train
+from reasoner import config, merge, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.training import grpo
 
 pytestmark = pytest.mark.slow
 POCKET = locate.shipped()["pocket"]
@@ -99,13 +100,13 @@ def test_weights_hash_ignores_the_adapter_and_sees_the_base():
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(POCKET, dtype=torch.float32)
-    before = train.weights_sha256(model)
+    before = grpo.weights_sha256(model)
     tuned = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
     with torch.no_grad():
         for name, tensor in tuned.named_parameters():
             if "lora_B" in name:
                 tensor.add_(1)
-    assert train.weights_sha256(tuned) == before
+    assert grpo.weights_sha256(tuned) == before
     with torch.no_grad():
         next(t for n, t in tuned.named_parameters() if "base_layer" in n)[0, 0] += 1e-3
-    assert train.weights_sha256(tuned) != before
+    assert grpo.weights_sha256(tuned) != before

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from reasoner import config, runs, train
+from reasoner import config, runs
 from reasoner.bases import locate
+from reasoner.training import grpo
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +28,8 @@ def test_tensorboard_finds_in_the_run_folder_what_metrics_has(tmp_path, monkeypa
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
     found, _ = config.resolve("pocket", SETTINGS)
     run = runs.Run(tmp_path / "tracked")
-    train.check(found)
-    train.run(found, run, locate.shipped()["pocket"], lambda *_: None, lambda text: None, lambda row: None)
+    grpo.check(found)
+    grpo.run(found, run, locate.shipped()["pocket"], lambda *_: None, lambda text: None, lambda row: None)
     written = scalars(run.path / "trackers" / "tensorboard")
     rows = runs.read_jsonl(run.path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]

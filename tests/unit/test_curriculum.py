@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from reasoner.curriculum import FAMILY_FLOOR, Curriculum, kind
+from reasoner.training.curriculum import FAMILY_FLOOR, Curriculum, kind
 
 PROBLEMS = [("+", 9), ("+", 15), ("+", 25), ("-", 9), ("-", 19), ("*", 10), ("/", 8), ("+-", 20), ("*+", 9)] * 50
 RATES = {

@@ -7,8 +7,9 @@ import types
 
 import pytest
 
-from reasoner import config, runs, train, verifiers
+from reasoner import config, runs, verifiers
 from reasoner.errors import ReasonerError
+from reasoner.training import grpo
 from reasoner.verifiers import Score, Shares
 
 EOS = 2
@@ -18,7 +19,7 @@ EOS = 2
 def reward(tmp_path):
     found, _ = config.resolve("pocket")
     tokenizer = types.SimpleNamespace(eos_token_id=EOS)
-    return train.Reward(found, verifiers.load("number"), tokenizer, tmp_path / "rollouts")
+    return grpo.Reward(found, verifiers.load("number"), tokenizer, tmp_path / "rollouts")
 
 
 def call(reward, texts, answers, finished=True, step=0):
@@ -69,7 +70,7 @@ def test_every_rollout_is_written_with_its_score(reward, tmp_path):
 def strict_reward(tmp_path, **overrides):
     found, _ = config.resolve("pocket", overrides)
     checker = verifiers.load("number-lenient")
-    return train.Reward(found, checker, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
+    return grpo.Reward(found, checker, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
 
 
 def test_what_was_accepted_is_judged_again_by_the_stricter_rule_and_earns_the_same(tmp_path):
@@ -92,7 +93,7 @@ def test_the_gap_is_told_over_the_last_steps_once_there_is_enough(tmp_path):
     assert reward.strict_gap.recent is None
     call(reward, ["#### 2"] * 19, ["#### 2"] * 19)
     assert reward.strict_gap.recent == 0.5
-    for _ in range(train.GAP_STEPS):
+    for _ in range(grpo.GAP_STEPS):
         call(reward, ["#### 2"] * 3, ["#### 2"] * 3)
     assert reward.strict_gap.recent == 0
 
@@ -100,14 +101,14 @@ def test_the_gap_is_told_over_the_last_steps_once_there_is_enough(tmp_path):
 def test_a_verifier_without_a_stricter_rule_has_no_gap(tmp_path):
     found, _ = config.resolve("pocket")
     plain = verifiers.Verifier("plain", "1", lambda completion, answer: verifiers.Score("right"))
-    reward = train.Reward(found, plain, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
+    reward = grpo.Reward(found, plain, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
     assert call(reward, ["x"], ["x"]) == [1.0]
     assert (reward.strict_gap.newest, reward.strict_gap.recent) == (None, None)
     assert (reward.hidden_gap.newest, reward.visible_share, reward.hidden_share) == (None, None, None)
 
 
 def test_of_many_accepted_a_fixed_number_is_judged_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "RECHECKED", 4)
+    monkeypatch.setattr(grpo, "RECHECKED", 4)
     reward = strict_reward(tmp_path)
     call(reward, ["#### 2"] * 10, ["#### 2"] * 10)
     rows = runs.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
@@ -123,7 +124,7 @@ def logged(tmp_path, reward, **overrides):
     """The callback's log of one step."""
     found, _ = config.resolve("pocket", overrides)
     trainer = types.SimpleNamespace(curriculum=None, chat=None)
-    records = train._callback(Base, runs.Run(tmp_path), found, trainer, reward, lambda row: None)
+    records = grpo._callback(Base, runs.Run(tmp_path), found, trainer, reward, lambda row: None)
     state = types.SimpleNamespace(global_step=3)
     records.on_log(None, state, None, {"reward": 0.5})
     return runs.read_jsonl(tmp_path / "metrics.jsonl")[-1]
@@ -153,7 +154,7 @@ TESTS = {
 def shares_reward(tmp_path, **overrides):
     found, _ = config.resolve("pocket", {"verifier.max_unscored": "1", **overrides})
     checker = verifiers.Verifier("tests", "1", lambda completion, answer: TESTS[completion], has_shares=True)
-    return train.Reward(found, checker, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
+    return grpo.Reward(found, checker, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
 
 
 def test_shares_of_visible_and_hidden_tests_are_metrics(tmp_path):
@@ -177,7 +178,7 @@ def test_the_gap_between_visible_and_hidden_tests_may_be_an_alarm(tmp_path):
     with pytest.raises(ReasonerError, match="passes the tests it sees, and not the hidden ones") as caught:
         logged(tmp_path, reward, **{"alarms.max_hidden_gap": "0.4"})
     assert "50.0 points above that of the hidden ones (limit 40)" in caught.value.why
-    for _ in range(train.GAP_STEPS):
+    for _ in range(grpo.GAP_STEPS):
         call(reward, ["solves"] * 3, ["x"] * 3)
     assert logged(tmp_path, reward, **{"alarms.max_hidden_gap": "0"})["hidden_gap"] == 0
 
@@ -193,16 +194,16 @@ def test_the_share_of_hidden_tests_can_be_the_reward_and_never_the_rate(tmp_path
 
 def test_a_share_is_refused_where_the_verifier_has_none():
     with pytest.raises(ReasonerError, match="the verifier number has no shares of tests") as caught:
-        train.check(config.resolve("pocket", {"verifier.reward": "share"})[0])
+        grpo.check(config.resolve("pocket", {"verifier.reward": "share"})[0])
     assert (caught.value.code, caught.value.fix) == (2, "--set verifier.reward=verdict")
     names = {"data.source": "linetasks", "verifier.name": "code", "verifier.reward": "share"}
-    train.check(config.resolve("pocket", names)[0])
+    grpo.check(config.resolve("pocket", names)[0])
 
 
 def test_micro_batch_must_divide_the_step():
     found, _ = config.resolve("pocket", {"train.micro_batch": "7"})
     with pytest.raises(ReasonerError, match="does not divide") as caught:
-        train.check(found)
+        grpo.check(found)
     assert caught.value.code == 2
 
 
@@ -213,17 +214,17 @@ def tracked(*names):
 def test_a_tracker_that_is_not_installed_is_refused_before_training(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ReasonerError, match="not installed: wandb") as refused:
-        train.check(tracked("tensorboard", "wandb"))
+        grpo.check(tracked("tensorboard", "wandb"))
     assert (refused.value.code, refused.value.fix.split(" -m ")[1]) == (
         3, "pip install wandb, or --set train.report_to=none",
     )  # fmt: skip
-    train.check(tracked("tensorboard"))
+    grpo.check(tracked("tensorboard"))
 
 
 def test_trackers_write_into_the_run_unless_the_person_says_where(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_DIR", "elsewhere")
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
-    with train._tracked(tracked("wandb", "trackio"), runs.Run(tmp_path)):
+    with grpo._tracked(tracked("wandb", "trackio"), runs.Run(tmp_path)):
         assert os.environ["WANDB_DIR"] == "elsewhere"
         assert os.environ["TRACKIO_DIR"] == str(tmp_path / "trackers" / "trackio")
         assert (tmp_path / "trackers" / "trackio").is_dir()
@@ -236,7 +237,7 @@ def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
     runs.append_jsonl(tmp_path / "metrics.jsonl", [{"step": s} for s in range(1, 8)])
     for step in range(1, 8):
         runs.write_text(tmp_path / "rollouts" / f"{runs.step_name(step)}.jsonl", "{}\n")
-    train._forget_after(run, 5)
+    grpo._forget_after(run, 5)
     assert [row["step"] for row in runs.read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
     assert len(list((tmp_path / "rollouts").iterdir())) == 5
 
@@ -244,9 +245,9 @@ def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
 def test_threads_are_the_cores_that_others_leave(monkeypatch):
     """Seconds of processor time since the last look: all of the machine, ours, and the time that went by."""
     seen = iter([(0.0, 0.0, 0.0), (10.0, 19.0, 19.0), (20.0, 38.0, 28.0), (30.0, 58.0, 28.0)])
-    monkeypatch.setattr(train.Threads, "_now", staticmethod(lambda: next(seen)))
-    monkeypatch.setattr(train.toolchain, "free_cores", lambda: 2)
-    watch = train.Threads()
+    monkeypatch.setattr(grpo.Threads, "_now", staticmethod(lambda: next(seen)))
+    monkeypatch.setattr(grpo.toolchain, "free_cores", lambda: 2)
+    watch = grpo.Threads()
     assert watch.free() == 2  # busy with ourselves alone
     assert watch.free() == 1  # another program takes one core
     assert watch.free() == 1  # and two: we still need one

@@ -23,13 +23,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import curriculum, packed, runs, verifiers
+from reasoner import runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import sampler
 from reasoner.machine import toolchain
 from reasoner.problems import data
+from reasoner.training import curriculum, packed
 from reasoner.verifiers.number import reference_of
 
 if TYPE_CHECKING:

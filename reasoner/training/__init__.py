@@ -1,0 +1,1 @@
+"""Problems and a verifier become an adapter."""
