@@ -27,25 +27,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import (
-    __version__,
-    delta,
-    evaluate,
-    ladder,
-    merge,
-    modelfile,
-    ollama,
-    page,
-    register,
-    report,
-    runs,
-    statistics,
-    verifiers,
-)
+from reasoner import __version__, evaluate, ladder, ollama, page, register, report, runs, statistics, verifiers
 from reasoner.audit.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
+from reasoner.export import delta, merge, modelfile
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data

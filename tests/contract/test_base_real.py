@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from reasoner import merge
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.export import merge
 
 
 def set_template(model_folder, template):

@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from reasoner import config, delta, merge, runs
+from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.export import delta, merge
 from reasoner.llamacpp import quantize
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]

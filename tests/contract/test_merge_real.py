@@ -2,9 +2,10 @@
 
 import pytest
 
-from reasoner import config, merge, runs
+from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.export import merge
 from reasoner.training import grpo
 
 pytestmark = pytest.mark.slow

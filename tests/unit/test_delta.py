@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import numpy
 import pytest
 
-from reasoner import delta
+from reasoner.export import delta
 
 
 @pytest.mark.parametrize(("heads", "rows"), [(1, 8), (2, 8), (4, 64), (9, 576)])

@@ -2,8 +2,9 @@
 
 import jinja2
 
-from reasoner import config, merge, runs
+from reasoner import config, runs
 from reasoner.bases import locate
+from reasoner.export import merge
 
 CHATML = (
     "{% for message in messages %}"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config, modelfile
+from reasoner import config
 from reasoner.errors import ReasonerError
+from reasoner.export import modelfile
 
 PINNED = {"num_ctx": 512, "num_predict": 128, "temperature": 0.0, "stop": ["<|end|>"], "num_thread": 1}
 FACTS = {

@@ -31,9 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import merge, runs
+from reasoner import runs
 from reasoner.bases import from_gguf
 from reasoner.errors import ReasonerError
+from reasoner.export import merge
 from reasoner.llamacpp import quantize as gguf
 from reasoner.machine import toolchain
 

@@ -1,0 +1,1 @@
+"""An adapter becomes a file that is ready to serve."""
