@@ -196,7 +196,8 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
-    from reasoner import ollama, pipeline
+    from reasoner import pipeline
+    from reasoner.serving import ollama
 
     screen = Screen()
     started = time.monotonic()
@@ -255,7 +256,8 @@ def promote_command(names: tuple[str, ...]) -> None:
     Without STEP it runs what it needs first, skips what is fresh, and goes by the evaluation. With STEP your word is
     enough; the model must answer, and the one before it stays for `reasoner rollback`.
     """
-    from reasoner import pipeline, register
+    from reasoner import pipeline
+    from reasoner.serving import register
 
     steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
     others = [name for name in names if not name.removeprefix("step-").isdigit()]
@@ -374,7 +376,8 @@ def watch_command(
 @_json
 def history_command(run_name: str | None, as_json: bool) -> None:
     """What became of a run's checkpoints: exported, scored, promoted, kept, and what is served where."""
-    from reasoner import register, runs, watch
+    from reasoner import runs, watch
+    from reasoner.serving import register
 
     run = runs.existing(run_name)
     events = register.history(run)
@@ -624,7 +627,7 @@ def audit_command(
 @_json
 def serve_command(stop: bool, as_json: bool) -> None:
     """Start Ollama on loopback where none answers, or stop the one we started."""
-    from reasoner import ollama
+    from reasoner.serving import ollama
 
     found = ollama.serve(stop, Screen().say)
     if as_json:
@@ -645,8 +648,8 @@ def serve_command(stop: bool, as_json: bool) -> None:
 @cli.command("setup")
 def setup_command() -> None:
     """Build or find llama.cpp and Ollama; does nothing where they are whole."""
-    from reasoner import ollama
     from reasoner.machine import toolchain
+    from reasoner.serving import ollama
 
     screen = Screen()
     tools = toolchain.llama_cpp(screen.say)
@@ -820,8 +823,8 @@ def _cut(line: str, most: int = 300) -> str:
 @cli.command("uninstall")
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
-    from reasoner import ollama, register
     from reasoner.machine import toolchain
+    from reasoner.serving import ollama, register
 
     screen = Screen()
     if register.has_registered():

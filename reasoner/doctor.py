@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from reasoner import ollama, runs
+from reasoner import runs
 from reasoner.errors import DONE, MISSING, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.serving import ollama
 
 Verdict = Literal["ok", "warn", "missing"]
 

@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reasoner import ollama, runs
+from reasoner import runs
 from reasoner.bases import locate
 from reasoner.config import Model
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.llamacpp import sampler
 from reasoner.machine import toolchain
+from reasoner.serving import ollama
 
 if TYPE_CHECKING:
     import httpx

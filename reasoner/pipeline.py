@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import __version__, evaluate, ladder, ollama, page, register, report, runs, statistics, verifiers
+from reasoner import __version__, evaluate, ladder, page, report, runs, statistics, verifiers
 from reasoner.audit.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
@@ -36,6 +36,7 @@ from reasoner.export import delta, merge, modelfile
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data
+from reasoner.serving import ollama, register
 from reasoner.training import grpo
 
 Made = tuple[list[Path], dict[str, Any]]

@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import ollama, pipeline, register, runs
+from reasoner import pipeline, runs
 from reasoner.errors import USAGE, ReasonerError, printable
+from reasoner.serving import ollama, register
 
 if TYPE_CHECKING:
     from rich.table import Table

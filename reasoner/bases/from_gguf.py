@@ -31,11 +31,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from reasoner import ollama, runs
+from reasoner import runs
 from reasoner.bases import locate as base
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.machine import processes, toolchain
 from reasoner.problems import stories
+from reasoner.serving import ollama
 
 if TYPE_CHECKING:
     import tokenizers

@@ -25,8 +25,9 @@ from pathlib import Path
 
 import httpx
 
-from reasoner import config, engines, evaluate, ollama, verifiers
+from reasoner import config, engines, evaluate, verifiers
 from reasoner.problems import data
+from reasoner.serving import ollama
 
 REASONER = Path(sys.executable).with_name("reasoner")
 TASK = """\

@@ -23,10 +23,10 @@ import threading
 import time
 from pathlib import Path
 
-from reasoner import ollama
 from reasoner.bases import locate
 from reasoner.export import delta
 from reasoner.machine import toolchain
+from reasoner.serving import ollama
 
 POCKET = locate.shipped()["pocket"]
 SHAPES = {

@@ -11,10 +11,11 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import config, ollama, runs, statistics, verifiers
+from reasoner import config, runs, statistics, verifiers
 from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
 from reasoner.problems import data
+from reasoner.serving import ollama
 
 
 def main() -> None:

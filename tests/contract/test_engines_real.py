@@ -11,12 +11,13 @@ import time
 
 import pytest
 
-from reasoner import config, engines, evaluate, ollama, register, runs
+from reasoner import config, engines, evaluate, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import data
+from reasoner.serving import ollama, register
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 

@@ -12,9 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
-from reasoner import ollama, runs
+from reasoner import runs
 from reasoner.errors import FAILED, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.serving import ollama
 
 pytestmark = pytest.mark.needs_ollama
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
-from reasoner import ollama, runs
+from reasoner import runs
 from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.problems import stories
+from reasoner.serving import ollama
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 

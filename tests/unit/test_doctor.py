@@ -6,7 +6,8 @@ from importlib import metadata
 
 import pytest
 
-from reasoner import doctor, ollama
+from reasoner import doctor
+from reasoner.serving import ollama
 
 
 @pytest.fixture

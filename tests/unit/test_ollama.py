@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from reasoner import ollama
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.serving import ollama
 
 
 @pytest.fixture(autouse=True)

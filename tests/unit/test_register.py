@@ -2,8 +2,9 @@
 
 import pytest
 
-from reasoner import config, register, runs
+from reasoner import config, runs
 from reasoner.errors import GATE, USAGE, ReasonerError
+from reasoner.serving import register
 
 
 class Client:

@@ -10,9 +10,10 @@ import psutil
 import pytest
 from gguf import GGUFWriter
 
-from reasoner import ollama, runs
+from reasoner import runs
 from reasoner.bases import from_gguf
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.serving import ollama
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
 TOKENS = ["<|im_start|>", "<|im_end|>", "a", "b", "ab"]

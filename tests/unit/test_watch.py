@@ -9,9 +9,10 @@ import threading
 
 import pytest
 
-from reasoner import config, pipeline, register, runs, watch
+from reasoner import config, pipeline, runs, watch
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.serving import register
 
 MODULE = "model.layers.0.q_proj"
 

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reasoner import ollama, runs
+from reasoner import runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
 from reasoner.problems import data
+from reasoner.serving import ollama
 
 NUM_PROMPTS = 12
 """Held-out prompts whose token ids are compared, trainer against server."""

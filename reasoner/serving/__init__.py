@@ -1,0 +1,1 @@
+"""Ollama: its server, its tags, and which model was public when."""
