@@ -452,7 +452,7 @@ def eval_command(model: str, as_json: bool, **options: Any) -> None:
 
     MODEL is a run, a tag in Ollama, a GGUF, a model or adapter folder, or URL#MODEL of an OpenAI-compatible server.
     """
-    from reasoner import evaluate
+    from reasoner.measuring import evaluate
 
     screen = Screen()
     reporter = screen.reporter()
@@ -528,7 +528,8 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
     """Where a score is lost: base, adapter, merged, F16, each quant, served, problem by problem."""
     from rich.console import Console
 
-    from reasoner import ladder, pipeline
+    from reasoner import pipeline
+    from reasoner.measuring import ladder
 
     screen = Screen()
     job, _ = _existing(run_name, screen)

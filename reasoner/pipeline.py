@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import __version__, evaluate, ladder, page, report, runs, statistics, verifiers
+from reasoner import __version__, page, report, runs, verifiers
 from reasoner.audit.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
@@ -35,6 +35,7 @@ from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.export import delta, merge, modelfile
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
+from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.problems import data
 from reasoner.serving import ollama, register
 from reasoner.training import grpo

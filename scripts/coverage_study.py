@@ -1,4 +1,4 @@
-"""Do the intervals of `reasoner.statistics` cover, and do its tests err, as often as they say? Prints tables.
+"""Do the intervals of `reasoner.measuring.statistics` cover, and do its tests err, as often as they say? Prints tables.
 
     .venv/bin/python scripts/coverage_study.py [--simulations 2000] [--resamples 999] [--seed 0]
 
@@ -15,7 +15,7 @@ import sys
 
 import numpy
 
-from reasoner import statistics
+from reasoner.measuring import statistics
 
 Z = statistics._quantile(0.975)
 

@@ -3,7 +3,8 @@
 import math
 import random
 
-from reasoner import config, evaluate, runs, statistics
+from reasoner import config, runs
+from reasoner.measuring import evaluate, statistics
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"

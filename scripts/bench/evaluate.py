@@ -25,7 +25,8 @@ from pathlib import Path
 
 import httpx
 
-from reasoner import config, engines, evaluate, verifiers
+from reasoner import config, verifiers
+from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
 from reasoner.serving import ollama
 

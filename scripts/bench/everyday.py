@@ -25,8 +25,8 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from reasoner import engines, evaluate, statistics
 from reasoner.bases import locate
+from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import data
 
 KNOWN = (0.5, 1, 0.75, 1, 1, 1, 1, 1, 1, 0.75, 0.75, 0.5, 0.4, 0.1)

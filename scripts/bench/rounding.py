@@ -10,8 +10,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from reasoner import config, engines, evaluate, pipeline, runs, statistics, verifiers
+from reasoner import config, pipeline, runs, verifiers
 from reasoner.llamacpp import quantize, sampler
+from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import data
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}

@@ -11,9 +11,10 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import config, runs, statistics, verifiers
+from reasoner import config, runs, verifiers
 from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
+from reasoner.measuring import statistics
 from reasoner.problems import data
 from reasoner.serving import ollama
 

@@ -11,11 +11,12 @@ import time
 
 import pytest
 
-from reasoner import config, engines, evaluate, runs
+from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
+from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
 from reasoner.serving import ollama, register
 

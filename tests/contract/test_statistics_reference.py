@@ -4,7 +4,7 @@ import numpy
 import pytest
 from scipy import stats
 
-from reasoner import statistics
+from reasoner.measuring import statistics
 
 pytestmark = pytest.mark.slow
 

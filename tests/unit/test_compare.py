@@ -5,8 +5,9 @@ import json
 import click.testing
 import pytest
 
-from reasoner import cli, compare, config, runs, statistics
+from reasoner import cli, compare, config, runs
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.measuring import statistics
 
 N = 40
 

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from reasoner import engines
 from reasoner.bases import locate
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.measuring import engines
 
 CHAT = [{"role": "user", "content": "1 + 1?"}]
 ASKED = engines.Sampling(32)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config, engines, evaluate, runs, verifiers
+from reasoner import config, runs, verifiers
 from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
 from reasoner.serving import register
 

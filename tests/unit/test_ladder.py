@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reasoner import ladder, runs, statistics
+from reasoner import runs
 from reasoner.bases import locate
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import quantize
+from reasoner.measuring import ladder, statistics
 from reasoner.problems import data
 
 PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")

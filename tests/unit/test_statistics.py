@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from reasoner import statistics
 from reasoner.errors import ReasonerError
+from reasoner.measuring import statistics
 
 
 def rows(right, wrong, unscored=0):

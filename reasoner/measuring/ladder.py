@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import engines, evaluate, runs, statistics, verifiers
+from reasoner import runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
+from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import data
 from reasoner.serving import ollama, register
 

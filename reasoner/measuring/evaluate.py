@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import config as configs
-from reasoner import engines, runs, statistics, verifiers
+from reasoner import runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
-from reasoner.engines import Answer, Engine, Prompt, Sampling
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
+from reasoner.measuring import engines, statistics
+from reasoner.measuring.engines import Answer, Engine, Prompt, Sampling
 from reasoner.problems import data, sources
 from reasoner.serving import ollama, register
 from reasoner.verifiers import working
