@@ -468,7 +468,8 @@ def eval_command(model: str, as_json: bool, **options: Any) -> None:
 @_json
 def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | None, as_json: bool) -> None:
     """Write report.html and report.md of a run, finished or not, and print the Markdown; --json: print its summary."""
-    from reasoner import compare, page, report, runs
+    from reasoner import runs
+    from reasoner.reporting import compare, page, report
 
     if pair and (run_name or live or as_json):
         raise click.UsageError("--compare A B stands alone; for JSON: reasoner compare A B --json")
@@ -501,7 +502,7 @@ def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | Non
 @_json
 def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     """Finished runs side by side: the mean over seeds, and lift minus control. Refuses runs scored differently."""
-    from reasoner import compare
+    from reasoner.reporting import compare
 
     value = compare.run(names)
     click.echo(json.dumps(value) if as_json else printable("\n".join(compare.lines(value))))
@@ -571,7 +572,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         seconds = f"{row['seconds']:.1f} s" if row["seconds"] is not None else ""
         click.echo(f"  {row['stage']:<10} {row['state']:<8} {seconds:>9}  {'; '.join(row['reasons'])}")
     if summary:
-        from reasoner import report
+        from reasoner.reporting import report
 
         for what, text in report.lines(summary):
             click.echo(f"  {what:<16} {text}")
@@ -932,7 +933,8 @@ class Screen:
 
     def closing(self, job: pipeline.Job, summary: dict[str, Any], seconds: float) -> None:
         """The closing summary: the figures, an example, where things are."""
-        from reasoner import report, runs
+        from reasoner import runs
+        from reasoner.reporting import report
 
         self.say("")
         for what, text in report.lines(summary):

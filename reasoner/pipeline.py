@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import __version__, page, report, runs, verifiers
+from reasoner import __version__, runs, verifiers
 from reasoner.audit.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
@@ -37,6 +37,7 @@ from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.problems import data
+from reasoner.reporting import page, report
 from reasoner.serving import ollama, register
 from reasoner.training import grpo
 

@@ -8,7 +8,8 @@ import browser
 import made_up
 import pytest
 
-from reasoner import compare, page, report, runs
+from reasoner import runs
+from reasoner.reporting import compare, page, report
 
 
 @pytest.fixture(scope="module")

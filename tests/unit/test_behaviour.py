@@ -2,7 +2,8 @@
 
 import pytest
 
-from reasoner import behaviour, runs
+from reasoner import runs
+from reasoner.reporting import behaviour
 
 
 def row(text, tokens=10, **more):

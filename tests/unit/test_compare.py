@@ -5,9 +5,10 @@ import json
 import click.testing
 import pytest
 
-from reasoner import cli, compare, config, runs
+from reasoner import cli, config, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
+from reasoner.reporting import compare
 
 N = 40
 

@@ -9,8 +9,9 @@ import click.testing
 import made_up
 import pytest
 
-from reasoner import cli, compare, page, report, runs
+from reasoner import cli, runs
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.reporting import compare, page, report
 
 VOID = {"meta"}
 

@@ -5,8 +5,9 @@ import shlex
 import made_up
 import pytest
 
-from reasoner import config, report, runs
+from reasoner import config, runs
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.reporting import report
 from reasoner.verifiers.code import task
 
 

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reasoner import report, runs
-from reasoner.report import Material, interval, share
+from reasoner import runs
+from reasoner.reporting import report
+from reasoner.reporting.report import Material, interval, share
 
 STYLE = Path(__file__).with_name("page.css")
 Row = dict[str, Any]

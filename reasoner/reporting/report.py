@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reasoner import behaviour, runs
+from reasoner import runs
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import data
+from reasoner.reporting import behaviour
 from reasoner.verifiers.code import task as tasks
 
 NAMES = ("train", "merge", "gguf", "modelfile", "register", "evaluate")

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reasoner import report, runs
+from reasoner import runs
 from reasoner.config import Config, read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
+from reasoner.reporting import report
 
 NEITHER_LEARNED_NOR_SCORED = {
     "train.seed", "train.control", "train.save_every", "train.keep_checkpoints", "train.report_to",
