@@ -85,7 +85,7 @@ types: venv ## mypy, strict
 
 doctor: ## what is here, what is missing, and the exact fix; works before setup
 	@if [ -x $(BIN)/reasoner ]; then $(BIN)/reasoner doctor $(ARGS); else \
-	  $(find_python); PYTHONPATH=. "$$py" -m reasoner.doctor; fi
+	  $(find_python); PYTHONPATH=. "$$py" -m reasoner.pipeline.doctor; fi
 
 lock: venv ## resolve pyproject.toml anew into the lock files
 	@$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -21,7 +21,7 @@ from reasoner.errors import DONE, GATE, INTERRUPTED, MISSING, USAGE, ReasonerErr
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from reasoner import pipeline
+    from reasoner.pipeline.pipeline import pipeline
 
 
 class Commands(click.Group):
@@ -137,7 +137,8 @@ def _job(
     profile: str | None, run_name: str | None, overrides: dict[str, str], screen: Screen
 ) -> tuple[pipeline.Job, dict[str, str]]:
     """The run that was meant: the one that exists under this name, else a new one from a profile."""
-    from reasoner import config, pipeline, runs
+    from reasoner import config, runs
+    from reasoner.pipeline.pipeline import pipeline
 
     why = "as asked"
     if run_name is not None and runs.new(run_name).config_path.exists():
@@ -174,7 +175,8 @@ def _default_name(profile: str, overrides: dict[str, str]) -> str:
 
 
 def _existing(name: str | None, screen: Screen) -> tuple[pipeline.Job, dict[str, str]]:
-    from reasoner import config, pipeline, runs
+    from reasoner import config, runs
+    from reasoner.pipeline.pipeline import pipeline
 
     run = runs.existing(name)
     found, origin = config.read(run.config_path)
@@ -196,7 +198,7 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
-    from reasoner import pipeline
+    from reasoner.pipeline.pipeline import pipeline
     from reasoner.serving import ollama
 
     screen = Screen()
@@ -218,7 +220,7 @@ def train_command(
     profile: str | None, run_name: str | None, control: str | None, base: str | None, overrides: tuple[str, ...]
 ) -> None:
     """GRPO + LoRA against the verifier; goes on from the newest whole checkpoint."""
-    from reasoner import pipeline
+    from reasoner.pipeline.pipeline import pipeline
 
     screen = Screen()
     job, origin = _job(profile, run_name, _overrides(overrides, control, base), screen)
@@ -230,7 +232,7 @@ def _stage_command(name: str, help_text: str) -> None:
     @cli.command(name, help=help_text + " Runs what it needs first, skips what is fresh.")
     @click.argument("run_name", metavar="[RUN]", required=False)
     def command(run_name: str | None) -> None:
-        from reasoner import pipeline
+        from reasoner.pipeline.pipeline import pipeline
 
         screen = Screen()
         job, origin = _existing(run_name, screen)
@@ -256,7 +258,7 @@ def promote_command(names: tuple[str, ...]) -> None:
     Without STEP it runs what it needs first, skips what is fresh, and goes by the evaluation. With STEP your word is
     enough; the model must answer, and the one before it stays for `reasoner rollback`.
     """
-    from reasoner import pipeline
+    from reasoner.pipeline.pipeline import pipeline
     from reasoner.serving import register
 
     steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
@@ -278,7 +280,7 @@ def promote_command(names: tuple[str, ...]) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False)
 def rollback_command(run_name: str | None) -> None:
     """Make the model public again that was so before the newest promotion."""
-    from reasoner import pipeline
+    from reasoner.pipeline.pipeline import pipeline
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
@@ -299,7 +301,7 @@ def rollback_command(run_name: str | None) -> None:
 @_json
 def export_command(run_name: str | None, step: int | None, route: Any, as_json: bool) -> None:
     """One checkpoint to a tag of its own (reasoner:step-000200); the public tag stays."""
-    from reasoner import watch
+    from reasoner.pipeline import watch
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
@@ -347,7 +349,9 @@ def watch_command(
     as_json: bool,
 ) -> None:
     """Export each good checkpoint of a run as it is saved, score it, and promote it if it is not worse."""
-    from reasoner import config, pipeline, runs, watch
+    from reasoner import config, runs
+    from reasoner.pipeline import watch
+    from reasoner.pipeline.pipeline import pipeline
 
     screen = Screen()
     chosen = _overrides(overrides, None, base)
@@ -376,7 +380,8 @@ def watch_command(
 @_json
 def history_command(run_name: str | None, as_json: bool) -> None:
     """What became of a run's checkpoints: exported, scored, promoted, kept, and what is served where."""
-    from reasoner import runs, watch
+    from reasoner import runs
+    from reasoner.pipeline import watch
     from reasoner.serving import register
 
     run = runs.existing(run_name)
@@ -529,8 +534,8 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
     """Where a score is lost: base, adapter, merged, F16, each quant, served, problem by problem."""
     from rich.console import Console
 
-    from reasoner import pipeline
     from reasoner.measuring import ladder
+    from reasoner.pipeline.pipeline import pipeline
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
@@ -547,7 +552,8 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
 @_json
 def status_command(run_name: str | None, as_json: bool) -> None:
     """What a run has done, what is stale and why. Starts nothing."""
-    from reasoner import pipeline, runs
+    from reasoner import runs
+    from reasoner.pipeline.pipeline import pipeline
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
@@ -668,7 +674,7 @@ def setup_command() -> None:
 @_json
 def doctor_command(as_json: bool) -> None:
     """One line per requirement: what was found, where, and the exact fix."""
-    from reasoner import doctor
+    from reasoner.pipeline import doctor
 
     checks = doctor.check()
     if as_json:
@@ -707,7 +713,8 @@ def config_command(
     profile: str | None, run_name: str | None, control: str | None, base: str | None, overrides: tuple[str, ...]
 ) -> None:
     """Print the config with every key: its value, where it came from, what it means."""
-    from reasoner import config, pipeline, runs
+    from reasoner import config, runs
+    from reasoner.pipeline.pipeline import pipeline
 
     given = _overrides(overrides, control, base)
     if run_name is not None:
@@ -870,7 +877,7 @@ class Screen:
         self.console.print(printable(text), markup=False)
 
     def reporter(self) -> pipeline.Reporter:
-        from reasoner import pipeline
+        from reasoner.pipeline.pipeline import pipeline
 
         return pipeline.Reporter(self.say, self._stage, self._train_step, self._scored, self._begin)
 
@@ -975,7 +982,7 @@ class WatchScreen:
             self._live.stop()
 
     def _show(self, now: str | None = None) -> None:
-        from reasoner import watch
+        from reasoner.pipeline import watch
 
         self._now = self._now if now is None else now
         if self._live:
@@ -988,7 +995,7 @@ class WatchScreen:
         elif self._live:
             self._show("")
         else:
-            from reasoner import watch
+            from reasoner.pipeline import watch
 
             last = next(one for one in watch.rows(self._events) if one["step"] == row["step"])
             score = last["score"] if row["event"] == "scored" else ""
@@ -996,7 +1003,7 @@ class WatchScreen:
             self._screen.say(f"  step {row['step']:<6} {row['event']:<9} {score}{says}")
 
     def reporter(self) -> pipeline.Reporter:
-        from reasoner import pipeline
+        from reasoner.pipeline.pipeline import pipeline
 
         plain = self._screen.reporter()
         if not self._live:

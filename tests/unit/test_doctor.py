@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from reasoner import doctor
+from reasoner.pipeline import doctor
 from reasoner.serving import ollama
 
 

@@ -7,9 +7,10 @@ import types
 
 import pytest
 
-from reasoner import config, pipeline, runs
+from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.pipeline.pipeline import pipeline
 from reasoner.problems import data
 
 

@@ -9,9 +9,11 @@ import threading
 
 import pytest
 
-from reasoner import config, pipeline, runs, watch
+from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.pipeline import watch
+from reasoner.pipeline.pipeline import pipeline
 from reasoner.serving import register
 
 MODULE = "model.layers.0.q_proj"

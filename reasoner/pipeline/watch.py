@@ -27,8 +27,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import pipeline, runs
+from reasoner import runs
 from reasoner.errors import USAGE, ReasonerError, printable
+from reasoner.pipeline.pipeline import pipeline
 from reasoner.serving import ollama, register
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Which stage is next, for a run and for the checkpoints of a long one."""
