@@ -244,7 +244,19 @@ def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, fil
 def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_path):
     """`reasoner eval` is ended at a random moment, again and again: its rows are those of one that nothing ended."""
     env = {**os.environ, "REASONER_RUNS": str(tmp_path / "runs")}
-    argv = [sys.executable, "-m", "reasoner.cli", "eval", str(file), "--data", "wordproblems", "-n", "60", "-k", "4"]
+    argv = [
+        sys.executable,
+        "-m",
+        "reasoner.cli.commands",
+        "eval",
+        str(file),
+        "--data",
+        "wordproblems",
+        "-n",
+        "60",
+        "-k",
+        "4",
+    ]
     argv += ["--temperature", "0.8", "--concurrency", "2", "--json", "--out"]
 
     def finish(folder):

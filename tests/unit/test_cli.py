@@ -12,7 +12,11 @@ def reasoner(tmp_path):
     def call(*argv):
         env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "REASONER_RUNS": str(tmp_path / "runs")}
         return subprocess.run(
-            [sys.executable, "-m", "reasoner.cli", *argv], capture_output=True, text=True, env=env, cwd=tmp_path
+            [sys.executable, "-m", "reasoner.cli.commands", *argv],
+            capture_output=True,
+            text=True,
+            env=env,
+            cwd=tmp_path,
         )
 
     return call
@@ -79,7 +83,7 @@ def test_json_is_one_value_on_standard_output(reasoner, tmp_path):
 
 
 def test_terminal_text_shows_control_characters():
-    from reasoner.cli import printable
+    from reasoner.cli.commands import printable
 
     assert printable("a\x1b[31mred\x07\nb\tc") == "a\\x1b[31mred\\x07\nb\tc"
 
@@ -97,7 +101,7 @@ def test_terminal_text_shows_control_characters():
 )
 def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
     from reasoner import runs
-    from reasoner.cli import _default_name
+    from reasoner.cli.commands import _default_name
 
     assert _default_name("smol", overrides) == name
     assert runs.new(name).name == name

@@ -362,7 +362,7 @@ def watch_command(
             runs.write_text(run.config_path, config.dump(job.config, origin))
     else:
         run = runs.existing(run_name)
-    argv = [sys.executable, "-m", "reasoner.cli", "train", "--run", run.name]
+    argv = [sys.executable, "-m", "reasoner.cli.commands", "train", "--run", run.name]
     argv += ["--profile", job.config.profile] if beside else []
     argv += [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     shown = WatchScreen(screen, as_json)
