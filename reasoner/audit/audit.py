@@ -652,8 +652,9 @@ def adversarial(checker: verifiers.Verifier, contract: str) -> Check:
 
 def built_in(contract: str) -> list[data.Problem]:
     """References where no data is named: generated problems, and for `math` the typed answers of the table."""
+    from reasoner.problems import stories
 
-    problems = [data.Problem(row["id"], row["question"], row["answer"]) for row in wordproblems.generate("train", 300)]
+    problems = [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", 300)]
     if contract != "math":
         return problems
     typed = dict.fromkeys(row["answer"] for row in table() if contract in row["reads"])
@@ -830,7 +831,7 @@ def _start(checker: verifiers.Verifier, folder: Path) -> subprocess.Popen[bytes]
     """A process that has loaded the verifier and waits for cases."""
     here = str(Path(__file__).resolve().parents[2])
     child = subprocess.Popen(
-        [sys.executable, "-c", "from reasoner import audit; audit._child()", checker.name],
+        [sys.executable, "-c", "from reasoner.audit import audit; audit._child()", checker.name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -6,8 +6,8 @@ passed over. Every row that can be read gives one row of verdict, in the order o
 its line number and counted, and stops nothing.
 
 For the verifier `code` a row may have `submission`, source as it is, in the place of `completion`, and the fields of a
-task (`reasoner.verifiers.code.task.FIELDS`) in the place of `answer`. There several rows are on their way at once, as many as the
-sandbox takes; their verdicts come in the order of the rows all the same.
+task (`reasoner.verifiers.code.task.FIELDS`) in the place of `answer`. There several rows are on their way at once, as
+many as the sandbox takes; their verdicts come in the order of the rows all the same.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def score_code(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Ca
     from concurrent.futures import ThreadPoolExecutor
     from queue import Queue
 
-    from reasoner.verifiers.code.verdict import verdict as code
+    from reasoner.verifiers.code import verdict as code
 
     code.ready()
     source = replace(checker, function=lambda submission, answer: code.outcome(submission, answer).score)
@@ -182,15 +182,16 @@ def read_code(line: bytes, number: int) -> tuple[Identity, str, str, bool, bool]
     >>> read_code(b'{"submission": "x = 1", "entry_point": "f", "tests": ["assert f(1) == 2"]}', 3)[1:3]
     ('{"entry_point": "f", "schema": 1, "tests": ["assert f(1) == 2"]}', 'x = 1')
     """
+    from reasoner.verifiers.code import task
 
     row = _object(line, number)
     if row is None:
         return None
-    fields = {key: row[key] for key in tasks.FIELDS if key in row}
+    fields = {key: row[key] for key in task.FIELDS if key in row}
     if "answer" in row or not fields:
         answer = _text(row, "answer")
     else:
-        answer = json.dumps({"schema": tasks.SCHEMA, **fields}, sort_keys=True)
+        answer = json.dumps({"schema": task.SCHEMA, **fields}, sort_keys=True)
     is_source = "submission" in row
     text = _text(row, "submission" if is_source else "completion")
     return _identity(row, number), answer, text, row.get("finish_reason") != "length", is_source

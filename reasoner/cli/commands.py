@@ -21,7 +21,7 @@ from reasoner.errors import DONE, GATE, INTERRUPTED, MISSING, USAGE, ReasonerErr
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
 
 class Commands(click.Group):
@@ -138,7 +138,7 @@ def _job(
 ) -> tuple[pipeline.Job, dict[str, str]]:
     """The run that was meant: the one that exists under this name, else a new one from a profile."""
     from reasoner import config, runs
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     why = "as asked"
     if run_name is not None and runs.new(run_name).config_path.exists():
@@ -176,7 +176,7 @@ def _default_name(profile: str, overrides: dict[str, str]) -> str:
 
 def _existing(name: str | None, screen: Screen) -> tuple[pipeline.Job, dict[str, str]]:
     from reasoner import config, runs
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     run = runs.existing(name)
     found, origin = config.read(run.config_path)
@@ -198,7 +198,7 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
     from reasoner.serving import ollama
 
     screen = Screen()
@@ -220,7 +220,7 @@ def train_command(
     profile: str | None, run_name: str | None, control: str | None, base: str | None, overrides: tuple[str, ...]
 ) -> None:
     """GRPO + LoRA against the verifier; goes on from the newest whole checkpoint."""
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     screen = Screen()
     job, origin = _job(profile, run_name, _overrides(overrides, control, base), screen)
@@ -232,7 +232,7 @@ def _stage_command(name: str, help_text: str) -> None:
     @cli.command(name, help=help_text + " Runs what it needs first, skips what is fresh.")
     @click.argument("run_name", metavar="[RUN]", required=False)
     def command(run_name: str | None) -> None:
-        from reasoner.pipeline.pipeline import pipeline
+        from reasoner.pipeline import pipeline
 
         screen = Screen()
         job, origin = _existing(run_name, screen)
@@ -258,7 +258,7 @@ def promote_command(names: tuple[str, ...]) -> None:
     Without STEP it runs what it needs first, skips what is fresh, and goes by the evaluation. With STEP your word is
     enough; the model must answer, and the one before it stays for `reasoner rollback`.
     """
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
     from reasoner.serving import register
 
     steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
@@ -280,7 +280,7 @@ def promote_command(names: tuple[str, ...]) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False)
 def rollback_command(run_name: str | None) -> None:
     """Make the model public again that was so before the newest promotion."""
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
@@ -350,8 +350,7 @@ def watch_command(
 ) -> None:
     """Export each good checkpoint of a run as it is saved, score it, and promote it if it is not worse."""
     from reasoner import config, runs
-    from reasoner.pipeline import watch
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline, watch
 
     screen = Screen()
     chosen = _overrides(overrides, None, base)
@@ -535,7 +534,7 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
     from rich.console import Console
 
     from reasoner.measuring import ladder
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
@@ -553,7 +552,7 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
 def status_command(run_name: str | None, as_json: bool) -> None:
     """What a run has done, what is stale and why. Starts nothing."""
     from reasoner import runs
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
@@ -620,7 +619,7 @@ def audit_command(
     name: str | None, source: str | None, split: str | None, run_name: str | None, labelled: str | None, as_json: bool
 ) -> None:
     """Prove that a verifier may be a reward: its references, rewrites, near misses, hostile text. Exit 4 if not."""
-    from reasoner.audit.audit import audit
+    from reasoner.audit import audit
 
     checker, problems, label = audit.asked(name, source, split, run_name)
     rows = audit.labelled(checker, Path(labelled)) if labelled else None
@@ -714,7 +713,7 @@ def config_command(
 ) -> None:
     """Print the config with every key: its value, where it came from, what it means."""
     from reasoner import config, runs
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     given = _overrides(overrides, control, base)
     if run_name is not None:
@@ -832,6 +831,7 @@ def _cut(line: str, most: int = 300) -> str:
 @cli.command("uninstall")
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
+    from reasoner.bases import from_gguf
     from reasoner.machine import toolchain
     from reasoner.serving import ollama, register
 
@@ -842,7 +842,7 @@ def uninstall_command() -> None:
             server = ollama.ensure_server(screen.say)
         for tag in register.remove_all(server.client()) if server else []:
             screen.say(f"removed {tag} from Ollama")
-    for folder in ungguf.remove_imported():
+    for folder in from_gguf.remove_imported():
         screen.say(f"removed {folder}")
     ollama.uninstall_tools(screen.say)
     screen.say("runs/ and your other models were not touched")
@@ -877,7 +877,7 @@ class Screen:
         self.console.print(printable(text), markup=False)
 
     def reporter(self) -> pipeline.Reporter:
-        from reasoner.pipeline.pipeline import pipeline
+        from reasoner.pipeline import pipeline
 
         return pipeline.Reporter(self.say, self._stage, self._train_step, self._scored, self._begin)
 
@@ -1003,7 +1003,7 @@ class WatchScreen:
             self._screen.say(f"  step {row['step']:<6} {row['event']:<9} {score}{says}")
 
     def reporter(self) -> pipeline.Reporter:
-        from reasoner.pipeline.pipeline import pipeline
+        from reasoner.pipeline import pipeline
 
         plain = self._screen.reporter()
         if not self._live:

@@ -40,10 +40,10 @@ Rows = list[dict[str, Any]]
 class Export:
     """The parts of a run that a ladder climbs; `tag` is as it was registered."""
 
-    locate: Path
+    base: Path
     adapter: Path
     merged: Path
-    quantize: Path
+    gguf: Path
     quant: str
     imatrix: bool
     tag: dict[str, Any]

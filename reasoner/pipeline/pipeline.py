@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reasoner import __version__, runs, verifiers
-from reasoner.audit.audit import audit
+from reasoner.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reasoner import runs
 from reasoner.errors import USAGE, ReasonerError, printable
-from reasoner.pipeline.pipeline import pipeline
+from reasoner.pipeline import pipeline
 from reasoner.serving import ollama, register
 
 if TYPE_CHECKING:

@@ -106,9 +106,9 @@ def verifier(
 
 def load(name: str) -> Verifier:
     """The verifier of this name, or of `path/to/file.py:name` (see `own`)."""
-    from reasoner.verifiers import number, working
-    from reasoner.verifiers.code.verdict import verdict as code
-    from reasoner.verifiers.math import verdict as mathematics
+    from reasoner.verifiers import number, working  # noqa: F401  (register themselves)
+    from reasoner.verifiers.code import verdict as code  # noqa: F401
+    from reasoner.verifiers.math import verdict as mathematics  # noqa: F401
 
     if name in _REGISTRY:
         return _REGISTRY[name]

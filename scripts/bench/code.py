@@ -6,8 +6,8 @@
 FOLDER holds code-hacks, checker-adversarial-code, humaneval and mbpp in the layout of their READMEs.
 
 Bodies are HumanEval's reference solutions as its authors ask for them, without the signature, and bodies that do
-nothing. Mutations (`reasoner.verifiers.code.mutations`) are judged in the usual way too, by asserts that run after them:
-the two verdicts must be the same.
+nothing. Mutations (`reasoner.verifiers.code.mutations`) are judged in the usual way too, by asserts that run after
+them: the two verdicts must be the same.
 """
 
 import argparse
@@ -20,9 +20,9 @@ from pathlib import Path
 
 from reasoner.sandbox import Request
 from reasoner.verifiers.code import task as tasks
+from reasoner.verifiers.code import verdict as code
 from reasoner.verifiers.code.mutations import mutations, usual
 from reasoner.verifiers.code.task import Task, Unfit
-from reasoner.verifiers.code.verdict import verdict as code
 
 CHUNK = 64
 

@@ -1,4 +1,4 @@
-"""From a checkpoint to a registered file: what changed alone (`reasoner.export.delta`) against the whole chain. For LOG.md.
+"""From a checkpoint to a registered file: what changed alone (`reasoner.export.delta`) against the whole chain.
 
     .venv/bin/python scripts/bench/export.py FOLDER [--cases pocket,smol,0.6B,1.7B] [--quants Q4_K_M,Q8_0]
         [--adapter runs/smol/adapter]

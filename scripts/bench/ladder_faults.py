@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from reasoner import config, runs
 from reasoner.llamacpp import quantize
 from reasoner.machine import processes, toolchain
-from reasoner.pipeline.pipeline import pipeline
+from reasoner.pipeline import pipeline
 from reasoner.serving import ollama
 
 TEMPLATE, EOS, TOKENS = "tokenizer.chat_template", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens"

@@ -13,7 +13,7 @@ from pathlib import Path
 from reasoner import config, runs, verifiers
 from reasoner.llamacpp import quantize, sampler
 from reasoner.measuring import engines, evaluate, statistics
-from reasoner.pipeline.pipeline import pipeline
+from reasoner.pipeline import pipeline
 from reasoner.problems import data
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}

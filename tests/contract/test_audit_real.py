@@ -9,7 +9,7 @@ import pytest
 
 from reasoner import verifiers
 from reasoner.audit.audit import Case, Check, Reference, audit, number_in
-from reasoner.cli.commands import commands
+from reasoner.cli import commands
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, stories
 from reasoner.verifiers import Score, Verifier

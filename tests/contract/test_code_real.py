@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from reasoner import config, verifiers
-from reasoner.audit.audit import audit
+from reasoner.audit import audit
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, sources
 from reasoner.sandbox import choose
 from reasoner.verifiers import Score
 from reasoner.verifiers.code import task
-from reasoner.verifiers.code.verdict import verdict as code
+from reasoner.verifiers.code import verdict as code
 
 pytestmark = pytest.mark.slow
 TABLE = [

@@ -1,8 +1,8 @@
 """Right when a submission passes every test of its task. It runs in the sandbox; the verdict is made here.
 
-The answer is a task (`reasoner.verifiers.code.task`); the submission is the last fenced block of Python in the completion, else the
-last one without a language, else the whole text. Where the task has a prompt and the submission begins with an indented
-line, it is the rest of the prompt's function, as HumanEval's own harness has it.
+The answer is a task (`reasoner.verifiers.code.task`); the submission is the last fenced block of Python in the
+completion, else the last one without a language, else the whole text. Where the task has a prompt and the submission
+begins with an indented line, it is the rest of the prompt's function, as HumanEval's own harness has it.
 
 All its calls are made in one process, in order: visible tests, hidden tests, then the examples of the property, or,
 where the task has none, the same tests once more in another order: a list of answers that is read off in the order of

@@ -107,7 +107,7 @@ def test_ood_questions_end_in_words_never_asked_elsewhere(rows):
 
 def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():
     code = "from reasoner.problems.stories import generate; print([r['id'] for r in generate('dev', 40, 5)])"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     other = subprocess.run(
         [sys.executable, "-c", code],
         cwd=root,

@@ -12,8 +12,7 @@ import pytest
 from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import watch
-from reasoner.pipeline.pipeline import pipeline
+from reasoner.pipeline import pipeline, watch
 from reasoner.serving import register
 
 MODULE = "model.layers.0.q_proj"

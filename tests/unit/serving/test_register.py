@@ -243,7 +243,7 @@ def test_the_gate_refuses_a_control():
 
 
 def test_a_control_has_no_step_to_promote_either(run):
-    from reasoner.pipeline.pipeline import pipeline
+    from reasoner.pipeline import pipeline
 
     control, _ = config.resolve("pocket", {"train.control": "shuffled"})
     with pytest.raises(ReasonerError, match="never promoted") as caught:

@@ -116,7 +116,7 @@ def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
 def test_an_interrupt_where_python_can_raise_nothing_comes_again(where, number):
     program = f"""
 import ctypes, os, signal, time
-from reasoner import cli
+from reasoner.cli import commands as cli
 
 signal.signal(signal.SIGINT, {"signal.default_int_handler" if number == "SIGINT" else "signal.SIG_IGN"})
 met = []

@@ -10,7 +10,7 @@ import pytest
 from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.pipeline.pipeline import pipeline
+from reasoner.pipeline import pipeline
 from reasoner.problems import data
 
 
@@ -300,7 +300,7 @@ def trained(job, tmp_path, monkeypatch):
         given.append(unjudged)
         return [], {}
 
-    monkeypatch.setattr(pipeline.train, "run", run)
+    monkeypatch.setattr(pipeline.grpo, "run", run)
     monkeypatch.setattr(pipeline.audit, "run", lambda checker, problems, source: audited(problems))
     monkeypatch.setattr(pipeline.data, "training", lambda config: sources(rows))
     return given

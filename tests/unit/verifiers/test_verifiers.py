@@ -25,7 +25,7 @@ BOTH = ("number", "number-lenient")
 
 def cases():
     for name in BOTH:
-        table = Path(__file__).parent / "verifiers" / f"{name}.jsonl"
+        table = Path(__file__).parent / f"{name}.jsonl"
         for row in map(json.loads, table.read_text().splitlines()):
             yield pytest.param(name, row, id=f"{name}:{row['completion'][:30]!r}:{row['answer'][:10]}")
 
@@ -37,7 +37,7 @@ def test_table(name, case):
 
 
 def test_lenient_agrees_with_number_wherever_a_number_is_committed():
-    for case in map(json.loads, (Path(__file__).parent / "verifiers" / "number.jsonl").read_text().splitlines()):
+    for case in map(json.loads, (Path(__file__).parent / "number.jsonl").read_text().splitlines()):
         found = committed(case["completion"])
         if found and len(found.spans) == 1 and read_number(found.spans[0]) is not None:
             lenient = verifiers.verify(verifiers.load("number-lenient"), case["completion"], case["answer"])

@@ -113,7 +113,7 @@ def test_ood_is_told_in_words_of_its_own():
 
 def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():
     code = "from reasoner.problems.one_liners import generate; print([r['id'] for r in generate('dev', 40, 5)])"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     other = subprocess.run(
         [sys.executable, "-c", code],
         cwd=root,

@@ -10,7 +10,7 @@ import made_up
 import pytest
 
 from reasoner import runs
-from reasoner.cli.commands import commands
+from reasoner.cli import commands
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.reporting import compare, page, report
 

@@ -16,9 +16,9 @@ from reasoner.sandbox import Answer, Result
 from reasoner.verifiers import Score, Shares
 from reasoner.verifiers.code import examples, mutations
 from reasoner.verifiers.code import task as tasks
+from reasoner.verifiers.code import verdict as code
 from reasoner.verifiers.code.task import Property, Stdio, Task
 from reasoner.verifiers.code.verdict import outcome, shares, submission_of
-from reasoner.verifiers.code.verdict import verdict as code
 
 
 @dataclass

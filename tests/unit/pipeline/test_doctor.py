@@ -60,6 +60,6 @@ def test_port_taken_by_something_else_is_missing(monkeypatch):
 
 
 def test_no_heavy_package_is_loaded():
-    code = "import sys; from reasoner import doctor; doctor.check(); print('torch' in sys.modules)"
+    code = "import sys; from reasoner.pipeline import doctor; doctor.check(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"

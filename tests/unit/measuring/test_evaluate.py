@@ -71,8 +71,9 @@ def scored(tmp_path):
 
 
 def reference(question):
+    from reasoner.problems import stories
 
-    row = next(r for r in wordproblems.generate("test", 20) if r["question"] == question)
+    row = next(r for r in stories.generate("test", 20) if r["question"] == question)
     return row["answer"].rpartition("#### ")[2]
 
 
@@ -155,8 +156,9 @@ def test_an_interrupt_does_not_wait_for_the_server(scored):
 
 
 def test_equations_are_checked_and_laid_beside_the_known_steps(scored):
+    from reasoner.problems import stories
 
-    known = {row["question"]: row for row in wordproblems.generate("test", 20)}
+    known = {row["question"]: row for row in stories.generate("test", 20)}
 
     def answers(tag, question):
         return (known[question]["answer"] if tag == "m:tuned" else "2 + 2 = 5\n#### 0", "stop")

@@ -11,7 +11,7 @@ from reasoner import verifiers
 from reasoner.verifiers.math import reader, values
 from reasoner.verifiers.math import verdict as mathematics
 
-TABLE = Path(__file__).parent / "verifiers" / "math.jsonl"
+TABLE = Path(__file__).parent / "math.jsonl"
 ROWS = [json.loads(line) for line in TABLE.read_text().splitlines()]
 MATH = verifiers.load("math")
 

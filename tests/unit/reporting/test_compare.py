@@ -6,7 +6,7 @@ import click.testing
 import pytest
 
 from reasoner import config, runs
-from reasoner.cli.commands import commands
+from reasoner.cli import commands
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
 from reasoner.reporting import compare
