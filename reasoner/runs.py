@@ -1,4 +1,4 @@
-"""The run folder: the truth about a run. Atomic writes, records, the lock, ready checkpoints.
+"""The run folder: the truth about a run: its records, its locks, its ready checkpoints.
 
     runs/<name>/  config.json  lock  train.json  metrics.jsonl  rollouts/  checkpoints/checkpoint-N/DONE
                   base/ (the untouched base as GGUF)  exports/step-000150/{merged/, *.gguf, Modelfile, <stage>.json}
@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from reasoner.errors import FAILED, USAGE, ReasonerError, nearest
+from reasoner.files import read_json, sha256_file, sha256_json, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -161,104 +159,7 @@ def is_locked(run: Run, kind: Lock = "run") -> bool:
 # -- atomic writes -----------------------------------------------------------------------------
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or none of it, whoever else writes it at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(path)
-
-
-def write_json(path: Path, value: object) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """The value, or None where the file is missing or not whole."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-@contextlib.contextmanager
-def partial_dir(final: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `final` when the block ends well; nothing is left of it otherwise."""
-    partial = final.with_name(final.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def partial_file(final: Path) -> Iterator[Path]:
-    """A path to write, which takes the name `final` when the block ends well.
-
-    The suffix is kept (some programs look at it); nothing is left of it otherwise, and what a killed run left is
-    overwritten.
-    """
-    final.parent.mkdir(parents=True, exist_ok=True)
-    partial = final.with_name(f"partial-{final.name}")
-    partial.unlink(missing_ok=True)
-    try:
-        yield partial
-        partial.replace(final)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def append_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    with path.open("ab+") as handle:
-        if handle.tell() and (handle.seek(-1, os.SEEK_END), handle.read())[1] != b"\n":
-            text = "\n" + text  # a full disk cut the last line off
-        handle.write(text.encode())
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of the file; a line cut off by a kill is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").split("\n"):  # not splitlines: U+2028 may stand inside a row
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
-
-
 # -- hashes and records ------------------------------------------------------------------------
-
-
-_written: dict[tuple[int, ...], str] = {}
-
-
-def sha256_file(path: Path) -> str:
-    with path.open("rb") as handle:
-        stat = os.fstat(handle.fileno())
-        known = _written.get((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        return known or hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def hashed_while_written(path: Path, sha256: str) -> None:
-    """Spares this process reading a large file again that it has just written; any change to the file ends that."""
-    stat = path.stat()
-    _written[stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns] = sha256
-
-
-def sha256_json(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def adapter_sha256(folder: Path) -> str:

@@ -3,7 +3,7 @@
 import math
 import random
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.measuring import evaluate, statistics
 
 HOSTILE = (
@@ -21,7 +21,7 @@ def run(folder, name="made-up", *, hostile=HOSTILE, finished=True, seed=0, contr
     run_ = runs.Run(folder / name)
     changes = {"train.seed": str(seed), "train.steps": str(steps)} | ({"train.control": control} if control else {})
     found, origin = config.resolve("pocket", changes)
-    runs.write_text(run_.config_path, config.dump(found, origin))
+    files.write_text(run_.config_path, config.dump(found, origin))
     metrics, rollouts = [], []
     for step in range(1, steps + 1):
         done = 1 / (1 + math.exp(-8 * (step / steps - 0.4)))
@@ -34,14 +34,14 @@ def run(folder, name="made-up", *, hostile=HOSTILE, finished=True, seed=0, contr
             }
         )  # fmt: skip
         rollouts.append([completion(f"r{i}", "right", "1 + 1 = 2\nwait, 2 + 2 = 5\n#### 2") for i in range(3)])
-    runs.append_jsonl(run_.path / "metrics.jsonl", metrics if finished else metrics[: steps // 2])
+    files.append_jsonl(run_.path / "metrics.jsonl", metrics if finished else metrics[: steps // 2])
     for step, rows in enumerate(rollouts, 1):
-        runs.append_jsonl(run_.path / "rollouts" / f"{runs.step_name(step)}.jsonl", rows)
-    runs.append_jsonl(
+        files.append_jsonl(run_.path / "rollouts" / f"{runs.step_name(step)}.jsonl", rows)
+    files.append_jsonl(
         run_.path / "history.jsonl",
         [{"step": at, "event": "scored", "score": 0.2 + 0.6 * at / steps} for at in range(10, steps + 1, 10)],
     )
-    runs.write_json(run_.path / "audit.json", audit())
+    files.write_json(run_.path / "audit.json", audit())
     if finished:
         _finish(run_, found, chance, hostile, right)
     return run_
@@ -67,7 +67,7 @@ def _finish(run_, found, chance, hostile, right):
     rows["base"][0]["question"] = hostile
     for role, some in rows.items():
         text = "".join(runs.json.dumps(row) + "\n" for row in some)
-        runs.write_text(run_.path / "completions" / f"{role}.jsonl", text)
+        files.write_text(run_.path / "completions" / f"{role}.jsonl", text)
     chats = {
         role: [
             {"id": "hello", "kind": "greeting", "prompt": "Hello!", "completion": f"Hi from {role}.",
@@ -80,7 +80,7 @@ def _finish(run_, found, chance, hostile, right):
     }  # fmt: skip
     for role, some in chats.items():
         text = "".join(runs.json.dumps(row) + "\n" for row in some)
-        runs.write_text(run_.path / "completions" / f"everyday-{role}.jsonl", text)
+        files.write_text(run_.path / "completions" / f"everyday-{role}.jsonl", text)
     measured = {role: statistics.measure(some) for role, some in rows.items()}
     lift, kinds = statistics.lift(rows["base"], rows["tuned"]), statistics.by_kind(**rows)
     beside = {"svamp": {**measured, "lift": dict(lift), "n": N, "split_sha256": "b" * 64}}
@@ -96,8 +96,8 @@ def _finish(run_, found, chance, hostile, right):
         "train": {"reward": "verdict", "chat_kl_weight": 1.0}, "seconds": {"train": 80.0, "merge": 2.5, "total": 82.5},
         "versions": {"reasoner": "1.0", "trl": "1.14.2"},
     }  # fmt: skip
-    runs.write_json(run_.summary_path, summary)
-    runs.write_json(run_.path / "ladder.json", ladder())
+    files.write_json(run_.summary_path, summary)
+    files.write_json(run_.path / "ladder.json", ladder())
 
 
 def audit():

@@ -35,7 +35,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from reasoner import __version__, config, runs, verifiers
+from reasoner import __version__, config, files, runs, verifiers
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import data, sources
 
@@ -967,7 +967,7 @@ def labelled(checker: verifiers.Verifier, path: Path) -> dict[str, Any]:
         )
     return {
         "file": path.name,
-        "sha256": runs.sha256_file(path),
+        "sha256": files.sha256_file(path),
         "wrong_accepted": accepts.value() | {"unscored": unscored[False]},
         "right_rejected": rejects.value() | {"unscored": unscored[True]},
         "disputed": disputed,

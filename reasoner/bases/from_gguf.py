@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from reasoner import runs
 from reasoner.bases import locate as base
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.files import read_json, sha256_file, write_json, write_text
 from reasoner.machine import processes, toolchain
 from reasoner.problems import stories
 from reasoner.serving import ollama
@@ -162,7 +162,7 @@ def check_reexport(facts: dict[str, Any], described: dict[str, Any]) -> None:
 
 def _stored(final: Path) -> Imported | None:
     """What an earlier import left, where it is whole."""
-    stored = runs.read_json(final / MARKER)
+    stored = read_json(final / MARKER)
     if not isinstance(stored, dict) or stored.get("schema") != SCHEMA:
         return None
     for name, size in stored["files"].items():
@@ -648,7 +648,7 @@ def _import(source: _Source, folder: Path, say: Say) -> dict[str, Any]:
     path, licence_text = source.fetch(folder, say)
     header = _read_header(spec, path)
     _check(spec, header)
-    sha256 = runs.sha256_file(path)
+    sha256 = sha256_file(path)
     if source.sha256 and sha256 != source.sha256:
         why = f"{path.name} has SHA-256 {sha256}, it must be {source.sha256}"
         raise _unfit(spec, why, "remove it and fetch it again", FAILED)
@@ -682,11 +682,11 @@ def _import(source: _Source, folder: Path, say: Say) -> dict[str, Any]:
     _write_weights(spec, header, tokenizer, folder)
     facts |= _prove_weights(spec, path, tokenizer, folder)
     if licence_text:
-        runs.write_text(folder / "LICENSE", licence_text)
-    runs.write_text(folder / "README.md", _card(facts))
+        write_text(folder / "LICENSE", licence_text)
+    write_text(folder / "README.md", _card(facts))
     files = {p.name: p.stat().st_size for p in sorted(folder.iterdir())}
     gguf = path.name if path.parent == folder else str(path)
-    runs.write_json(folder / MARKER, {"schema": SCHEMA, "gguf": gguf, "sha256": sha256, "facts": facts, "files": files})
+    write_json(folder / MARKER, {"schema": SCHEMA, "gguf": gguf, "sha256": sha256, "facts": facts, "files": files})
     return facts
 
 
@@ -933,17 +933,17 @@ def _write_tokenizer(
             },
         }
     stored = folder / "tokenizer_config.json"
-    runs.write_json(stored, {key: value for key, value in settings.items() if value is not None})
+    write_json(stored, {key: value for key, value in settings.items() if value is not None})
     tokenizer = base.load_tokenizer(folder)
     if settings["tokenizer_class"] == "LlamaTokenizer" and settings["add_prefix_space"]:
         _prefix_spaces(tokenizer).save(str(folder / "tokenizer.json"))
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-        runs.write_json(stored, {key: value for key, value in settings.items() if value is not None})
+        write_json(stored, {key: value for key, value in settings.items() if value is not None})
         tokenizer = base.load_tokenizer(folder)
     claimed, eos = named("eos"), str(tokenizer.eos_token)
     if claimed != eos:
         say(f"base: the end token is {eos!r}, with which its chat template ends a turn; its metadata says {claimed!r}")
-        runs.write_json(stored, {**runs.read_json(stored), "eos_token": eos})
+        write_json(stored, {**read_json(stored), "eos_token": eos})
         tokenizer = base.load_tokenizer(folder)
     return tokenizer, {
         "eos_token": eos,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reasoner import runs
 from reasoner.config import Model
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
+from reasoner.files import read_json, sha256_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,7 +39,7 @@ class Base:
     def sha256(self) -> str:
         """Identity of the weights: the file's SHA-256, or one over all shards."""
         shards = [self.files[name].sha256 for name in sorted(self.files) if name.endswith(".safetensors")]
-        return shards[0] if len(shards) == 1 else runs.sha256_json(shards)
+        return shards[0] if len(shards) == 1 else sha256_json(shards)
 
 
 def shipped() -> dict[str, Path]:
@@ -92,7 +93,7 @@ def _snapshot(model: Model) -> Path:
 def resolve(model: Model) -> Base:
     """The base, checked without loading it: what is wrong with it is said before anything is trained."""
     path = locate(model)
-    config = runs.read_json(path / "config.json")
+    config = read_json(path / "config.json")
     if not isinstance(config, dict):
         raise _unfit(path, "it has no readable config.json", "name a folder in the hub's model layout")
     if "auto_map" in config:
@@ -102,7 +103,7 @@ def resolve(model: Model) -> Base:
         pickled = [p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in path.glob(pattern)]
         why = f"it has only pickled weights ({pickled[0]})" if pickled else "it has no *.safetensors"
         raise _unfit(path, why, "save it with `save_pretrained`, which writes safetensors")
-    index = runs.read_json(path / "model.safetensors.index.json")
+    index = read_json(path / "model.safetensors.index.json")
     if isinstance(index, dict):
         absent = sorted(set(index.get("weight_map", {}).values()) - {p.name for p in weights})
         if absent:

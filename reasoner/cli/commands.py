@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reasoner import __version__
+from reasoner import __version__, files
 from reasoner.errors import DONE, GATE, INTERRUPTED, MISSING, USAGE, ReasonerError, nearest, printable
 
 if TYPE_CHECKING:
@@ -358,7 +358,7 @@ def watch_command(
         job, origin = _job(profile, run_name, chosen, screen)
         run = job.run
         if not beside and not run.config_path.exists():
-            runs.write_text(run.config_path, config.dump(job.config, origin))
+            files.write_text(run.config_path, config.dump(job.config, origin))
     else:
         run = runs.existing(run_name)
     argv = [sys.executable, "-m", "reasoner.cli.commands", "train", "--run", run.name]
@@ -386,7 +386,7 @@ def history_command(run_name: str | None, as_json: bool) -> None:
     run = runs.existing(run_name)
     events = register.history(run)
     stack = register.promotions(run)
-    hosts = runs.read_json(run.path / "hosts.json") or {}
+    hosts = files.read_json(run.path / "hosts.json") or {}
     if as_json:
         value = {"run": run.name, "promoted": stack[-1] if stack else None, "hosts": hosts, "events": events}
         click.echo(json.dumps(value))
@@ -484,12 +484,12 @@ def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | Non
         found = compare.run(pair)
         a, b = (report.read(runs.existing(name)) for name in pair)
         path = a.run.path / f"compare-{b.run.name}.html"
-        runs.write_text(path, page.compared(a, b, found))
+        files.write_text(path, page.compared(a, b, found))
         say(f"page     {path}")
         return
     run = runs.existing(run_name)
     if as_json:
-        if (summary := runs.read_json(run.summary_path)) is None:
+        if (summary := files.read_json(run.summary_path)) is None:
             raise ReasonerError(f"run {run.name} has no summary yet", fix="reasoner status; make reasoner", code=USAGE)
         click.echo(json.dumps(summary))
         return
@@ -557,8 +557,8 @@ def status_command(run_name: str | None, as_json: bool) -> None:
     screen = Screen()
     job, _ = _existing(run_name, screen)
     states = pipeline.states(job)
-    steps = runs.read_jsonl(job.run.path / "metrics.jsonl")
-    summary = runs.read_json(job.run.summary_path)
+    steps = files.read_jsonl(job.run.path / "metrics.jsonl")
+    summary = files.read_json(job.run.summary_path)
     value = {
         "run": job.run.name,
         "path": str(job.run.path),
@@ -940,13 +940,12 @@ class Screen:
 
     def closing(self, job: pipeline.Job, summary: dict[str, Any], seconds: float) -> None:
         """The closing summary: the figures, an example, where things are."""
-        from reasoner import runs
         from reasoner.reporting import report
 
         self.say("")
         for what, text in report.lines(summary):
             self.say(f"  {what:<15} {text}")
-        rows = {r: runs.read_jsonl(job.run.path / "completions" / f"{r}.jsonl") for r in ("base", "tuned")}
+        rows = {r: files.read_jsonl(job.run.path / "completions" / f"{r}.jsonl") for r in ("base", "tuned")}
         if pair := report.example(rows):
             self.say(f"\n  {pair[0]['question']}")
             for role, row in zip(report.ROLES, pair, strict=True):

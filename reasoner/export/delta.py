@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import runs
+from reasoner import files
 from reasoner.bases import from_gguf
 from reasoner.errors import ReasonerError
 from reasoner.export import merge
@@ -95,9 +95,9 @@ def run(
             raise ReasonerError(
                 "this checkpoint cannot be exported by its changes alone", why=str(refused), fix="merge and convert it"
             ) from None
-        with runs.partial_file(out) as partial:
+        with files.partial_file(out) as partial:
             digest, peak = _write(plan, partial)
-    runs.hashed_while_written(out, digest)
+    files.hashed_while_written(out, digest)
     seconds = time.monotonic() - started
     bytes_ = out.stat().st_size
     say(f"{out.name}: {len(plan.touched)} tensors rewritten, {bytes_ / 2**20:.0f} MiB in {seconds:.1f} s")
@@ -176,7 +176,7 @@ def _stored(path: Path, opened: ExitStack) -> dict[str, _Stored]:
 
 
 def _base(folder: Path, opened: ExitStack) -> dict[str, _Stored]:
-    index = runs.read_json(folder / "model.safetensors.index.json")
+    index = files.read_json(folder / "model.safetensors.index.json")
     names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
     found: dict[str, _Stored] = {}
     for name in names:
@@ -201,7 +201,7 @@ class _Change:
 
 def _changes(folder: Path, opened: ExitStack) -> dict[str, _Change]:
     """Changes by the name that the weight has in the base."""
-    config = runs.read_json(folder / "adapter_config.json")
+    config = files.read_json(folder / "adapter_config.json")
     if not isinstance(config, dict):
         raise _Refused("the adapter has no readable adapter_config.json")
     if config.get("peft_type") != "LORA":

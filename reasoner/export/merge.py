@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
@@ -96,13 +96,13 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     merged.generation_config.eos_token_id = tokenizer.eos_token_id
     merged.generation_config.pad_token_id = tokenizer.pad_token_id
     merged.config.eos_token_id = tokenizer.eos_token_id
-    with runs.partial_dir(out) as partial:
+    with files.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
-        given, stored = (runs.read_json(folder / "config.json") for folder in (base_path, partial))
+        given, stored = (files.read_json(folder / "config.json") for folder in (base_path, partial))
         compute = given.get("dtype") or given.get("torch_dtype") or "bfloat16"
-        runs.write_json(partial / "config.json", {**stored, "dtype": compute})
+        files.write_json(partial / "config.json", {**stored, "dtype": compute})
         save_tokenizer(base_path, partial, tokenizer.eos_token)
-        runs.write_text(partial / "README.md", card(config, run_, locate.licence(base_path)))
+        files.write_text(partial / "README.md", card(config, run_, locate.licence(base_path)))
     reloaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, use_safetensors=True)
     reloaded.eval()
     rounded = [_logits(reloaded, ids) for ids in texts]
@@ -142,19 +142,19 @@ def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        stored = runs.read_json(target / name)
+        stored = files.read_json(target / name)
         if not isinstance(stored, dict) or "eos_token" not in stored:
             continue
         given = stored["eos_token"]
         if (given.get("content") if isinstance(given, dict) else given) != eos_token:
             stored["eos_token"] = eos_token
-            runs.write_json(target / name, stored)
+            files.write_json(target / name, stored)
     apart = target / "chat_template.jinja"
     if apart.exists():
         apart.write_text(keep_template(apart.read_text(encoding="utf-8")), encoding="utf-8")
-    stored = runs.read_json(target / "tokenizer_config.json")
+    stored = files.read_json(target / "tokenizer_config.json")
     if isinstance(stored, dict) and isinstance(stored.get("chat_template"), str):
-        runs.write_json(
+        files.write_json(
             target / "tokenizer_config.json", {**stored, "chat_template": keep_template(stored["chat_template"])}
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.machine import processes, toolchain
@@ -42,7 +42,7 @@ def run(
     tools = toolchain.llama_cpp(say)
     direct = {"F16": "f16", "BF16": "bf16"}.get(quant)
     if direct:
-        with runs.partial_file(out) as partial:
+        with files.partial_file(out) as partial:
             _convert(tools, model_dir, partial, direct, log)
     else:
         first = out.with_name(f"partial-16bit-{out.name}")
@@ -62,7 +62,7 @@ def run(
 
 def convert(model_dir: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
     """The model folder as a GGUF in its own 16-bit type: every bit of it reaches the quantizer."""
-    with runs.partial_file(out) as partial:
+    with files.partial_file(out) as partial:
         _convert(toolchain.llama_cpp(say), model_dir, partial, "auto", log)
 
 
@@ -71,7 +71,7 @@ def quantize(
 ) -> None:
     """One type of a GGUF that `convert` made; `matrix` is what `importance` wrote."""
     tools = toolchain.llama_cpp(say)
-    with runs.partial_file(out) as partial:
+    with files.partial_file(out) as partial:
         weighed = ["--imatrix", matrix.name] if matrix is not None else []
         # By its bare name: the file remembers it as it was given, and no machine's path belongs in there.
         processes.run(
@@ -88,7 +88,7 @@ def importance_path(source: Path) -> Path:
 def importance(source: Path, calibration: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
     """Mean squared activations of each weight column over a text (llama.cpp's `llama-imatrix`)."""
     tools = toolchain.llama_cpp(say)
-    with runs.partial_file(out) as partial:
+    with files.partial_file(out) as partial:
         processes.run(
             [
                 tools.need("imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
@@ -112,7 +112,7 @@ def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: 
     for path in sorted((run_.path / "rollouts").glob("step-*.jsonl"), reverse=True):
         if tokens >= CALIBRATION_TOKENS:
             break
-        for row in runs.read_jsonl(path):
+        for row in files.read_jsonl(path):
             if row["verdict"] != "right" or row["problem_id"] in texts or tokens >= CALIBRATION_TOKENS:
                 continue
             chat = [*data.messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
@@ -120,7 +120,7 @@ def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: 
             tokens += len(tokenizer(texts[row["problem_id"]], add_special_tokens=False)["input_ids"])
     if tokens < 8 * _CHUNK:
         return 0
-    runs.write_text(out, "".join(texts.values()))
+    files.write_text(out, "".join(texts.values()))
     return tokens
 
 

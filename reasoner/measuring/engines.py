@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reasoner import runs
+from reasoner import files
 from reasoner.bases import locate
 from reasoner.config import Model
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
@@ -448,7 +448,7 @@ def _lora_rank(rank: int) -> int:
 
 def _adapter_of(folder: Path, adapter: Path | None) -> tuple[Path, Path | None]:
     """Base and adapter; a folder that is itself an adapter names its base."""
-    settings = runs.read_json(folder / "adapter_config.json")
+    settings = files.read_json(folder / "adapter_config.json")
     if adapter is not None or settings is None or (folder / "config.json").exists():
         if adapter is not None and not (adapter / "adapter_config.json").exists():
             raise ReasonerError(f"{adapter} is no adapter", why="it has no adapter_config.json", code=USAGE)
@@ -458,7 +458,7 @@ def _adapter_of(folder: Path, adapter: Path | None) -> tuple[Path, Path | None]:
 
 
 def _trained_context(folder: Path) -> int | None:
-    found = (runs.read_json(folder / "config.json") or {}).get("max_position_embeddings")
+    found = (files.read_json(folder / "config.json") or {}).get("max_position_embeddings")
     return found if isinstance(found, int) and found > 0 else None
 
 
@@ -466,7 +466,7 @@ def _end_ids(folder: Path, tokenizer: Any) -> list[int]:
     """Tokens that end a completion: the template's end of turn, and what the folder itself names."""
     found = [int(tokenizer.eos_token_id)]
     for name in ("generation_config.json", "config.json"):
-        named = (runs.read_json(folder / name) or {}).get("eos_token_id")
+        named = (files.read_json(folder / name) or {}).get("eos_token_id")
         found += [named] if isinstance(named, int) else named or []
     return sorted(set(found))
 
@@ -476,8 +476,8 @@ def _folder_digest(found: locate.Base, adapter: Path | None) -> str:
     parts = {name: output.sha256 for name, output in found.files.items()}
     if adapter is not None:
         names = ("adapter_config.json", "adapter_model.safetensors")
-        parts |= {f"adapter {name}": runs.sha256_file(adapter / name) for name in names if (adapter / name).exists()}
-    return "sha256:" + runs.sha256_json(parts)
+        parts |= {f"adapter {name}": files.sha256_file(adapter / name) for name in names if (adapter / name).exists()}
+    return "sha256:" + files.sha256_json(parts)
 
 
 def _fitting(ids: list[list[int]], num_ctx: int, arrived: Arrived) -> dict[int, list[int]]:
@@ -522,7 +522,7 @@ class LlamaCpp:
         self.model, self.num_ctx = str(path), num_ctx
         self.facts: dict[str, Any] = {
             "versions": {"llama.cpp": toolchain.llama_cpp().version},
-            "digest": "sha256:" + runs.sha256_file(path),
+            "digest": "sha256:" + files.sha256_file(path),
             "bytes": path.stat().st_size,
             "device": "cpu",
             "num_ctx": num_ctx,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import config as configs
-from reasoner import runs, verifiers
+from reasoner import files, runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
@@ -145,7 +145,7 @@ def run(
         "verifier": {"name": checker.name, "version": checker.version},
         "looks": looks,
         "taken": {
-            made.stem: key["from"] for made in outputs if "from" in (key := runs.read_json(_key_path(made)) or {})
+            made.stem: key["from"] for made in outputs if "from" in (key := files.read_json(_key_path(made)) or {})
         },
         "by_kind": statistics.by_kind(**scored[MAIN]),
         "beside": {
@@ -174,7 +174,7 @@ def inputs(config: Config) -> dict[str, str]:
     hashes["verifier"] = f"{checker.name} {checker.version}"
     if config.eval.everyday:
         how = [EVERYDAY_TOKENS, EVERYDAY_TEMPERATURE, EVERYDAY_SAMPLES, FACT_SAMPLES]
-        hashes["everyday"] = runs.sha256_json([data.everyday("eval"), how])
+        hashes["everyday"] = files.sha256_json([data.everyday("eval"), how])
     return hashes
 
 
@@ -266,7 +266,7 @@ def score(
 
 
 def _seed(seed: int, problem_id: str, sample: int) -> int:
-    return int(runs.sha256_json([seed, problem_id, sample])[:8], 16) >> 1
+    return int(files.sha256_json([seed, problem_id, sample])[:8], 16) >> 1
 
 
 def _answered(answer: Answer) -> Row:
@@ -343,7 +343,7 @@ def _collect(
         "sampling": _plain(sampling),
     }
     key_path = _key_path(path)
-    known = runs.read_json(key_path)
+    known = files.read_json(key_path)
     taken = None
     if known is None or known["key"] != key or not path.exists():
         if path.exists():
@@ -352,7 +352,7 @@ def _collect(
             path.unlink()
         taken = _asked_before(path, key, names)
         told = {"look": taken.look, "from": taken.run} if taken else {"look": secrets.token_hex(8)}
-        runs.write_json(key_path, {"key": key, "machine": toolchain.machine_key(), **told})
+        files.write_json(key_path, {"key": key, "machine": toolchain.machine_key(), **told})
         if taken:
             say(f"{path.name}: {len(names)} completions of run {taken.run}: the same model file, problems and sampling")
     found = _whole_rows(path, names)
@@ -395,10 +395,10 @@ def _asked_before(path: Path, key: Mapping[str, Any], names: Sequence[tuple[str,
     """
     machine = toolchain.machine_key()
     for other in sorted(runs.runs_dir().glob(f"*/completions/{path.name}")):
-        run, known = other.parent.parent, runs.read_json(_key_path(other))
+        run, known = other.parent.parent, files.read_json(_key_path(other))
         if run.is_symlink() or known is None or (known.get("key"), known.get("machine")) != (key, machine):
             continue
-        rows = {(row.get("problem_id"), row.get("sample")): row for row in runs.read_jsonl(other)}
+        rows = {(row.get("problem_id"), row.get("sample")): row for row in files.read_jsonl(other)}
         made = [rows.get(name) for name in names]
         whole = [row for row in made if row is not None and row.get("finish_reason") in ("stop", "length")]
         if len(whole) == len(names):
@@ -439,9 +439,9 @@ def _whole_rows(path: Path, names: Sequence[tuple[str, int]]) -> dict[tuple[str,
 
 
 def _rewrite(path: Path, rows: Rows) -> None:
-    with runs.partial_file(path) as partial:
+    with files.partial_file(path) as partial:
         partial.touch()
-        runs.append_jsonl(partial, rows)
+        files.append_jsonl(partial, rows)
 
 
 def ask_everyday(
@@ -474,7 +474,7 @@ def ask_everyday(
         for one, sample in asked
     ]
     names = [(str(one["id"]), sample) for one, sample in asked]
-    about = {"problems": runs.sha256_json(everyday), "system": system, "seed": 0}
+    about = {"problems": files.sha256_json(everyday), "system": system, "seed": 0}
     sampling = Sampling(EVERYDAY_TOKENS, temperature=EVERYDAY_TEMPERATURE if is_sampled else 0.0)
     return _collect(engine, prompts, names, sampling, path, about, row, progress, say)
 
@@ -501,11 +501,11 @@ def look(engine: Engine, problems: Sequence[data.Problem], path: Path) -> int:
     Remembered in `looks.json` beside the runs, by model. Completions that are taken up again, or judged again, are the
     same look.
     """
-    this = str(runs.read_json(_key_path(path))["look"])
-    asked = {runs.sha256_json(sources.normalised(problem.question))[:8] for problem in problems}
+    this = str(files.read_json(_key_path(path))["look"])
+    asked = {files.sha256_json(sources.normalised(problem.question))[:8] for problem in problems}
     ledger = runs.runs_dir() / "looks.json"
     with toolchain.locked("looks", toolchain.quiet):
-        known = runs.read_json(ledger) or {}
+        known = files.read_json(ledger) or {}
         seen = known.setdefault(str(engine.facts.get("digest") or engine.model), [])
         if this not in [one["look"] for one in seen]:
             when = datetime.now(UTC).isoformat(timespec="seconds")
@@ -513,7 +513,7 @@ def look(engine: Engine, problems: Sequence[data.Problem], path: Path) -> int:
             seen.append(
                 {"look": this, "model": engine.model, "file": str(path), "time": when, "problems": problem_hashes}
             )
-            runs.write_json(ledger, known)
+            files.write_json(ledger, known)
         before = seen[: [one["look"] for one in seen].index(this)]
     return 1 + sum(not asked.isdisjoint(one["problems"].split()) for one in before)
 
@@ -570,7 +570,7 @@ def one(
         "samples": samples, "sampling": _plain(sampling), "verifier": checker.name, "system": system,
     }  # fmt: skip
     folder = out or runs.runs_dir() / "evals" / "-".join(
-        [*(_short(part) for part in (name, record["source"], record["split"])), runs.sha256_json(asked)[:8]]
+        [*(_short(part) for part in (name, record["source"], record["split"])), files.sha256_json(asked)[:8]]
     )
     path = folder / "completions.jsonl"
     opened = engines.open_engine(
@@ -602,7 +602,9 @@ def one(
             "unjudged": len(problems) - len(kept),
             "sampling": _plain(sampling),
             "system": system or None,
-            "prompt_ids": {"problems": len(prompt_ids), "sha256": runs.sha256_json(prompt_ids)} if prompt_ids else None,
+            "prompt_ids": {"problems": len(prompt_ids), "sha256": files.sha256_json(prompt_ids)}
+            if prompt_ids
+            else None,
             "overlap": overlap,
             "verifier": {"name": checker.name, "version": checker.version},
             "sandbox": rows[0]["sandbox"],
@@ -616,14 +618,14 @@ def one(
             "completions": str(path),
             "seconds": round(time.monotonic() - started, 2),
         }
-        runs.write_json(folder / "result.json", value)
+        files.write_json(folder / "result.json", value)
     return value
 
 
 def _target(name: str, engine: str | None) -> tuple[str, Config | None, list[str]]:
     """The model that a name means to an engine; of a run also its config and its special tokens."""
     folder = runs.runs_dir() / name if re.fullmatch(r"[\w.-]+", name) else Path(name).expanduser()
-    stored = runs.read_json(folder / "config.json")
+    stored = files.read_json(folder / "config.json")
     if not isinstance(stored, dict) or "origin" not in stored:
         return name, None, []
     run_ = runs.existing(name)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import runs, verifiers
+from reasoner import files, runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
@@ -132,7 +132,7 @@ class _Climb:
             **speed,
             "end_tokens": [described["eos_token_id"]] if file else facts.get("end_tokens"),
             "tensor_types": described.get("tensor_types"),
-            "prompt_ids_sha256": runs.sha256_json(ids),
+            "prompt_ids_sha256": files.sha256_json(ids),
             "prompt_ids_differ": self._differing(ids, rows),
             "change": None,
             "flips": [],
@@ -165,8 +165,8 @@ class _Climb:
         path = self.folder / f"{name}.json"
         if num_new == len(rows):
             tokens = sum(row["tokens"] for row in rows)
-            runs.write_json(path, {"digest": digest, "tokens_per_s": tokens / seconds, "seconds": seconds})
-        known = runs.read_json(path) or {}
+            files.write_json(path, {"digest": digest, "tokens_per_s": tokens / seconds, "seconds": seconds})
+        known = files.read_json(path) or {}
         is_same = known.get("digest") == digest
         return {key: known[key] if is_same else None for key in ("tokens_per_s", "seconds")}
 
@@ -248,7 +248,7 @@ def run(
         "served_quant": own,
         "chosen": choose_row(table)["quant"],
     }
-    runs.write_json(run_.path / "ladder.json", value)
+    files.write_json(run_.path / "ladder.json", value)
     return value
 
 
@@ -307,7 +307,7 @@ def _check_parts(run_: runs.Run, export: Export, client: ollama.Client) -> None:
     why = None
     if client.digest(tag) is None:
         why = f"{tag} is not in Ollama at {client.host}"
-    elif runs.sha256_file(export.gguf) not in str(client.show(tag).get("modelfile")):
+    elif files.sha256_file(export.gguf) not in str(client.show(tag).get("modelfile")):
         why = f"{tag} serves another file than {export.gguf.name}: another run of this name was registered since"
     if why:
         raise ReasonerError(

@@ -33,6 +33,7 @@ from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.export import delta, merge, modelfile
+from reasoner.files import partial_dir, partial_file, read_json, read_jsonl, sha256_file, write_json, write_text
 from reasoner.llamacpp import quantize
 from reasoner.machine import toolchain
 from reasoner.measuring import evaluate, ladder, statistics
@@ -185,7 +186,7 @@ def _base(job: Job) -> Made:
     tokenizer = locate.load_tokenizer(found.path)
     locate.check_embeddings(found.path, tokenizer)
     folder = job.run.path / "base" / "model"
-    with runs.partial_dir(folder) as partial:
+    with partial_dir(folder) as partial:
         for name in found.files:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
@@ -194,7 +195,7 @@ def _base(job: Job) -> Made:
     if found.imported:
         from_gguf.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
-    sha256 = runs.sha256_file(job.base_gguf)
+    sha256 = sha256_file(job.base_gguf)
     tag = register.put(
         config, job.client, register.base_tag(config), job.base_gguf, sha256, pinned, folder, job.reporter.say
     )
@@ -245,7 +246,7 @@ def _audit(job: Job) -> dict[str, Any]:
     config = job.config
     checker = verifiers.load(config.verifier.name)
     value = audit.run(checker, data.training(config), config.data.source)
-    runs.write_json(job.run.path / "audit.json", value)
+    write_json(job.run.path / "audit.json", value)
     if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
         audit.refuse(value, f"reasoner audit --run {job.run.name}")
     left_out = f", {len(value['unjudged']):,} that it cannot judge are left out" if value["unjudged"] else ""
@@ -282,7 +283,7 @@ def _gguf(job: Job) -> Made:
 def _reference(job: Job) -> Made:
     """The first checkpoint's file again, under a name that outlives its export."""
     path = job.reference_gguf
-    with runs.partial_file(path) as partial:
+    with partial_file(path) as partial:
         try:
             os.link(job.tuned_gguf, partial)
         except OSError:
@@ -318,7 +319,7 @@ def _modelfile(job: Job) -> Made:
         },
     )
     path = job.export / "Modelfile"
-    runs.write_text(path, text)
+    write_text(path, text)
     return [path], {"pinned": pinned}
 
 
@@ -387,7 +388,7 @@ def _gate(job: Job) -> Made:
     )  # fmt: skip
     if register.not_there(client, [against]):
         raise ReasonerError(f"{against['tag']} became another model while it was scored", fix="score it again")
-    rows = {role: runs.read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
+    rows = {role: read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
     rule: Literal["strict", "verdict"] = "strict" if settings.metric == "strict" else "verdict"
     differences = list(statistics.differences(rows["base"], rows["tuned"], rule).values())
     key = "strict" if settings.metric == "strict" else "pass_at_1"
@@ -421,8 +422,8 @@ def _reuse_scores(job: Job, digest: str, target: Path) -> None:
                 note = {"role": "base", "model": register.public_tag(job.config)}
                 copy = target / source.name.replace("tuned", "base")
                 if source.suffix == ".jsonl":
-                    rows = [{**row, **note} for row in runs.read_jsonl(source)]
-                    runs.write_text(copy, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+                    rows = [{**row, **note} for row in read_jsonl(source)]
+                    write_text(copy, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
                 else:
                     shutil.copyfile(source, copy)
         return
@@ -433,13 +434,13 @@ def _report(job: Job) -> Made:
     server = {"host": str(job.server.host), "version": job.server.version}
     value = report.summary(job.config, job.run, records, server, versions(job))
     written = page.write(job.run, value)
-    runs.write_json(job.run.summary_path, value)
+    write_json(job.run.summary_path, value)
     return [*written, job.run.summary_path], {}
 
 
 def _report_inputs(job: Job) -> dict[str, str]:
     ladder_path = job.run.path / "ladder.json"
-    climbed = runs.sha256_file(ladder_path) if ladder_path.exists() else "none"
+    climbed = sha256_file(ladder_path) if ladder_path.exists() else "none"
     return {**_key("train", "register", "evaluate", "promote")(job), "ladder": climbed}
 
 
@@ -599,7 +600,7 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, An
     """
     with runs.lock(job.run):
         _check(job)
-        runs.write_text(job.run.config_path, dump(job.config, origin))
+        write_text(job.run.config_path, dump(job.config, origin))
         runs.mark_latest(job.run)
         for stage in STAGES[: NAMES.index(until) + 1]:
             with contextlib.nullcontext() if stage.name == "train" else _exporting(job):
@@ -614,7 +615,7 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, An
                 fix=f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name",
                 code=GATE,
             )
-        value: dict[str, Any] | None = runs.read_json(job.run.summary_path)
+        value: dict[str, Any] | None = read_json(job.run.summary_path)
         return value
 
 
@@ -798,7 +799,7 @@ def _keep_training(job: Job) -> None:
     stage = STAGES[NAMES.index("train")]
     record = job.record("train")
     if record is None:
-        stored = runs.read_json(job.run.config_path)
+        stored = read_json(job.run.config_path)
         if not stored or not runs.ready_steps(job.run.checkpoints_dir):
             return
         was = {name: _recorded(stored["config"], name) for name in stage.reads}

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError, printable
 from reasoner.pipeline import pipeline
 from reasoner.serving import ollama, register
@@ -64,7 +64,7 @@ def faults(adapter: Path, base: Path) -> str | None:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    shape = runs.read_json(adapter / SHAPE)
+    shape = files.read_json(adapter / SHAPE)
     if not isinstance(shape, dict) or "peft_type" not in shape:
         return f"{SHAPE} cannot be read"
     if not is_whole(adapter / WEIGHTS):
@@ -120,7 +120,7 @@ def take(job: pipeline.Job, source: Path) -> None:
 
     A copy and not a hard link: a trainer that saves the same step again may write into the same file.
     """
-    with runs.partial_dir(job.adapter) as partial:
+    with files.partial_dir(job.adapter) as partial:
         for name in (SHAPE, WEIGHTS):
             shutil.copyfile(source / name, partial / name)
 
@@ -554,14 +554,14 @@ class Watcher:
         if wanted is None or wanted["step"] is None:
             return
         path = self.run_.path / "hosts.json"
-        states = runs.read_json(path) or {}
+        states = files.read_json(path) or {}
         for name in self.job.config.serve.hosts:
             state = states.get(name) or {}
             is_late = now or time.time() - state.get("tried", 0.0) >= self.settings.retry_s
             if state.get("of") == public["digest"] or not is_late:
                 continue
             states[name] = {**state, "tried": time.time(), **self._serve_one(name, wanted)}
-            runs.write_json(path, states)
+            files.write_json(path, states)
 
     def _serve_one(self, name: str, wanted: Event) -> dict[str, Any]:
         job = self.job.at(wanted["step"])

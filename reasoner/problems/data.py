@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import runs
+from reasoner import files
 from reasoner.config import Config, Data
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import one_liners, sources, stories
@@ -259,7 +259,7 @@ def messages(question: str, system: str | None) -> list[dict[str, str]]:
 
 def split_sha256(problems: Sequence[Problem]) -> str:
     """Identity of a split: ids, questions and references, in order."""
-    return runs.sha256_json([[p.id, p.question, p.answer] for p in problems])
+    return files.sha256_json([[p.id, p.question, p.answer] for p in problems])
 
 
 def shuffle_references(problems: Sequence[Problem], seed: int, reference: Callable[[str], str]) -> list[Problem]:

@@ -30,9 +30,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from reasoner import runs
 from reasoner.config import Data
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
+from reasoner.files import sha256_file
 from reasoner.verifiers.code import task as tasks
 
 GENERATED = "wordproblems"
@@ -605,7 +605,7 @@ def _from_file(path: Path, split: str, reader: Reader, fix: str) -> _Pile:
     # Not `splitlines`: it also splits at characters that JSON leaves inside a text.
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     items: Iterable[tuple[int, Any]] = enumerate(_json_list(path, text, fix), start=1) if is_list else lines
-    pile = _Pile(split, [], [{"path": str(path), "sha256": runs.sha256_file(path)}], 0)
+    pile = _Pile(split, [], [{"path": str(path), "sha256": sha256_file(path)}], 0)
     bad = []
     for index, (number, item) in enumerate(items):
         pile.rows += 1

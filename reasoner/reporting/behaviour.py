@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reasoner import runs, verifiers
+from reasoner import verifiers
+from reasoner.files import read_jsonl
 from reasoner.verifiers import working as arithmetic
 
 PHRASES = (
@@ -98,4 +99,4 @@ def training(rollouts: Path) -> list[dict[str, Any]]:
 @functools.lru_cache(maxsize=4 * MOST_STEPS)
 def _of_file(path: Path, mtime_ns: int, size: int) -> dict[str, Any] | None:
     """Kept, so that a page of a run in progress reads each step once."""
-    return figures(runs.read_jsonl(path))
+    return figures(read_jsonl(path))

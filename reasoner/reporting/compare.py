@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.config import Config, read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
@@ -53,7 +53,7 @@ def run(names: Sequence[str]) -> dict[str, Any]:
 
 
 def _summary(one: runs.Run) -> Summary:
-    found = runs.read_json(one.summary_path)
+    found = files.read_json(one.summary_path)
     if not isinstance(found, dict):
         raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
     return found
@@ -96,7 +96,7 @@ def _recipes(found: Sequence[runs.Run], summaries: Sequence[Summary]) -> list[li
     """Runs whose settings say the same, but for seed and control and what touches neither learning nor score."""
     groups: dict[str, list[Member]] = {}
     for one, summary in zip(found, summaries, strict=True):
-        groups.setdefault(runs.sha256_json(_settings(one)), []).append((one, summary))
+        groups.setdefault(files.sha256_json(_settings(one)), []).append((one, summary))
     return list(groups.values())
 
 
@@ -176,7 +176,7 @@ def _controls(members: Sequence[Member], notes: list[str]) -> list[dict[str, Any
 
 def _by_problem(one: runs.Run, summary: Summary) -> dict[str, float] | None:
     """Tuned minus base of each problem; None where the completions are gone or are not those of the summary."""
-    base, tuned = (runs.read_jsonl(one.path / "completions" / f"{role}.jsonl") for role in ("base", "tuned"))
+    base, tuned = (files.read_jsonl(one.path / "completions" / f"{role}.jsonl") for role in ("base", "tuned"))
     if not base or not tuned:
         return None
     found = statistics.differences(base, tuned)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.reporting import report
 from reasoner.reporting.report import Material, interval, share
 
@@ -844,5 +844,5 @@ def write(run_: runs.Run, summary: dict[str, Any] | None = None, refresh: int | 
     material = report.read(run_, summary)
     texts = {"report.md": report.markdown(material), "report.html": html(material, refresh)}
     for name, text in texts.items():
-        runs.write_text(run_.path / name, text)
+        files.write_text(run_.path / name, text)
     return [run_.path / name for name in texts]

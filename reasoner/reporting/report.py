@@ -14,6 +14,7 @@ from typing import Any
 from reasoner import runs
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.files import read_json, read_jsonl, sha256_json
 from reasoner.problems import data
 from reasoner.reporting import behaviour
 from reasoner.verifiers.code import task as tasks
@@ -299,13 +300,13 @@ def read(run_: runs.Run, summary_: dict[str, Any] | None = None) -> Material:
 
     `summary_`: one not yet written.
     """
-    stored = runs.read_json(run_.config_path) or {}
+    stored = read_json(run_.config_path) or {}
     config = stored.get("config") or {}
     export = run_.export_dir(config.get("train", {}).get("steps", 0))
     found = {
         name: runs.read_record((run_.path if name in ("base", "train") else export) / f"{name}.json") for name in STAGES
     }
-    metrics = runs.read_jsonl(run_.path / "metrics.jsonl")
+    metrics = read_jsonl(run_.path / "metrics.jsonl")
     if not metrics and not any(found.values()) and not run_.summary_path.exists() and not runs.is_locked(run_):
         raise ReasonerError(
             f"run {run_.name} has nothing to report yet", fix=f"reasoner status {run_.name}; make reasoner", code=USAGE
@@ -313,23 +314,23 @@ def read(run_: runs.Run, summary_: dict[str, Any] | None = None) -> Material:
 
     def completions(prefix: str = "") -> dict[str, list[dict[str, Any]]]:
         paths = {role: run_.path / "completions" / f"{prefix}{role}.jsonl" for role in ROLES}
-        return {role: rows for role, path in paths.items() if (rows := runs.read_jsonl(path))}
+        return {role: rows for role, path in paths.items() if (rows := read_jsonl(path))}
 
     scored = completions()
     return Material(
         run=run_,
         config=config,
         origin=stored.get("origin") or {},
-        summary=summary_ or runs.read_json(run_.summary_path),
+        summary=summary_ or read_json(run_.summary_path),
         records={name: record for name, record in found.items() if record},
         metrics=metrics,
         completions=scored,
         everyday=completions("everyday-"),
-        audit=runs.read_json(run_.path / "audit.json"),
-        ladder=runs.read_json(run_.path / "ladder.json"),
+        audit=read_json(run_.path / "audit.json"),
+        ladder=read_json(run_.path / "ladder.json"),
         behaviour={role: figures for role, rows in scored.items() if (figures := behaviour.figures(rows))},
         trained=behaviour.training(run_.path / "rollouts"),
-        dev=[row for row in runs.read_jsonl(run_.path / "history.jsonl") if row.get("event") == "scored"],
+        dev=[row for row in read_jsonl(run_.path / "history.jsonl") if row.get("event") == "scored"],
         adapter=runs.adapter_sha256(run_.path / "adapter") if found["train"] else None,
     )
 
@@ -695,7 +696,7 @@ def lineage(material: Material) -> list[Link]:
         found.append(Link("verifier", f"{judge['name']} {judge['version']}"))
     changed = [key for key, where in material.origin.items() if where == "--set"]
     found.append(
-        Link("config, sha256", runs.sha256_json(material.config),
+        Link("config, sha256", sha256_json(material.config),
              f" profile {material.config.get('profile', '?')}, set by hand: {', '.join(changed) or 'nothing'}")
     )  # fmt: skip
     newest = summary_.get("versions") or next((r.versions for r in reversed(list(records.values())) if r.versions), {})

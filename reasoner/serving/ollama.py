@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import runs
+from reasoner import files
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.machine import toolchain
 from reasoner.machine.toolchain import OllamaInstall, Progress, cache_dir, locked, quiet, tools_dir
@@ -748,7 +748,7 @@ class Client:
         try:
             partial.unlink(missing_ok=True)
             os.link(gguf, partial)
-            found = runs.sha256_file(partial)
+            found = files.sha256_file(partial)
             if found != blob.name.removeprefix("sha256-"):
                 raise ReasonerError(
                     f"{gguf.name} changed after it was made",

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
@@ -89,18 +89,18 @@ model that the tag meant: what a kill leaves behind in between is found again.""
 
 
 def _noted(client: ollama.Client, tag: str) -> str | None:
-    found = (runs.read_json(_ledger()) or {}).get(f"{client.host} {tag}")
+    found = (files.read_json(_ledger()) or {}).get(f"{client.host} {tag}")
     return None if found is None else str(found)
 
 
 def _note(client: ollama.Client, tag: str, value: str | None) -> None:
     with toolchain.locked("registered", toolchain.quiet):
-        known = runs.read_json(_ledger()) or {}
+        known = files.read_json(_ledger()) or {}
         known.pop(f"{client.host} {tag}", None)
         if value is not None:
             known[f"{client.host} {tag}"] = value
         if known:
-            runs.write_json(_ledger(), known)
+            files.write_json(_ledger(), known)
         else:
             _ledger().unlink(missing_ok=True)
 
@@ -140,7 +140,7 @@ def _spare(client: ollama.Client, tag: str, digest: str) -> str:
 
 def has_registered() -> bool:
     """Whether any tag of ours may still be in an Ollama."""
-    return bool(runs.read_json(_ledger()))
+    return bool(files.read_json(_ledger()))
 
 
 def drop(client: ollama.Client, tag: str) -> bool:
@@ -161,7 +161,7 @@ def drop(client: ollama.Client, tag: str) -> bool:
 
 def remove_all(client: ollama.Client) -> list[str]:
     """Delete the tags we made on this server, unless another model has taken their name since."""
-    known = runs.read_json(_ledger()) or {}
+    known = files.read_json(_ledger()) or {}
     ours = [tag for where, _, tag in (key.partition(" ") for key in known) if where == str(client.host)]
     return [tag for tag in ours if drop(client, tag)]
 
@@ -407,13 +407,13 @@ def rollback(config: Config, client: ollama.Client, run_: runs.Run) -> dict[str,
 
 def history(run_: runs.Run) -> list[dict[str, Any]]:
     """Every event of the run, oldest first."""
-    return runs.read_jsonl(run_.path / "history.jsonl")
+    return files.read_jsonl(run_.path / "history.jsonl")
 
 
 def tell(run_: runs.Run, step: int | None, event: str, **facts: Any) -> dict[str, Any]:
     """Append one event to the history; gives it."""
     row = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "step": step, "event": event, **facts}
-    runs.append_jsonl(run_.path / "history.jsonl", [row])
+    files.append_jsonl(run_.path / "history.jsonl", [row])
     return row
 
 

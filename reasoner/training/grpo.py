@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import runs, verifiers
+from reasoner import files, runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
@@ -270,9 +270,9 @@ def _run(
             log=run_.log_path("train"),
         )
     adapter = run_.path / "adapter"
-    with runs.partial_dir(adapter) as partial:
+    with files.partial_dir(adapter) as partial:
         trainer.model.save_pretrained(partial)
-    metrics = runs.read_jsonl(run_.path / "metrics.jsonl")
+    metrics = files.read_jsonl(run_.path / "metrics.jsonl")
     return [adapter], {
         "engine": chosen,
         "sampler": sampled_by,
@@ -552,7 +552,7 @@ class Reward:
             )
         self._judge_again(rows, answer)
         self._take_shares([score.shares for score in scores if score.shares])
-        runs.append_jsonl(self._rollouts / f"{runs.step_name(step)}.jsonl", rows)
+        files.append_jsonl(self._rollouts / f"{runs.step_name(step)}.jsonl", rows)
         self.shows_working = working / len(rows)
         if self.curriculum:
             self.curriculum.observe(_rates(problem_id, kind, [score.reward for score in scores]))
@@ -651,7 +651,7 @@ def _callback(
                 row["rates"] = {name: round(rate, 3) for name, rate in trainer.curriculum.rates.items()}
             if trainer.chat and (state.global_step % CHAT_EVERY == 0 or state.global_step >= config.train.steps):
                 row["chat_kl"] = trainer.chat.measure()
-            runs.append_jsonl(run_.path / "metrics.jsonl", [row])
+            files.append_jsonl(run_.path / "metrics.jsonl", [row])
             progress(row)
             self._check_gaps(state.global_step)
             limit = config.alarms.max_chat_kl
@@ -690,8 +690,8 @@ def _callback(
             folder = run_.checkpoints_dir / f"checkpoint-{state.global_step}"
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing of ours reads
             if trainer.curriculum:
-                runs.write_json(folder / "curriculum.json", trainer.curriculum.state)
-            runs.write_text(folder / "DONE", "")
+                files.write_json(folder / "curriculum.json", trainer.curriculum.state)
+            files.write_text(folder / "DONE", "")
 
     return Records()
 
@@ -1086,7 +1086,7 @@ def _curriculum(
     """The curriculum as the checkpoint left it, or from what the base can do."""
     settings = config.train
     kinds = [curriculum.kind(problem.kind, problem.size) for problem in problems]
-    state = runs.read_json(resume / "curriculum.json") if resume else None
+    state = files.read_json(resume / "curriculum.json") if resume else None
 
     def made(rates: dict[str, float]) -> curriculum.Curriculum:
         return curriculum.Curriculum(
@@ -1133,9 +1133,9 @@ def _curriculum(
 def _forget_after(run_: runs.Run, step: int) -> None:
     """Drop what an interrupted attempt wrote after the checkpoint that training goes on from."""
     metrics = run_.path / "metrics.jsonl"
-    rows = [row for row in runs.read_jsonl(metrics) if row["step"] <= step]
+    rows = [row for row in files.read_jsonl(metrics) if row["step"] <= step]
     metrics.unlink(missing_ok=True)
-    runs.append_jsonl(metrics, rows)
+    files.append_jsonl(metrics, rows)
     for path in (run_.path / "rollouts").glob("step-*.jsonl"):
         if int(path.stem.removeprefix("step-")) > step:
             path.unlink()

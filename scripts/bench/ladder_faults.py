@@ -18,7 +18,7 @@ from gguf import GGUFReader, GGUFValueType, GGUFWriter
 from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
 from safetensors.torch import load_file, save_file
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.llamacpp import quantize
 from reasoner.machine import processes, toolchain
 from reasoner.pipeline import pipeline
@@ -44,14 +44,14 @@ class Broken:
 
     def serve(self, **otherwise: object) -> None:
         """Register the file as it is now, as the run would have."""
-        sha256 = runs.sha256_file(self.file)
+        sha256 = files.sha256_file(self.file)
         self.client.create(
             self.tag, self.file, sha256, parameters=self.parameters | otherwise, system=self.job.config.data.system
         )
         path = self.job.record_path("register")
         record = json.loads(path.read_text())
         record["facts"]["tuned"] |= {"tag": self.tag, "digest": self.client.digest(self.tag)}
-        runs.write_json(path, record)
+        files.write_json(path, record)
 
     def rewrite(self, changes: dict[str, object]) -> None:
         """The file with other metadata."""
@@ -96,7 +96,7 @@ def adapter_not_merged(run: Broken) -> str:
 def space_after_markers(run: Broken) -> str:
     """The converter reads from the tokenizer's settings whether a space goes before text; transformers does not."""
     path = run.merged / "tokenizer_config.json"
-    runs.write_json(path, json.loads(path.read_text()) | {"add_prefix_space": True})
+    files.write_json(path, json.loads(path.read_text()) | {"add_prefix_space": True})
     run.export()
     return "F16"
 

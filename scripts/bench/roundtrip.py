@@ -11,7 +11,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import config, runs, verifiers
+from reasoner import config, files, verifiers
 from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
 from reasoner.measuring import statistics
@@ -35,7 +35,7 @@ def main() -> None:
         quantize.run(folder, again, args.quant, Path(temporary) / "log", print)
         tags = {"original": original, "again": again}
         for name, path in tags.items():
-            client.create(f"roundtrip:{name}", path, runs.sha256_file(path), parameters={}, system=None)
+            client.create(f"roundtrip:{name}", path, files.sha256_file(path), parameters={}, system=None)
         print({name: path.stat().st_size for name, path in tags.items()})
     tokenizer = locate.load_tokenizer(folder)
     checker = verifiers.load(settings.verifier.name)

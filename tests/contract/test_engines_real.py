@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from reasoner import config, runs
+from reasoner import config, files
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
@@ -59,13 +59,13 @@ def client(tmp_path_factory):
 def tag(client, file):
     """A tag whose own parameters would give other answers, were they not all overridden."""
     own = {"temperature": 1.5, "top_k": 3, "repeat_penalty": 1.8, "num_predict": 4, "num_thread": 1}
-    client.create("engines:f16", file, runs.sha256_file(file), parameters=own)
+    client.create("engines:f16", file, files.sha256_file(file), parameters=own)
     return "engines:f16"
 
 
 @pytest.fixture(scope="module")
 def plain_tag(client, file):
-    client.create("engines:plain", file, runs.sha256_file(file), parameters={"num_ctx": 512, "num_thread": 1})
+    client.create("engines:plain", file, files.sha256_file(file), parameters={"num_ctx": 512, "num_thread": 1})
     return "engines:plain"
 
 
@@ -225,7 +225,7 @@ def test_reasoner_eval_finds_the_same_whatever_the_engine(client, plain_tag, fol
 def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, file, tmp_path, monkeypatch):
     monkeypatch.setattr(register, "_ledger", lambda: tmp_path / "registered.json")
     given = {"parameters": {"stop": ["####"], "num_thread": 1}, "system": "Be brief."}
-    client.create("engines:brief", file, runs.sha256_file(file), **given)
+    client.create("engines:brief", file, files.sha256_file(file), **given)
     chat = [{"role": "user", "content": "1 + 1?"}]
     with register.without_system(client, "engines:brief") as bare:
         assert client.prompt_ids(bare, chat) == locate.prompt_ids(
@@ -261,7 +261,7 @@ def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_
 
     def finish(folder):
         done = subprocess.run([*argv, str(folder)], env=env, capture_output=True, text=True, timeout=300, check=True)
-        return json.loads(done.stdout), runs.read_jsonl(folder / "completions.jsonl")
+        return json.loads(done.stdout), files.read_jsonl(folder / "completions.jsonl")
 
     whole, at_once = finish(tmp_path / "whole")
     draw = random.Random(how)
@@ -278,7 +278,7 @@ def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_
         running.send_signal(how)
         running.communicate(timeout=60)
         ended.append(running.returncode)
-        found = {(row["problem_id"], row["sample"]): row for row in runs.read_jsonl(path)}
+        found = {(row["problem_id"], row["sample"]): row for row in files.read_jsonl(path)}
         assert len(found) >= wanted and kept.items() <= found.items()
         kept = found
     assert ended == 5 * [130 if how == signal.SIGINT else -signal.SIGKILL] and len(kept) < 240

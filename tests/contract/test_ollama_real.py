@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from reasoner import runs
+from reasoner import files
 from reasoner.errors import FAILED, ReasonerError
 from reasoner.machine import toolchain
 from reasoner.serving import ollama
@@ -149,7 +149,7 @@ def test_create_links_and_delete_removes_only_the_servers_link(client, model, se
 def test_a_linked_file_is_served_and_survives_its_first_name(client, tmp_path, server):
     """What `delta` relies on: the digest taken while writing, a link, and each side may unlink its own name."""
     path, digest = write_gguf(tmp_path / "second.gguf", LONG + "{# another file #}")
-    runs.hashed_while_written(path, digest)
+    files.hashed_while_written(path, digest)
     assert client.create("tiny:linked", path, digest) == "linked"
     blobs = server.models_dir / "blobs"
     assert not list(blobs.glob("*-partial-*"))

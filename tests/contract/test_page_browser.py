@@ -8,7 +8,7 @@ import browser
 import made_up
 import pytest
 
-from reasoner import runs
+from reasoner import files
 from reasoner.reporting import compare, page, report
 
 
@@ -23,7 +23,7 @@ def pages(tmp_path_factory):
         page.write(whole)
         page.write(under_way)
         both = page.compared(report.read(whole), report.read(other), compare.run(["whole", "other"]))
-        runs.write_text(folder / "both.html", both)
+        files.write_text(folder / "both.html", both)
     return {
         "whole": whole.path / "report.html", "both": folder / "both.html", "under way": under_way.path / "report.html",
     }  # fmt: skip

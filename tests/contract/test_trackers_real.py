@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.training import grpo
 
@@ -31,7 +31,7 @@ def test_tensorboard_finds_in_the_run_folder_what_metrics_has(tmp_path, monkeypa
     grpo.check(found)
     grpo.run(found, run, locate.shipped()["pocket"], lambda *_: None, lambda text: None, lambda row: None)
     written = scalars(run.path / "trackers" / "tensorboard")
-    rows = runs.read_jsonl(run.path / "metrics.jsonl")
+    rows = files.read_jsonl(run.path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]
     for tag, key in (("train/reward", "reward"), ("train/completions/mean_length", "length")):
         assert written[tag] == [(row["step"], pytest.approx(row[key])) for row in rows]

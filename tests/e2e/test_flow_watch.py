@@ -12,7 +12,7 @@ import time
 import httpx
 import pytest
 
-from reasoner import runs
+from reasoner import files, runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
@@ -41,7 +41,7 @@ def events(rows, step):
 
 
 def history(world):
-    return runs.read_jsonl(world.runs / RUN / "history.jsonl")
+    return files.read_jsonl(world.runs / RUN / "history.jsonl")
 
 
 def wait_for(condition, seconds=300):

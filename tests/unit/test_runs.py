@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.errors import ReasonerError
 
 
@@ -68,19 +68,19 @@ def test_lock_names_the_writer_and_is_free_after_a_kill(folder):
 
 def test_write_text_leaves_the_old_file_when_it_fails(tmp_path):
     path = tmp_path / "a.txt"
-    runs.write_text(path, "old")
+    files.write_text(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        runs.write_text(path, "\ud800")
+        files.write_text(path, "\ud800")
     assert path.read_text() == "old"
 
 
 def test_partial_dir_appears_whole_or_not_at_all(tmp_path):
     final = tmp_path / "out"
-    with pytest.raises(RuntimeError), runs.partial_dir(final) as partial:
+    with pytest.raises(RuntimeError), files.partial_dir(final) as partial:
         (partial / "half").write_text("x")
         raise RuntimeError
     assert not final.exists()
-    with runs.partial_dir(final) as partial:
+    with files.partial_dir(final) as partial:
         assert not (partial / "half").exists()
         (partial / "whole").write_text("x")
     assert [p.name for p in final.iterdir()] == ["whole"]
@@ -140,14 +140,14 @@ def test_ready_steps_needs_the_marker_and_sorts_by_number(tmp_path):
 
 def test_read_jsonl_leaves_out_a_line_cut_by_a_kill(tmp_path):
     path = tmp_path / "m.jsonl"
-    runs.append_jsonl(path, [{"step": 1}, {"step": 2}])
+    files.append_jsonl(path, [{"step": 1}, {"step": 2}])
     with path.open("a") as handle:
         handle.write('{"step": 3, "rew')
-    assert [row["step"] for row in runs.read_jsonl(path)] == [1, 2]
+    assert [row["step"] for row in files.read_jsonl(path)] == [1, 2]
 
 
 def test_a_folder_that_was_not_filled_leaves_nothing(tmp_path):
-    with pytest.raises(OSError, match="full"), runs.partial_dir(tmp_path / "adapter") as partial:
+    with pytest.raises(OSError, match="full"), files.partial_dir(tmp_path / "adapter") as partial:
         (partial / "half").write_text("x")
         raise OSError("full")
     assert list(tmp_path.iterdir()) == []
@@ -155,23 +155,23 @@ def test_a_folder_that_was_not_filled_leaves_nothing(tmp_path):
 
 def test_a_line_cut_off_does_not_spoil_the_next(tmp_path):
     path = tmp_path / "history.jsonl"
-    runs.append_jsonl(path, [{"step": 1, "text": "ä"}])
+    files.append_jsonl(path, [{"step": 1, "text": "ä"}])
     with path.open("a") as handle:
         handle.write('{"step": 2, "rew')
-    runs.append_jsonl(path, [{"step": 3}])
-    runs.append_jsonl(path, [{"step": 4}])
-    assert [row["step"] for row in runs.read_jsonl(path)] == [1, 3, 4]
+    files.append_jsonl(path, [{"step": 3}])
+    files.append_jsonl(path, [{"step": 4}])
+    assert [row["step"] for row in files.read_jsonl(path)] == [1, 3, 4]
 
 
 def test_a_hash_taken_while_writing_is_believed_until_the_file_changes(tmp_path):
     path = tmp_path / "large"
     path.write_bytes(b"a" * 10)
-    true = runs.sha256_file(path)
-    runs.hashed_while_written(path, "as written")
-    assert runs.sha256_file(path) == "as written"
+    true = files.sha256_file(path)
+    files.hashed_while_written(path, "as written")
+    assert files.sha256_file(path) == "as written"
     path.rename(tmp_path / "renamed")
-    assert runs.sha256_file(tmp_path / "renamed") == "as written"
+    assert files.sha256_file(tmp_path / "renamed") == "as written"
     path.write_bytes(b"a" * 10)
-    assert runs.sha256_file(path) == true
+    assert files.sha256_file(path) == true
     os.utime(tmp_path / "renamed", ns=(0, 0))
-    assert runs.sha256_file(tmp_path / "renamed") == true
+    assert files.sha256_file(tmp_path / "renamed") == true

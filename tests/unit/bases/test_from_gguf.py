@@ -10,9 +10,9 @@ import psutil
 import pytest
 from gguf import GGUFWriter
 
-from reasoner import runs
 from reasoner.bases import from_gguf
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.files import write_json
 from reasoner.serving import ollama
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
@@ -408,7 +408,7 @@ def stored(folder, **changes):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     record = {"schema": from_gguf.SCHEMA, "gguf": "/m.gguf", "sha256": "s", "facts": facts, "files": {"config.json": 2}}
-    runs.write_json(folder / from_gguf.MARKER, {**record, **changes})
+    write_json(folder / from_gguf.MARKER, {**record, **changes})
     return folder
 
 

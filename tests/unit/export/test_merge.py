@@ -2,7 +2,7 @@
 
 import jinja2
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.export import merge
 
@@ -36,10 +36,10 @@ def test_a_template_that_resembles_no_short_one_stays_as_it_is():
 def test_the_template_is_kept_wherever_it_stands(tmp_path):
     source, target = tmp_path / "a", tmp_path / "b"
     source.mkdir(), target.mkdir()
-    runs.write_json(source / "tokenizer_config.json", {"eos_token": "<|endoftext|>", "chat_template": CHATML})
+    files.write_json(source / "tokenizer_config.json", {"eos_token": "<|endoftext|>", "chat_template": CHATML})
     (source / "chat_template.jinja").write_text(CHATML)
     merge.save_tokenizer(source, target, "<|im_end|>")
-    stored = runs.read_json(target / "tokenizer_config.json")
+    stored = files.read_json(target / "tokenizer_config.json")
     assert stored["eos_token"] == "<|im_end|>"
     assert stored["chat_template"] == (target / "chat_template.jinja").read_text() == merge.keep_template(CHATML)
     assert (source / "chat_template.jinja").read_text() == CHATML

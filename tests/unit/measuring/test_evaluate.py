@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config, runs, verifiers
+from reasoner import config, files, runs, verifiers
 from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import toolchain
@@ -96,7 +96,7 @@ def test_base_and_tuned_are_asked_the_same_greedily_and_paired(scored):
     assert facts["lift"]["points"] == 100
     assert facts["lift"]["p"] == pytest.approx(2 * 0.5**20)
     assert facts["problems_found"] == []
-    rows = runs.read_jsonl(outputs[1])
+    rows = files.read_jsonl(outputs[1])
     assert len(rows) == 20
     contract = "problem_id model stage completion verdict extracted finish_reason tokens seed"
     assert set(contract.split()) <= set(rows[0])
@@ -174,7 +174,7 @@ def test_every_completion_has_its_type_and_its_verdict_under_both_rules(scored):
         return (f"So that is {reference(question)}." if tag == "m:base" else f"#### {reference(question)}", "stop")
 
     _, outputs, facts = scored(answers, problems=10, **{"verifier.name": "number-lenient"})
-    assert {(row["verdict"], row["strict"], row["type"]) for row in runs.read_jsonl(outputs[0])} == {
+    assert {(row["verdict"], row["strict"], row["type"]) for row in files.read_jsonl(outputs[0])} == {
         ("right", "wrong", "integer"),
     }  # fmt: skip
     assert (facts["base"]["pass_at_1"], facts["base"]["strict"]) == (1, 0)
@@ -185,8 +185,8 @@ def test_problems_that_cannot_be_judged_are_left_out_and_counted(scored, tmp_pat
     def write(*answers):
         rows = [{"question": f"q{n}", "answer": answer} for n, answer in enumerate(answers)]
         path = tmp_path / "mine" / "test.jsonl"
-        runs.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-        runs.write_text(path.with_name("train.jsonl"), json.dumps({"question": "q", "answer": "1"}) + "\n")
+        files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        files.write_text(path.with_name("train.jsonl"), json.dumps({"question": "q", "answer": "1"}) + "\n")
 
     write("5", "blue", "7", "8", "9", "10")
     override = {"data.source": str(tmp_path / "mine"), "data.num_train": "none"}
@@ -215,7 +215,7 @@ def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatc
     _, outputs, facts = scored(answers, problems=8, progress=progress, **overrides)
     assert labels == {"base": (8, 8), "tuned": (8, 8), "ood base": (6, 6), "ood tuned": (6, 6)}
     assert [path.name for path in outputs] == ["base.jsonl", "ood-base.jsonl", "tuned.jsonl", "ood-tuned.jsonl"]
-    assert [row["problem_id"] for row in runs.read_jsonl(outputs[3])] == [p.id for p in problems]
+    assert [row["problem_id"] for row in files.read_jsonl(outputs[3])] == [p.id for p in problems]
     ood = facts["beside"]["ood"]
     assert (ood["n"], ood["base"]["pass_at_1"], ood["tuned"]["pass_at_1"], ood["lift"]["points"]) == (6, 0, 1, 100)
     assert ood["split_sha256"] == data.split_sha256(problems) != facts["split_sha256"]
@@ -272,7 +272,7 @@ def test_everyday_prompts_are_asked_as_they_stand_and_compared(scored):
     )
     names = ["base", "everyday-base", "everyday-sampled-base", "tuned", "everyday-tuned", "everyday-sampled-tuned"]
     assert [path.stem for path in outputs] == names
-    row = {row["id"]: row for row in runs.read_jsonl(outputs[4])}["hello"]
+    row = {row["id"]: row for row in files.read_jsonl(outputs[4])}["hello"]
     assert {key: row[key] for key in ("kind", "degenerate", "fact_right", "finish_reason", "tokens")} == {
         "kind": "greeting", "degenerate": "bare number", "fact_right": None, "finish_reason": "stop", "tokens": 3,
     }  # fmt: skip
@@ -540,14 +540,14 @@ def ask(tmp_path):
 def test_an_interrupted_evaluation_asks_only_for_what_is_missing(ask):
     with pytest.raises(KeyboardInterrupt):
         ask(Scripted(break_after=4))
-    assert len(runs.read_jsonl(ask.path)) == 4
+    assert len(files.read_jsonl(ask.path)) == 4
     seen = []
     again = Scripted()
     rows = ask(again, progress=lambda done, total: seen.append((done, total)))
     assert [prompt.messages[-1]["content"] for prompt in again.asked] == ["What is 1 + 0?", "What is 0 + 0?"]
     assert seen == [(5, 6), (6, 6)]
     assert [row["problem_id"] for row in rows] == [problem.id for problem in PROBLEMS]
-    assert rows == runs.read_jsonl(ask.path)
+    assert rows == files.read_jsonl(ask.path)
     assert [row["verdict"] for row in rows] == ["wrong", "right", *4 * ["wrong"]]
     third = Scripted()
     assert ask(third) == rows and third.asked == []
@@ -569,7 +569,7 @@ def test_a_line_that_stands_twice_counts_once(ask):
     first = ask.path.read_bytes().split(b"\n")[0]
     ask.path.write_bytes(ask.path.read_bytes() + first + b"\n\nno json\n")
     assert ask(Scripted()) == rows
-    assert runs.read_jsonl(ask.path) == rows
+    assert files.read_jsonl(ask.path) == rows
 
 
 @pytest.mark.parametrize(
@@ -602,7 +602,7 @@ def test_another_verifier_judges_again_what_is_there(ask):
     rows = ask(engine, checker=other)
     assert engine.asked == []
     assert {(row["verdict"], row["verifier"]["version"]) for row in rows} == {("right", "next")}
-    assert rows == runs.read_jsonl(ask.path)
+    assert rows == files.read_jsonl(ask.path)
     assert ask.said == ["c.jsonl: 6 completions are judged again by number next"]
     assert {row["verifier"]["version"] for row in ask(Scripted(), checker=checker)} == {checker.version}
 
@@ -611,12 +611,12 @@ def test_a_verifier_that_waits_for_others_judges_after_the_asking(ask):
     asked = []
 
     def slow(completion, answer):
-        asked.append(len(runs.read_jsonl(ask.path)))
+        asked.append(len(files.read_jsonl(ask.path)))
         return verifiers.Score("right")
 
     rows = ask(Scripted(), checker=verifiers.Verifier("slow", "1", slow, is_parallel=True))
     assert asked == 6 * [6]
-    assert {row["verdict"] for row in rows} == {"right"} and runs.read_jsonl(ask.path) == rows
+    assert {row["verdict"] for row in rows} == {"right"} and files.read_jsonl(ask.path) == rows
 
 
 def test_more_samples_ask_for_the_new_ones_and_each_has_a_seed_of_its_own(ask):
@@ -648,7 +648,7 @@ def test_ids_must_tell_problems_apart(ask):
 
 def test_half_a_character_from_a_server_is_no_end(ask):
     rows = ask(Scripted(text="\ud83d\n#### 1"))
-    assert runs.read_jsonl(ask.path) == rows and rows[1]["verdict"] == "right"
+    assert files.read_jsonl(ask.path) == rows and rows[1]["verdict"] == "right"
 
 
 # -- answers of another run ----------------------------------------------------------------------
@@ -663,7 +663,7 @@ def of_run():
         checker = verifiers.load(checker) if isinstance(checker, str) else checker
         path = runs.runs_dir() / name / "completions" / "base.jsonl"
         rows = evaluate.score(engine, problems, checker, GREEDY, path, say=of_run.said.append, **more)
-        assert rows == runs.read_jsonl(path)
+        assert rows == files.read_jsonl(path)
         return rows, evaluate.look(engine, problems, path)
 
     of_run.said = []
@@ -679,7 +679,7 @@ def test_a_base_that_another_run_asked_is_not_asked_again_and_it_stays_one_look(
     assert second == [{**row, "model": "s1:base"} for row in first]
     assert (look, again) == (1, 1)
     assert of_run.said == ["base.jsonl: 6 completions of run a: the same model file, problems and sampling"]
-    assert runs.read_json(runs.runs_dir() / "b" / "completions" / "base.key.json")["from"] == "a"
+    assert files.read_json(runs.runs_dir() / "b" / "completions" / "base.key.json")["from"] == "a"
 
 
 def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run):
@@ -694,7 +694,7 @@ def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run
 def test_answers_of_another_run_that_are_not_all_of_this_are_not_taken(of_run, how, monkeypatch):
     of_run("a", Scripted())
     path = runs.runs_dir() / "a" / "completions" / "base.jsonl"
-    rows = runs.read_jsonl(path)
+    rows = files.read_jsonl(path)
     if how == "cut":
         path.write_bytes(path.read_bytes()[:-9])
     elif how == "no key":
@@ -704,7 +704,7 @@ def test_answers_of_another_run_that_are_not_all_of_this_are_not_taken(of_run, h
     elif how in ("unanswered", "no field"):
         rows[2].update({"finish_reason": "unanswered"}) if how == "unanswered" else rows[2].pop("finish_reason")
         path.unlink()
-        runs.append_jsonl(path, rows)
+        files.append_jsonl(path, rows)
     engine = Scripted(digest="sha256:b") if how == "model" else Scripted()
     made, _ = of_run("b", engine, problems=PROBLEMS[:4] if how == "problems" else PROBLEMS)
     assert len(engine.asked) == len(made) and of_run.said == []
@@ -747,7 +747,7 @@ def test_a_second_look_at_a_test_split_is_known_and_a_resumed_one_is_none(ask):
     assert look(Scripted(digest="sha256:b"), PROBLEMS[:4]) == 1
     assert look(Scripted(), PROBLEMS[4:]) == 1, "no problem of these was asked before"
     assert look(Scripted()) == 4, "all three looks so far were at some of these"
-    assert len(runs.read_json(runs.runs_dir() / "looks.json")) == 2
+    assert len(files.read_json(runs.runs_dir() / "looks.json")) == 2
 
 
 def test_the_stage_counts_looks_but_not_at_dev(scored):
@@ -881,7 +881,7 @@ def test_every_row_of_an_own_file_is_asked_and_the_result_is_kept(one, tmp_path)
     assert (value["n"], value["split"], value["right"], value["look"]) == (8, "all", 1, 1)
     folder = Path(value["completions"]).parent
     assert folder.parent == tmp_path / "runs" / "evals"
-    assert runs.read_json(folder / "result.json") == value
+    assert files.read_json(folder / "result.json") == value
     assert value["verifier"]["name"] == "number" and value["detectable"] > 0
     text = "\n".join(evaluate.lines(value))
     assert "12.5 % [" in text and "1 of 8 completions right" in text and "points to be told" in text
@@ -921,7 +921,7 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
         "pocket", {"eval.num_problems": "4", "data.num_train": "50", "data.system": "Be brief."}
     )
     run = runs.new("mine")
-    runs.write_text(run.config_path, config.dump(found, origin))
+    files.write_text(run.config_path, config.dump(found, origin))
     (run.path / "base" / "model").mkdir(parents=True)
     with pytest.raises(ReasonerError, match="no model in Ollama yet"):
         one("mine", None)
@@ -951,7 +951,7 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
 
 def test_prompt_ids_are_kept_and_what_is_not_known_is_a_difference(one, tmp_path):
     known = one("m:tag", str(own_file(tmp_path)))
-    assert known["prompt_ids"] == {"problems": 3, "sha256": runs.sha256_json(3 * [list(range(9))])}
+    assert known["prompt_ids"] == {"problems": 3, "sha256": files.sha256_json(3 * [list(range(9))])}
     assert "differences" not in known["facts"]
     one.engine = Scripted(digest="sha256:b")
     one.engine.prompt_ids = lambda messages: None

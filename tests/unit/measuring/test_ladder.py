@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import quantize
@@ -160,14 +160,14 @@ def test_a_part_that_is_gone_is_said_with_the_command_that_makes_it(tmp_path):
         return caught.value.fix
 
     assert fix() == "reasoner train --run mine"
-    runs.write_json(adapter / "adapter_config.json", {})
+    files.write_json(adapter / "adapter_config.json", {})
     assert fix() == "reasoner merge mine"
-    runs.write_json(merged / "config.json", {})
+    files.write_json(merged / "config.json", {})
     assert fix() == "reasoner gguf mine"
     file.write_bytes(b"weights")
     assert fix() == "reasoner register mine"
     assert fix("0" * 64) == "reasoner register mine"
-    ladder._check_parts(run, export, Client(runs.sha256_file(file)))
+    ladder._check_parts(run, export, Client(files.sha256_file(file)))
 
 
 def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_path, monkeypatch):
@@ -179,7 +179,7 @@ def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_p
             {"problem_id": name, "question": f"{name} has 1 pen.", "completion": text, "verdict": verdict}
             for name, text, verdict in rows
         ]
-        runs.append_jsonl(run.path / "rollouts" / f"step-{step:06d}.jsonl", made)
+        files.append_jsonl(run.path / "rollouts" / f"step-{step:06d}.jsonl", made)
 
     roll(1, ("Ann", "1 + 1 = 2", "right"), ("Bob", "2 + 2 = 4", "right"))
     roll(2, ("Ann", "3 + 3 = 6", "right"), ("Ann", "4 + 4 = 8", "right"), ("Cy", "5 + 5 = 9", "wrong"))

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.pipeline import pipeline
@@ -39,7 +39,7 @@ def stage(ran, name="merge", **changes):
     def run(job):
         ran.append(name)
         path = job.run.path / "out.txt"
-        runs.write_text(path, "made")
+        files.write_text(path, "made")
         return [path], {}
 
     found = pipeline.Stage(name, run, ("gguf",), lambda job: {"base": job.base.sha256})
@@ -101,7 +101,7 @@ def test_the_server_is_asked_only_when_nothing_else_is_wrong(job, versions):
 
 def test_a_failing_stage_forgets_its_old_record_and_the_summary(job, versions):
     pipeline._run_stage(job, stage([]))
-    runs.write_text(job.run.summary_path, "{}")
+    files.write_text(job.run.summary_path, "{}")
 
     def fail(job):
         raise ReasonerError("no")
@@ -134,8 +134,8 @@ def test_keys_that_did_not_exist_then_had_todays_default(job, versions):
 
 def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
     stored = json.loads(config.dump(*config.resolve("pocket", {"train.steps": "4"})))
-    runs.write_json(job.run.config_path, {**stored, "config": forget(stored["config"])})
-    runs.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
+    files.write_json(job.run.config_path, {**stored, "config": forget(stored["config"])})
+    files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
     pipeline._keep_training(job)
     with_config(job, verifier__reward="share")
     with pytest.raises(ReasonerError) as caught:
@@ -158,8 +158,8 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
 
 
 def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
-    runs.write_text(job.run.config_path, config.dump(job.config, {}))
-    runs.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
+    files.write_text(job.run.config_path, config.dump(job.config, {}))
+    files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
     pipeline._keep_training(job)
     with_config(job, train__seed="5")
     with pytest.raises(ReasonerError, match="trained with other settings"):
@@ -167,8 +167,8 @@ def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
 
 
 def test_a_refused_run_leaves_its_config_alone(job, versions):
-    runs.write_text(job.run.config_path, config.dump(job.config, {}))
-    runs.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
+    files.write_text(job.run.config_path, config.dump(job.config, {}))
+    files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
     before = job.run.config_path.read_text()
     with_config(job, train__seed="5")
     with pytest.raises(ReasonerError):
@@ -210,7 +210,7 @@ def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
     one = dataclasses.replace(pipeline._BY_NAME["report"], run=lambda job: ([], {}))
     pipeline._run_stage(job, one)
     assert pipeline.stale(job, one) == []
-    runs.write_json(job.run.path / "ladder.json", {"n": 1})
+    files.write_json(job.run.path / "ladder.json", {"n": 1})
     assert pipeline.stale(job, one) == ["ladder changed"]
 
 
@@ -317,7 +317,7 @@ def test_the_verifier_is_audited_on_the_references_before_training(job, trained)
     _, facts = pipeline._train(job)
     assert trained == [{1}]
     assert facts["audit"] == {"holds": True, "references": 2, "unjudged": 1, "seconds": 0.1, "checks": {}}
-    assert runs.read_json(job.run.path / "audit.json")["unjudged"][0]["id"] == "p1"
+    assert files.read_json(job.run.path / "audit.json")["unjudged"][0]["id"] == "p1"
     assert "holds on 2 references, 1 that it cannot judge are left out" in said[0]
 
 
@@ -334,7 +334,7 @@ def test_a_verifier_that_fails_its_audit_trains_nothing(job, trained, monkeypatc
     assert "near misses that must fail: 3 of 900" in caught.value.why
     assert "reasoner audit --run run" in caught.value.fix
     assert trained == []
-    assert runs.read_json(job.run.path / "audit.json")["holds"] is False
+    assert files.read_json(job.run.path / "audit.json")["holds"] is False
 
 
 def test_a_failed_audit_may_be_only_told(job, trained, monkeypatch):

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.pipeline import pipeline, watch
@@ -91,7 +91,7 @@ class World:
         monkeypatch.setattr(pipeline, "export", self.export)
         monkeypatch.setattr(pipeline, "gate", self.gate)
         monkeypatch.setattr(pipeline, "promote_step", self.promote)
-        runs.write_text(self.run.config_path, "{}")
+        files.write_text(self.run.config_path, "{}")
 
     def job(self):
         made = pipeline.Job(config.resolve("pocket", self.settings)[0], self.run)
@@ -115,7 +115,7 @@ class World:
     def export(self, job, route="auto"):
         self.exported.append(job.step)
         assert watch.is_whole(job.adapter / watch.WEIGHTS)
-        runs.write_text(job.export / f"partial-model-{job.step}.gguf", "half")
+        files.write_text(job.export / f"partial-model-{job.step}.gguf", "half")
         if self.fails.get(job.step, 0):
             self.fails[job.step] -= 1
             raise OSError(28, "No space left on device")
@@ -249,7 +249,7 @@ def test_every_and_keep_say_which_of_those_that_piled_up(world, how, exported):
 
 
 def test_our_trainers_folder_counts_with_its_marker_only(world):
-    runs.write_text(world.run.path / "metrics.jsonl", "{}\n")
+    files.write_text(world.run.path / "metrics.jsonl", "{}\n")
     world.checkpoint(2, is_done=False)
     world.checkpoint(4)
     one = world.watch()
@@ -462,9 +462,9 @@ def test_a_killed_watchers_step_is_gone_on_with(world):
     register.tell(world.run, 2, "seen")
     watch.take(job, world.run.checkpoints_dir / "checkpoint-2")
     shutil.rmtree(world.run.checkpoints_dir)
-    runs.write_text(job.export / "partial-model.gguf", "half")
-    runs.write_text(job.export / "merged.partial" / "model.safetensors", "half")
-    runs.write_text(world.run.path / "base" / "partial-reference.Q8_0.gguf", "half")
+    files.write_text(job.export / "partial-model.gguf", "half")
+    files.write_text(job.export / "merged.partial" / "model.safetensors", "half")
+    files.write_text(world.run.path / "base" / "partial-reference.Q8_0.gguf", "half")
     world.watch()
     assert world.ends == {2: ("promoted", None)}
     assert not [path for path in world.run.path.rglob("*partial*")]
@@ -499,7 +499,7 @@ def test_what_a_person_exported_outlives_a_watch(world):
     register.tell(world.run, 2, "seen")
     register.tell(world.run, 2, "skipped", reason="superseded by step 4")
     watch.take(job, world.checkpoint(2))
-    runs.write_text(job.export / "model.gguf", "a person's")
+    files.write_text(job.export / "model.gguf", "a person's")
     world.client.tags["reasoner:step-000002"] = "d2"
     register._remember(world.client, "reasoner:step-000002")
     register.tell(world.run, 2, "exported", by="reasoner export", tag="reasoner:step-000002", digest="d2")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from reasoner import config, runs
+from reasoner import config, files
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, sources
 from reasoner.verifiers.number import reference_of
@@ -477,7 +477,7 @@ def test_gsm8k_by_name(gsm8k_files):
     assert (record["licence"], record["verifier"]) == ("MIT", "number")
     assert (record["rows"], record["dropped"], record["carved"], record["problems"]) == (200, {}, {"dev": 20}, 180)
     assert record["found"] == [
-        {"path": str(gsm8k_files / f"{split}.jsonl"), "sha256": runs.sha256_file(gsm8k_files / f"{split}.jsonl")}
+        {"path": str(gsm8k_files / f"{split}.jsonl"), "sha256": files.sha256_file(gsm8k_files / f"{split}.jsonl")}
         for split in ("train", "test")
     ]
     train = data.load(source, "train", None)

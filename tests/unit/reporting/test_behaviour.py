@@ -2,7 +2,7 @@
 
 import pytest
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.reporting import behaviour
 
 
@@ -51,15 +51,15 @@ def test_phrases_of_self_correction_are_whole_words_and_counted_once_a_completio
 
 def test_each_step_of_training_is_read_once_and_again_where_it_has_grown(tmp_path, monkeypatch):
     for step, text in ((10, "1 + 1 = 2"), (2, "two"), (1, "one")):
-        runs.append_jsonl(tmp_path / f"{runs.step_name(step)}.jsonl", [row(text)])
+        files.append_jsonl(tmp_path / f"{runs.step_name(step)}.jsonl", [row(text)])
     found = behaviour.training(tmp_path)
     assert [(one["step"], one["n"], one["equations"]) for one in found] == [(1, 1, 0), (2, 1, 0), (10, 1, 1)]
     read = []
     monkeypatch.setattr(
-        behaviour.runs, "read_jsonl", lambda path, real=runs.read_jsonl: read.append(path) or real(path)
+        behaviour.runs, "read_jsonl", lambda path, real=files.read_jsonl: read.append(path) or real(path)
     )
     assert behaviour.training(tmp_path) == found and read == []
-    runs.append_jsonl(tmp_path / f"{runs.step_name(10)}.jsonl", [row("2 + 2 = 4")])
+    files.append_jsonl(tmp_path / f"{runs.step_name(10)}.jsonl", [row("2 + 2 = 4")])
     assert behaviour.training(tmp_path)[-1]["n"] == 2
     assert [path.stem for path in read] == ["step-000010"]
 
@@ -67,6 +67,6 @@ def test_each_step_of_training_is_read_once_and_again_where_it_has_grown(tmp_pat
 def test_of_a_long_training_evenly_spread_steps_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(behaviour, "MOST_STEPS", 5)
     for step in range(1, 42):
-        runs.append_jsonl(tmp_path / f"{runs.step_name(step)}.jsonl", [row("1")])
+        files.append_jsonl(tmp_path / f"{runs.step_name(step)}.jsonl", [row("1")])
     assert [one["step"] for one in behaviour.training(tmp_path)] == [1, 11, 21, 31, 41]
     assert behaviour.training(tmp_path / "none") == []

@@ -5,7 +5,7 @@ import json
 import click.testing
 import pytest
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.cli import commands
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
@@ -24,7 +24,7 @@ def finished(tmp_path, monkeypatch):
         found, origin = config.resolve(
             profile, {key.replace("__", "."): str(value) for key, value in overrides.items()}
         )
-        runs.write_text(run.config_path, config.dump(found, origin))
+        files.write_text(run.config_path, config.dump(found, origin))
         rows = {
             role: [
                 {"problem_id": f"p{at}", "verdict": "right" if at < num else "wrong", "strict": None, "tokens": 1,
@@ -40,10 +40,10 @@ def finished(tmp_path, monkeypatch):
             **{role: statistics.measure(found_rows) for role, found_rows in rows.items()},
             "lift": statistics.lift(rows["base"], rows["tuned"]),
         }  # fmt: skip
-        runs.write_json(run.summary_path, summary | (facts or {}))
+        files.write_json(run.summary_path, summary | (facts or {}))
         if completions:
             for role, found_rows in rows.items():
-                runs.append_jsonl(run.path / "completions" / f"{role}.jsonl", found_rows)
+                files.append_jsonl(run.path / "completions" / f"{role}.jsonl", found_rows)
         return run
 
     return make

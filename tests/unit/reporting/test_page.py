@@ -9,7 +9,7 @@ import click.testing
 import made_up
 import pytest
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.cli import commands
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.reporting import compare, page, report
@@ -81,11 +81,11 @@ def test_text_that_a_model_wrote_is_text(whole):
 
 def test_names_from_data_and_config_are_text_too(folder):
     run = made_up.run(folder, hostile="x")
-    summary = runs.read_json(run.summary_path)
+    summary = files.read_json(run.summary_path)
     summary["by_kind"] = {"<script>": next(iter(summary["by_kind"].values()))}
     summary["gate"], summary["promoted"] = ["<b>not</b> fit"], False
     summary["versions"]["<i>"] = "\x1b]0;owned"
-    runs.write_json(run.summary_path, summary)
+    files.write_json(run.summary_path, summary)
     found = read(run)
     assert {name for name, _ in found.elements} <= OURS
     assert "Not promoted: <b>not</b> fit" in found.text("p")
@@ -138,12 +138,12 @@ def test_one_quant_is_ringed(whole):
 
 def test_the_headline_is_the_lift_and_a_lift_that_is_none_says_so(folder):
     run = made_up.run(folder)
-    summary = runs.read_json(run.summary_path)
+    summary = files.read_json(run.summary_path)
     text = re.sub(r"\s+", " ", read(run).text())
     points, ends = summary["lift"]["points"], summary["lift"]["ci95"]
     assert f"{points:+.1f} points from base to tuned95 % interval [{ends[0]:+.1f}, {ends[1]:+.1f}]" in text
     summary["lift"] |= {"points": 1.0, "ci95": [-2.0, 4.0]}
-    runs.write_json(run.summary_path, summary)
+    files.write_json(run.summary_path, summary)
     assert "+1.0 points from base to tuned: no measurable lift" in read(run).text()
 
 
@@ -173,10 +173,10 @@ def test_a_run_in_progress_has_a_page_that_reads_itself_again(folder):
 
 def test_an_older_summary_and_a_training_of_one_step_have_a_page(folder):
     run = made_up.run(folder, steps=1)
-    summary = runs.read_json(run.summary_path)
+    summary = files.read_json(run.summary_path)
     for key in ("by_kind", "beside", "everyday", "train"):
         del summary[key]
-    runs.write_json(run.summary_path, summary)
+    files.write_json(run.summary_path, summary)
     for name in ("audit.json", "ladder.json", "history.jsonl"):
         (run.path / name).unlink()
     assert [attrs["href"] for attrs in read(run).of("a")] == [
@@ -186,9 +186,9 @@ def test_an_older_summary_and_a_training_of_one_step_have_a_page(folder):
 
 def test_a_step_without_a_figure_leaves_a_gap_and_no_error(folder):
     run = made_up.run(folder)
-    rows = runs.read_jsonl(run.path / "metrics.jsonl")
+    rows = files.read_jsonl(run.path / "metrics.jsonl")
     rows[3] |= {"entropy": float("nan"), "length": None, "reward": 0.0}
-    runs.write_text(run.path / "metrics.jsonl", "".join(runs.json.dumps(row) + "\n" for row in rows))
+    files.write_text(run.path / "metrics.jsonl", "".join(runs.json.dumps(row) + "\n" for row in rows))
     found = read(run)
     assert "Entropy, nats a token, steps 1 to 40: 1.0" in found.text("title") and "nan" not in found.text("title")
 
@@ -273,7 +273,7 @@ def test_the_command_compares(folder):
 def test_runs_that_were_scored_differently_are_refused(folder):
     made_up.run(folder, "a")
     other = made_up.run(folder, "b")
-    runs.write_json(other.summary_path, runs.read_json(other.summary_path) | {"split_sha256": "f" * 64})
+    files.write_json(other.summary_path, files.read_json(other.summary_path) | {"split_sha256": "f" * 64})
     done = call("--compare", "a", "b")
     assert isinstance(done.exception, ReasonerError) and done.exception.code == USAGE
     assert "not scored alike" in str(done.exception)
@@ -298,7 +298,7 @@ def test_wrong_flags_are_told(folder, argv, says):
 
 def test_the_summary_is_one_json_value(folder):
     run = made_up.run(folder)
-    assert runs.json.loads(call("made-up", "--json").stdout) == runs.read_json(run.summary_path)
+    assert runs.json.loads(call("made-up", "--json").stdout) == files.read_json(run.summary_path)
     run.summary_path.unlink()
     failed = call("made-up", "--json")
     assert failed.stdout == "" and failed.exception.code == USAGE
@@ -312,7 +312,9 @@ def test_live_writes_until_the_run_ends(folder, monkeypatch):
 
     def sleep(seconds):
         seen.append('http-equiv="refresh"' in path.read_text())
-        runs.append_jsonl(run.path / "metrics.jsonl", [dict(runs.read_jsonl(run.path / "metrics.jsonl")[-1], step=21)])
+        files.append_jsonl(
+            run.path / "metrics.jsonl", [dict(files.read_jsonl(run.path / "metrics.jsonl")[-1], step=21)]
+        )
         if len(seen) == 2:
             held.__exit__(None, None, None)
 

@@ -5,7 +5,7 @@ import shlex
 import made_up
 import pytest
 
-from reasoner import config, runs
+from reasoner import config, files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.reporting import report
 from reasoner.verifiers.code import task
@@ -522,7 +522,7 @@ def test_a_run_in_progress_is_reported_as_far_as_it_is(tmp_path):
 def test_a_run_that_has_done_nothing_has_no_report_unless_it_is_at_it(tmp_path):
     run = runs.Run(tmp_path / "new")
     found, origin = config.resolve("pocket")
-    runs.write_text(run.config_path, config.dump(found, origin))
+    files.write_text(run.config_path, config.dump(found, origin))
     with pytest.raises(ReasonerError, match="nothing to report yet") as raised:
         report.read(run)
     assert raised.value.code == USAGE

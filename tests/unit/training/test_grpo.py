@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from reasoner import config, runs, verifiers
+from reasoner import config, files, runs, verifiers
 from reasoner.errors import ReasonerError
 from reasoner.training import grpo
 from reasoner.verifiers import Score, Shares
@@ -61,7 +61,7 @@ def test_a_broken_verifier_stops_the_run(reward, tmp_path):
 
 def test_every_rollout_is_written_with_its_score(reward, tmp_path):
     call(reward, ["#### 2", "x"], ["#### 2", "#### 2"], step=6)
-    rows = runs.read_jsonl(tmp_path / "rollouts" / "step-000007.jsonl")
+    rows = files.read_jsonl(tmp_path / "rollouts" / "step-000007.jsonl")
     assert [row["verdict"] for row in rows] == ["right", "wrong"]
     assert rows[0]["question"] == "q"
     assert rows[0]["finish_reason"] == "stop"
@@ -78,7 +78,7 @@ def test_what_was_accepted_is_judged_again_by_the_stricter_rule_and_earns_the_sa
     texts = ["#### 2", "So there are 2 pens.", "That is 1 + 1 = 2.", "#### 3"]
     assert call(reward, texts, ["#### 2"] * 4) == [1.0, 1.0, 1.0, 0.0]
     assert reward.strict_gap.newest == pytest.approx(2 / 3)
-    rows = runs.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
+    rows = files.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
     assert [row.get("strict") for row in rows] == ["right", "wrong", "wrong", None]
     assert [row["type"] for row in rows] == ["integer"] * 4
     assert rows[0]["rule"] == "hashes"
@@ -111,7 +111,7 @@ def test_of_many_accepted_a_fixed_number_is_judged_again(tmp_path, monkeypatch):
     monkeypatch.setattr(grpo, "RECHECKED", 4)
     reward = strict_reward(tmp_path)
     call(reward, ["#### 2"] * 10, ["#### 2"] * 10)
-    rows = runs.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
+    rows = files.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
     assert [at for at, row in enumerate(rows) if "strict" in row] == [0, 2, 5, 7]
 
 
@@ -127,7 +127,7 @@ def logged(tmp_path, reward, **overrides):
     records = grpo._callback(Base, runs.Run(tmp_path), found, trainer, reward, lambda row: None)
     state = types.SimpleNamespace(global_step=3)
     records.on_log(None, state, None, {"reward": 0.5})
-    return runs.read_jsonl(tmp_path / "metrics.jsonl")[-1]
+    return files.read_jsonl(tmp_path / "metrics.jsonl")[-1]
 
 
 def test_the_gap_is_a_metric_and_may_be_an_alarm(tmp_path):
@@ -162,7 +162,7 @@ def test_shares_of_visible_and_hidden_tests_are_metrics(tmp_path):
     assert call(reward, list(TESTS), ["x"] * 6) == [1.0, 0.0, 0.0, 0.0, 1.0, None]
     row = logged(tmp_path, reward)
     assert (row["visible_share"], row["hidden_share"], row["hidden_gap"]) == (1.0, 0.5, 0.5)  # of those with both
-    rows = runs.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
+    rows = files.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
     assert [(row.get("visible"), row.get("hidden")) for row in rows[:4]] == [(1, 1), (1, 0.5), (1, 0), (None, 0.25)]
     assert "hidden" not in rows[5]
     call(reward, ["half"], ["x"], finished=False)
@@ -234,11 +234,11 @@ def test_trackers_write_into_the_run_unless_the_person_says_where(tmp_path, monk
 
 def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
     run = runs.Run(tmp_path)
-    runs.append_jsonl(tmp_path / "metrics.jsonl", [{"step": s} for s in range(1, 8)])
+    files.append_jsonl(tmp_path / "metrics.jsonl", [{"step": s} for s in range(1, 8)])
     for step in range(1, 8):
-        runs.write_text(tmp_path / "rollouts" / f"{runs.step_name(step)}.jsonl", "{}\n")
+        files.write_text(tmp_path / "rollouts" / f"{runs.step_name(step)}.jsonl", "{}\n")
     grpo._forget_after(run, 5)
-    assert [row["step"] for row in runs.read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in files.read_jsonl(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
     assert len(list((tmp_path / "rollouts").iterdir())) == 5
 
 
