@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 
 def write_text(path: Path, text: str) -> None:
@@ -107,3 +108,25 @@ def hashed_while_written(path: Path, sha256: str) -> None:
 
 def sha256_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+Kind = TypeVar("Kind")
+
+
+def parse(kind: type[Kind], value: object) -> Kind:
+    """A dataclass, and those nested in it, from what JSON gave back; `dataclasses.asdict` is the way there.
+
+    Keys that the class does not know are passed over. Raises `ValueError` where one is missing or of another type.
+
+    >>> from dataclasses import make_dataclass
+    >>> parse(make_dataclass("Digest", [("sha256", str), ("bytes", int)]), {"sha256": "ab", "bytes": 3, "later": 1})
+    Digest(sha256='ab', bytes=3)
+    """
+    return _adapter(kind).validate_python(value)  # type: ignore[no-any-return]
+
+
+@cache
+def _adapter(kind: type[object]) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)

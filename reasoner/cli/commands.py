@@ -17,6 +17,7 @@ import click
 
 from reasoner import __version__, files
 from reasoner.errors import DONE, GATE, INTERRUPTED, MISSING, USAGE, ReasonerError, nearest, printable
+from reasoner.serving import install as ollama_install
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -655,7 +656,7 @@ def serve_command(stop: bool, as_json: bool) -> None:
 @cli.command("setup")
 def setup_command() -> None:
     """Build or find llama.cpp and Ollama; does nothing where they are whole."""
-    from reasoner.machine import toolchain
+    from reasoner.llamacpp import install as toolchain
     from reasoner.serving import ollama
 
     screen = Screen()
@@ -664,7 +665,7 @@ def setup_command() -> None:
     if server:
         found = f"Ollama {server.version} answers on {server.host}"
     else:
-        install = toolchain.ollama_binary(screen.say)
+        install = ollama_install.ollama_binary(screen.say)
         found = f"Ollama {install.version} ({install.route}: {install.path})"
     screen.say(f"tools ready: llama.cpp {tools.version} ({tools.route}); {found}")
 
@@ -832,13 +833,12 @@ def _cut(line: str, most: int = 300) -> str:
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
     from reasoner.bases import from_gguf
-    from reasoner.machine import toolchain
     from reasoner.serving import ollama, register
 
     screen = Screen()
     if register.has_registered():
         server = ollama.find_server()
-        if server is None and toolchain.find_ollama() is not None:
+        if server is None and ollama_install.find_ollama() is not None:
             server = ollama.ensure_server(screen.say)
         for tag in register.remove_all(server.client()) if server else []:
             screen.say(f"removed {tag} from Ollama")

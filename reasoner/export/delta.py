@@ -35,8 +35,9 @@ from reasoner import files
 from reasoner.bases import from_gguf
 from reasoner.errors import ReasonerError
 from reasoner.export import merge
+from reasoner.llamacpp import install
 from reasoner.llamacpp import quantize as gguf
-from reasoner.machine import toolchain
+from reasoner.machine import cpu
 
 if TYPE_CHECKING:
     import torch
@@ -410,8 +411,8 @@ def _equal(reference: int, item: _Touched, heads: list[int]) -> None:
 @functools.cache
 def _ggml() -> Callable[[int, int, int, int, int], None]:
     """ggml's quantizer: type, weights, room for the result, rows, width. Threads may call it at the same time."""
-    folder = toolchain.llama_cpp().need("lib_dir")
-    chunk = ctypes.CDLL(str(folder / toolchain.library("ggml-base"))).ggml_quantize_chunk
+    folder = install.llama_cpp().need("lib_dir")
+    chunk = ctypes.CDLL(str(folder / install.library("ggml-base"))).ggml_quantize_chunk
     chunk.restype = ctypes.c_size_t
     chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
 
@@ -446,7 +447,7 @@ def _write(plan: _Plan, out: Path) -> tuple[str, int]:
     process, peak = psutil.Process(), 0
     digest = hashlib.sha256()
     threads = torch.get_num_threads()
-    cores = toolchain.free_cores()
+    cores = cpu.free_cores()
     with ThreadPoolExecutor(cores, "delta", initializer=lambda: torch.set_num_threads(1)) as pool, out.open("wb") as to:
         waiting: deque[Future[bytearray]] = deque()
         tasks = _tasks(plan)

@@ -13,7 +13,8 @@ from typing import Any
 from reasoner import files, runs
 from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
-from reasoner.machine import processes, toolchain
+from reasoner.llamacpp import install
+from reasoner.machine import cpu, processes
 from reasoner.problems import data
 
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
@@ -39,7 +40,7 @@ def run(
     last lines where it does not know the architecture or the pre-tokenizer. With `calibration`, a text file, a
     K-quant is made with the importance matrix of this model on it.
     """
-    tools = toolchain.llama_cpp(say)
+    tools = install.llama_cpp(say)
     direct = {"F16": "f16", "BF16": "bf16"}.get(quant)
     if direct:
         with files.partial_file(out) as partial:
@@ -63,14 +64,14 @@ def run(
 def convert(model_dir: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
     """The model folder as a GGUF in its own 16-bit type: every bit of it reaches the quantizer."""
     with files.partial_file(out) as partial:
-        _convert(toolchain.llama_cpp(say), model_dir, partial, "auto", log)
+        _convert(install.llama_cpp(say), model_dir, partial, "auto", log)
 
 
 def quantize(
     source: Path, out: Path, quant: str, log: Path, say: Callable[[str], None], matrix: Path | None = None
 ) -> None:
     """One type of a GGUF that `convert` made; `matrix` is what `importance` wrote."""
-    tools = toolchain.llama_cpp(say)
+    tools = install.llama_cpp(say)
     with files.partial_file(out) as partial:
         weighed = ["--imatrix", matrix.name] if matrix is not None else []
         # By its bare name: the file remembers it as it was given, and no machine's path belongs in there.
@@ -87,13 +88,13 @@ def importance_path(source: Path) -> Path:
 
 def importance(source: Path, calibration: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
     """Mean squared activations of each weight column over a text (llama.cpp's `llama-imatrix`)."""
-    tools = toolchain.llama_cpp(say)
+    tools = install.llama_cpp(say)
     with files.partial_file(out) as partial:
         processes.run(
             [
                 tools.need("imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
                 "--parse-special", "--no-escape", "--no-ppl", "-c", str(_CHUNK), "-b", str(_CHUNK),
-                "--chunks", str(CALIBRATION_TOKENS // _CHUNK), "-ngl", "0", "-t", str(toolchain.free_cores()),
+                "--chunks", str(CALIBRATION_TOKENS // _CHUNK), "-ngl", "0", "-t", str(cpu.free_cores()),
             ],
             log=log,
             cwd=calibration.parent,  # its bare name: the matrix remembers it
@@ -124,7 +125,7 @@ def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: 
     return tokens
 
 
-def _convert(tools: toolchain.LlamaCpp, model_dir: Path, out: Path, outtype: str, log: Path) -> None:
+def _convert(tools: install.LlamaCpp, model_dir: Path, out: Path, outtype: str, log: Path) -> None:
     env = {
         **os.environ,
         "PYTHONPATH": str(tools.gguf_py),

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import ReasonerError
-from reasoner.machine import toolchain
+from reasoner.llamacpp import install
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Sampler:
     """
 
     def __init__(self, path: Path, *, width: int, context: int, threads: int, repack: bool = False) -> None:
-        toolchain.use_python_binding()
+        install.use_python_binding()
         import llama_cpp
 
         self._lib = llama_cpp

@@ -22,8 +22,7 @@ from reasoner import files
 from reasoner.bases import locate
 from reasoner.config import Model
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
-from reasoner.llamacpp import sampler
-from reasoner.machine import toolchain
+from reasoner.llamacpp import install, sampler
 from reasoner.serving import ollama
 
 if TYPE_CHECKING:
@@ -521,7 +520,7 @@ class LlamaCpp:
         num_ctx = self._sampler.context
         self.model, self.num_ctx = str(path), num_ctx
         self.facts: dict[str, Any] = {
-            "versions": {"llama.cpp": toolchain.llama_cpp().version},
+            "versions": {"llama.cpp": install.llama_cpp().version},
             "digest": "sha256:" + files.sha256_file(path),
             "bytes": path.stat().st_size,
             "device": "cpu",

@@ -28,7 +28,7 @@ from reasoner import files, runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.machine import toolchain
+from reasoner.machine import cache
 from reasoner.measuring import engines, statistics
 from reasoner.measuring.engines import Answer, Engine, Prompt, Sampling
 from reasoner.problems import data, sources
@@ -352,7 +352,7 @@ def _collect(
             path.unlink()
         taken = _asked_before(path, key, names)
         told = {"look": taken.look, "from": taken.run} if taken else {"look": secrets.token_hex(8)}
-        files.write_json(key_path, {"key": key, "machine": toolchain.machine_key(), **told})
+        files.write_json(key_path, {"key": key, "machine": cache.machine_key(), **told})
         if taken:
             say(f"{path.name}: {len(names)} completions of run {taken.run}: the same model file, problems and sampling")
     found = _whole_rows(path, names)
@@ -393,7 +393,7 @@ def _asked_before(path: Path, key: Mapping[str, Any], names: Sequence[tuple[str,
     Only the answers: what is read from them (verdict, working, leaks) is made anew. And only those of the same kind of
     CPU: on another one the same greedy base came out a point or two apart, and the tuned model stands beside it.
     """
-    machine = toolchain.machine_key()
+    machine = cache.machine_key()
     for other in sorted(runs.runs_dir().glob(f"*/completions/{path.name}")):
         run, known = other.parent.parent, files.read_json(_key_path(other))
         if run.is_symlink() or known is None or (known.get("key"), known.get("machine")) != (key, machine):
@@ -504,7 +504,7 @@ def look(engine: Engine, problems: Sequence[data.Problem], path: Path) -> int:
     this = str(files.read_json(_key_path(path))["look"])
     asked = {files.sha256_json(sources.normalised(problem.question))[:8] for problem in problems}
     ledger = runs.runs_dir() / "looks.json"
-    with toolchain.locked("looks", toolchain.quiet):
+    with cache.locked("looks", cache.quiet):
         known = files.read_json(ledger) or {}
         seen = known.setdefault(str(engine.facts.get("digest") or engine.model), [])
         if this not in [one["look"] for one in seen]:

@@ -24,7 +24,7 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
 from reasoner.llamacpp import quantize
-from reasoner.machine import toolchain
+from reasoner.machine import cpu
 from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import data
 from reasoner.serving import ollama, register
@@ -96,7 +96,7 @@ class _Climb:
                 model,
                 concurrency=self.config.eval.concurrency,
                 num_ctx=serve.num_ctx,
-                num_thread=serve.num_thread or (None if client else toolchain.free_cores()),
+                num_thread=serve.num_thread or (None if client else cpu.free_cores()),
                 adapter=adapter,
                 client=client,
             )

@@ -20,7 +20,9 @@ from typing import Literal
 
 from reasoner import runs
 from reasoner.errors import DONE, MISSING, ReasonerError
-from reasoner.machine import toolchain
+from reasoner.llamacpp import install as toolchain
+from reasoner.machine import cache, programs
+from reasoner.serving import install as ollama_install
 from reasoner.serving import ollama
 
 Verdict = Literal["ok", "warn", "missing"]
@@ -80,9 +82,9 @@ def _text(version: tuple[int, ...] | None) -> str:
 
 
 def _compiler() -> list[Check]:
-    path = toolchain.find_compiler()
+    path = programs.find_compiler()
     if path:
-        version = toolchain.program_version(path, "-dumpfullversion", "-dumpversion")
+        version = programs.program_version(path, "-dumpfullversion", "-dumpversion")
         return [Check("C++ compiler", _text(version), str(path), "ok")]
     if toolchain.find_llama_cpp():
         return [Check("C++ compiler", "none", "", "warn", "not needed now: llama.cpp is built")]
@@ -92,24 +94,24 @@ def _compiler() -> list[Check]:
 def _make() -> list[Check]:
     path = shutil.which("make")
     if path:
-        return [Check("make", _text(toolchain.program_version(path, "--version")), path, "ok")]
+        return [Check("make", _text(programs.program_version(path, "--version")), path, "ok")]
     return [Check("make", "none", "", "warn", _package("make"))]
 
 
 def _builders() -> list[Check]:
     found = []
-    for name, path in (("cmake", toolchain.find_cmake()), ("ninja", toolchain.find_ninja())):
+    for name, path in (("cmake", programs.find_cmake()), ("ninja", programs.find_ninja())):
         if path:
-            found.append(Check(name, _text(toolchain.program_version(path, "--version")), str(path), "ok"))
+            found.append(Check(name, _text(programs.program_version(path, "--version")), str(path), "ok"))
         else:
             found.append(Check(name, "none", "", "ok", "nothing to do: set-up takes it as a Python package"))
     return found
 
 
 def _go() -> list[Check]:
-    path = toolchain.find_go()
+    path = programs.find_go()
     if path:
-        return [Check("Go", _text(toolchain.program_version(path, "version")), str(path), "ok")]
+        return [Check("Go", _text(programs.program_version(path, "version")), str(path), "ok")]
     fix = "nothing to do: taken as a Python package where Ollama is built"
     return [Check("Go", "none of 1.26 or newer", "", "ok", fix)]
 
@@ -156,7 +158,7 @@ def _llama_cpp() -> list[Check]:
 
 def _ollama() -> list[Check]:
     why: list[str] = []
-    install = toolchain.find_ollama(why)
+    install = ollama_install.find_ollama(why)
     if install:
         return [Check("Ollama", f"{install.version}, route: {install.route}", str(install.path), "ok")]
     return [Check("Ollama", "; ".join(why), "", "missing", "make setup")]
@@ -190,7 +192,7 @@ def _command() -> list[Check]:
     path = shutil.which("ollama")
     if path:
         return [Check("`ollama` command", "on the PATH", path, "ok")]
-    install = toolchain.find_ollama()
+    install = ollama_install.find_ollama()
     if install is None:
         return [Check("`ollama` command", "none", "", "warn", "make setup")]
     if not ollama.link_path().is_symlink():
@@ -234,7 +236,7 @@ def _disk() -> list[Check]:
     found = []
     places = {
         "disk (runs)": runs.runs_dir(),
-        "disk (cache)": toolchain.cache_dir(),
+        "disk (cache)": cache.cache_dir(),
         "disk (models)": ollama.models_dir(),
     }
     for name, place in places.items():
@@ -248,7 +250,7 @@ def _disk() -> list[Check]:
 
 
 def _cache() -> list[Check]:
-    place = toolchain.cache_dir()
+    place = cache.cache_dir()
     existing = next(p for p in (place, *place.parents) if p.exists())
     if os.access(existing, os.W_OK):
         return [Check("cache folder", "exists" if place.exists() else "not there yet", str(place), "ok")]

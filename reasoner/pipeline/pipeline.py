@@ -34,8 +34,7 @@ from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.export import delta, merge, modelfile
 from reasoner.files import partial_dir, partial_file, read_json, read_jsonl, sha256_file, write_json, write_text
-from reasoner.llamacpp import quantize
-from reasoner.machine import toolchain
+from reasoner.llamacpp import install, quantize
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.problems import data
 from reasoner.reporting import page, report
@@ -544,7 +543,7 @@ def _tools(job: Job, names: Sequence[str], *, may_build: bool = True) -> dict[st
     found = {}
     for name in names:
         if name == "llama.cpp":
-            tools = toolchain.find_llama_cpp() or (toolchain.llama_cpp(job.reporter.say) if may_build else None)
+            tools = install.find_llama_cpp() or (install.llama_cpp(job.reporter.say) if may_build else None)
             found[name] = tools.version if tools else "missing"
         else:
             found[name] = __version__
@@ -771,7 +770,7 @@ def versions(job: Job) -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    found["llama.cpp"] = toolchain.llama_cpp(job.reporter.say).version
+    found["llama.cpp"] = install.llama_cpp(job.reporter.say).version
     found["ollama"] = job.server.version
     return found
 

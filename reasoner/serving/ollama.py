@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reasoner import files
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
-from reasoner.machine import toolchain
-from reasoner.machine.toolchain import OllamaInstall, Progress, cache_dir, locked, quiet, tools_dir
+from reasoner.machine import cache
+from reasoner.machine.cache import Progress, cache_dir, locked, quiet, tools_dir
+from reasoner.serving import install as ollama_install
+from reasoner.serving.install import OllamaInstall
 
 if TYPE_CHECKING:
     import httpx
@@ -307,7 +309,7 @@ def ensure_server(progress: Progress = quiet) -> Server:
                 fix="start it there, or unset OLLAMA_HOST to have one started here",
                 code=MISSING,
             )
-        install = toolchain.ollama_binary(progress)
+        install = ollama_install.ollama_binary(progress)
         with locked("ollama-server", progress):
             found = find_server() or _start(where, install, progress)
     _require_version(found)
@@ -316,8 +318,8 @@ def ensure_server(progress: Progress = quiet) -> Server:
 
 def _require_version(server: Server) -> None:
     version = tuple(int(part) for part in server.version.split("-")[0].split(".") if part.isdigit())
-    if version < toolchain.OLLAMA_MIN and version != (0, 0, 0):
-        wanted = ".".join(map(str, toolchain.OLLAMA_MIN))
+    if version < ollama_install.OLLAMA_MIN and version != (0, 0, 0):
+        wanted = ".".join(map(str, ollama_install.OLLAMA_MIN))
         port = _free_port(server.host.port + 1)
         raise ReasonerError(
             f"the Ollama at {server.host} is too old",
@@ -487,7 +489,7 @@ def install_link(name: str = "reasoner") -> str:
     Where we brought Ollama, a link to it goes into `~/.local/bin` if that is on the PATH; a file
     there that is not ours stays, and the line then names our program in full.
     """
-    where, install = host(), toolchain.find_ollama()
+    where, install = host(), ollama_install.find_ollama()
     if install is None:
         body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "stream": False})
         return f"curl {where.url}/api/chat -d {shlex.quote(body)}"
@@ -537,7 +539,7 @@ def uninstall_tools(progress: Progress = quiet) -> list[str]:
         done.append(f"removed {link_path()}")
     if (cache_dir() / "servers").exists():
         shutil.rmtree(cache_dir() / "servers")
-    done += [f"removed {path}" for path in toolchain.remove_tools()]
+    done += [f"removed {path}" for path in cache.remove_tools()]
     with suppress(OSError):
         cache_dir().rmdir()  # only when nothing else is in it
     for line in done:

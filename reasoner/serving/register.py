@@ -20,7 +20,7 @@ from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.machine import toolchain
+from reasoner.machine import cache
 from reasoner.problems import data
 from reasoner.serving import ollama
 
@@ -80,7 +80,7 @@ def other_parameters(client: ollama.Client, tag: str, pinned: dict[str, Any]) ->
 
 def _ledger() -> Path:
     """Every tag we made and is to be found again by `uninstall`, whatever became of its run folder."""
-    return toolchain.cache_dir() / "registered.json"
+    return cache.cache_dir() / "registered.json"
 
 
 _PENDING = "pending:"
@@ -94,7 +94,7 @@ def _noted(client: ollama.Client, tag: str) -> str | None:
 
 
 def _note(client: ollama.Client, tag: str, value: str | None) -> None:
-    with toolchain.locked("registered", toolchain.quiet):
+    with cache.locked("registered", cache.quiet):
         known = files.read_json(_ledger()) or {}
         known.pop(f"{client.host} {tag}", None)
         if value is not None:

@@ -28,7 +28,7 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import sampler
-from reasoner.machine import toolchain
+from reasoner.machine import cpu
 from reasoner.problems import data
 from reasoner.training import curriculum, packed
 from reasoner.verifiers.number import reference_of
@@ -136,7 +136,7 @@ class Threads:
         """Cores that were not busy with others since the last call (or the making), at least 1."""
         before, self._seen = self._seen, self._now()
         seconds, all_busy, ours = (b - a for a, b in zip(before, self._seen, strict=True))
-        return max(1, round(toolchain.free_cores() - max(0.0, all_busy - ours) / max(seconds, 1e-3)))
+        return max(1, round(cpu.free_cores() - max(0.0, all_busy - ours) / max(seconds, 1e-3)))
 
 
 @contextlib.contextmanager

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from reasoner.bases import locate
 from reasoner.export import delta
-from reasoner.machine import toolchain
+from reasoner.llamacpp import install
+from reasoner.serving import install as ollama_install
 from reasoner.serving import ollama
 
 POCKET = locate.shipped()["pocket"]
@@ -225,7 +226,7 @@ def sha256(path):
 
 
 def measure(case, folder, quants, adapter, server):
-    tools, log = toolchain.llama_cpp(quiet), folder / "log"
+    tools, log = install.llama_cpp(quiet), folder / "log"
     converter = {"PYTHONPATH": str(tools.gguf_py), "TRANSFORMERS_OFFLINE": "1"}
 
     def convert(source, out):
@@ -267,7 +268,7 @@ def measure(case, folder, quants, adapter, server):
             made = second / f"model.{quant}.gguf"
             chain["quantize"] = timed([tools.quantize, second / "16bit.gguf", made, quant], log)[0]
             (second / "Modelfile").write_text(f"FROM {made}\n")
-            cli = [toolchain.ollama_binary(quiet).path, "create", "bench-export:chain", "-f", second / "Modelfile"]
+            cli = [ollama_install.ollama_binary(quiet).path, "create", "bench-export:chain", "-f", second / "Modelfile"]
             chain["create"] = timed(cli, log, {"OLLAMA_HOST": server.host.env})[0]
         chain_disk = disk.peak
         with server.client() as client:

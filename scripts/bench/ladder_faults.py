@@ -19,8 +19,8 @@ from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metada
 from safetensors.torch import load_file, save_file
 
 from reasoner import config, files, runs
-from reasoner.llamacpp import quantize
-from reasoner.machine import processes, toolchain
+from reasoner.llamacpp import install, quantize
+from reasoner.machine import processes
 from reasoner.pipeline import pipeline
 from reasoner.serving import ollama
 
@@ -134,7 +134,7 @@ def lossy_quant(run: Broken) -> str:
     log = run.run.log_path("gguf")
     quantize.convert(run.merged, first, log, lambda text: None)
     run.file.unlink()
-    processes.run([toolchain.llama_cpp().quantize, "--pure", first, run.file, "Q2_K"], log=log)
+    processes.run([install.llama_cpp().quantize, "--pure", first, run.file, "Q2_K"], log=log)
     first.unlink()
     return run.quant
 

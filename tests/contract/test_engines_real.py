@@ -15,10 +15,9 @@ from reasoner import config, files
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
-from reasoner.machine import toolchain
 from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
-from reasoner.serving import ollama, register
+from reasoner.serving import install, ollama, register
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
@@ -42,7 +41,7 @@ def file(folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """A server of our own on a free port."""
-    assert toolchain.find_ollama(), "no Ollama: run `make setup` first"
+    assert install.find_ollama(), "no Ollama: run `make setup` first"
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         port = trial.getsockname()[1]

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from reasoner.bases import locate
-from reasoner.llamacpp import quantize
-from reasoner.machine import toolchain
+from reasoner.llamacpp import install, quantize
 from reasoner.problems import data, stories
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
@@ -36,7 +35,7 @@ def pocket(tmp_path_factory):
     made, facts = quantize.run(locate.shipped()["pocket"], path, "F16", folder / "log", lambda text: None)
     assert made == [path]
     assert sorted(p.name for p in folder.iterdir()) == ["log", "pocket.F16.gguf"]
-    toolchain.use_python_binding()
+    install.use_python_binding()
     return path, facts
 
 
@@ -52,7 +51,7 @@ def llama(pocket):
 def test_the_binding_loads_the_library_that_was_built(llama):
     import llama_cpp.llama_cpp as binding
 
-    built = toolchain.llama_cpp()
+    built = install.llama_cpp()
     loaded = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libllama" in line]
     assert loaded
     assert {str(built.lib_dir.resolve())} == {p.rpartition("/")[0] for p in loaded}

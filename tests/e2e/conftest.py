@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reasoner.machine import toolchain
+from reasoner.machine import cache
 
 ROOT = Path(__file__).parents[2]
 OF_THE_CALLER = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "ARGS", "RUN", "PROFILE", "LLAMA_CPP_DIR"}
@@ -26,7 +26,7 @@ class World:
         self.home, self.cache, self.runs = folder / "home", folder / "cache", folder / "runs"
         (self.home / ".local" / "bin").mkdir(parents=True)
         self.cache.mkdir()
-        tools = toolchain.tools_dir()
+        tools = cache.tools_dir()
         subprocess.run(["cp", "-a", "--reflink=auto", str(tools), str(self.cache / "tools")], check=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

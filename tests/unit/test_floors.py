@@ -9,11 +9,19 @@ import reasoner
 
 PACKAGE = Path(reasoner.__file__).parent
 FLOORS = [
-    ["errors", "config", "runs"],
-    ["machine", "sandbox"],
+    ["errors", "words", "config", "files", "runs"],
+    ["machine"],
+    ["sandbox"],
+    ["llamacpp"],
     ["verifiers"],
     ["problems"],
-    ["audit", "llamacpp", "serving", "bases", "training", "export", "measuring", "reporting"],  # split next
+    ["audit"],
+    ["serving"],
+    ["bases"],
+    ["export"],
+    ["training"],
+    ["measuring"],
+    ["reporting"],
     ["pipeline"],
     ["cli"],
 ]

@@ -12,7 +12,7 @@ import pytest
 from reasoner import config, files, runs, verifiers
 from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.machine import toolchain
+from reasoner.machine import cache
 from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
 from reasoner.serving import register
@@ -700,7 +700,7 @@ def test_answers_of_another_run_that_are_not_all_of_this_are_not_taken(of_run, h
     elif how == "no key":
         path.with_name("base.key.json").unlink()
     elif how == "CPU":
-        monkeypatch.setattr(toolchain, "machine_key", lambda: "another")
+        monkeypatch.setattr(cache, "machine_key", lambda: "another")
     elif how in ("unanswered", "no field"):
         rows[2].update({"finish_reason": "unanswered"}) if how == "unanswered" else rows[2].pop("finish_reason")
         path.unlink()

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
-from reasoner.machine import toolchain
+from reasoner.machine import cache
+from reasoner.serving import install as ollama_install
 from reasoner.serving import ollama
 
 
@@ -187,8 +188,8 @@ def install(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!{sys.executable}\n{code}")
         path.chmod(0o755)
-        found = toolchain.OllamaInstall(path, "module", "0.34.4")
-        monkeypatch.setattr(toolchain, "find_ollama", lambda why=None: found)
+        found = ollama_install.OllamaInstall(path, "module", "0.34.4")
+        monkeypatch.setattr(ollama_install, "find_ollama", lambda why=None: found)
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{free_port()}")
         return found
 
@@ -246,15 +247,15 @@ def test_server_that_dies_at_once_shows_its_last_words(install):
     assert caught.value.code == MISSING
     assert "it ended at once" in caught.value.why and "no such luck" in caught.value.why
     assert caught.value.log == ollama.server_log(ollama.host().port)
-    assert not list((toolchain.cache_dir() / "servers").glob("*.json"))
+    assert not list((cache.cache_dir() / "servers").glob("*.json"))
 
 
 # -- `ollama` as typed
 
 
 def test_command_for_an_ollama_on_the_path(monkeypatch):
-    found = toolchain.OllamaInstall(Path("/usr/bin/ollama"), "PATH", "0.34.4")
-    monkeypatch.setattr(toolchain, "find_ollama", lambda why=None: found)
+    found = ollama_install.OllamaInstall(Path("/usr/bin/ollama"), "PATH", "0.34.4")
+    monkeypatch.setattr(ollama_install, "find_ollama", lambda why=None: found)
     assert ollama.install_link() == "ollama run reasoner"
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:11435")
     assert ollama.install_link("mine") == "OLLAMA_HOST=127.0.0.1:11435 ollama run mine"
@@ -287,7 +288,7 @@ def test_foreign_ollama_in_the_links_place_stays(install, monkeypatch):
 
 
 def test_command_without_any_ollama_program(monkeypatch):
-    monkeypatch.setattr(toolchain, "find_ollama", lambda why=None: None)
+    monkeypatch.setattr(ollama_install, "find_ollama", lambda why=None: None)
     assert ollama.install_link().startswith('curl http://127.0.0.1:11434/api/chat -d \'{"model"')
 
 

@@ -15,7 +15,9 @@ import pytest
 import zstandard
 
 from reasoner.errors import MISSING, ReasonerError
-from reasoner.machine import toolchain
+from reasoner.llamacpp import install
+from reasoner.machine import cache, programs
+from reasoner.serving import install as ollama_install
 
 CLOSED = "http://127.0.0.1:9"
 
@@ -54,35 +56,35 @@ def served(tmp_path):
 
 
 def test_cache_folder(monkeypatch, tmp_path):
-    assert toolchain.cache_dir() == tmp_path / "cache"
+    assert cache.cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("REASONER_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert toolchain.cache_dir() == tmp_path / "xdg" / "reasoner"
+    assert cache.cache_dir() == tmp_path / "xdg" / "reasoner"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert toolchain.cache_dir() == tmp_path / ".cache" / "reasoner"
+    assert cache.cache_dir() == tmp_path / ".cache" / "reasoner"
 
 
 def test_a_folder_without_marker_is_not_whole():
-    assert toolchain.find_llama_cpp() is None
-    program(toolchain._build_dir() / "bin" / "llama-quantize")
-    toolchain._converter_dir().mkdir()
-    assert toolchain.find_llama_cpp() is None
-    for folder in (toolchain._build_dir(), toolchain._converter_dir()):
-        (folder / toolchain.MARKER).write_text('{"version"')  # cut short
-    assert toolchain.find_llama_cpp() is None
-    for folder in (toolchain._build_dir(), toolchain._converter_dir()):
-        (folder / toolchain.MARKER).write_text('{"version": "0.3.36"}')
-    assert toolchain.find_llama_cpp() is not None
+    assert install.find_llama_cpp() is None
+    program(install._build_dir() / "bin" / "llama-quantize")
+    install._converter_dir().mkdir()
+    assert install.find_llama_cpp() is None
+    for folder in (install._build_dir(), install._converter_dir()):
+        (folder / cache.MARKER).write_text('{"version"')  # cut short
+    assert install.find_llama_cpp() is None
+    for folder in (install._build_dir(), install._converter_dir()):
+        (folder / cache.MARKER).write_text('{"version": "0.3.36"}')
+    assert install.find_llama_cpp() is not None
 
 
 def test_finish_replaces_a_broken_folder_and_writes_the_marker_last(tmp_path):
     new, final = tmp_path / "x.partial", tmp_path / "x"
     (new / "bin").mkdir(parents=True)
     (final / "old").mkdir(parents=True)
-    toolchain._finish(new, final, {"version": "1"})
-    assert sorted(p.name for p in final.iterdir()) == ["bin", toolchain.MARKER]
-    assert toolchain._marker(final) == {"version": "1"}
+    cache.finish_folder(new, final, {"version": "1"})
+    assert sorted(p.name for p in final.iterdir()) == ["bin", cache.MARKER]
+    assert cache.is_installed(final) == {"version": "1"}
 
 
 # -- LLAMA_CPP_DIR
@@ -94,11 +96,11 @@ def test_given_llama_cpp(place, tmp_path, monkeypatch):
     quantize = program(tree / place / "llama-quantize")
     (tree / "gguf-py").mkdir()
     (tree / "convert_hf_to_gguf.py").touch()
-    (quantize.parent / toolchain.library("llama")).touch()
+    (quantize.parent / install.library("llama")).touch()
     said = []
     for given in (tree, quantize.parent, quantize):
         monkeypatch.setenv("LLAMA_CPP_DIR", str(given))
-        found = toolchain.llama_cpp(said.append)
+        found = install.llama_cpp(said.append)
         assert found.quantize.samefile(quantize)
         assert found.convert_script.samefile(tree / "convert_hf_to_gguf.py")
         assert found.lib_dir.samefile(quantize.parent)
@@ -113,22 +115,22 @@ def test_given_llama_cpp(place, tmp_path, monkeypatch):
 def test_given_folder_without_quantizer_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("LLAMA_CPP_DIR", str(tmp_path))
     with pytest.raises(ReasonerError, match="no llama-quantize") as caught:
-        toolchain.llama_cpp()
+        install.llama_cpp()
     assert caught.value.code == MISSING
     assert str(tmp_path / "build" / "bin") in caught.value.why
-    assert toolchain.find_llama_cpp() is None
+    assert install.find_llama_cpp() is None
 
 
 def test_python_binding_gets_the_same_library(tmp_path, monkeypatch):
     monkeypatch.setenv("LLAMA_CPP_LIB_PATH", "elsewhere")
-    tools = toolchain._ours(tmp_path, tmp_path)
+    tools = install._ours(tmp_path, tmp_path)
     monkeypatch.delitem(sys.modules, "llama_cpp", raising=False)
-    toolchain.use_python_binding(tools)
+    install.use_python_binding(tools)
     assert os.environ["LLAMA_CPP_LIB_PATH"] == str(tmp_path / "bin")
     monkeypatch.setitem(sys.modules, "llama_cpp", os)
-    toolchain.use_python_binding(tools)  # the same again is fine
+    install.use_python_binding(tools)  # the same again is fine
     with pytest.raises(RuntimeError, match="before use_python_binding"):
-        toolchain.use_python_binding(toolchain._ours(tmp_path / "other", tmp_path))
+        install.use_python_binding(install._ours(tmp_path / "other", tmp_path))
 
 
 # -- the sources
@@ -137,7 +139,7 @@ def test_python_binding_gets_the_same_library(tmp_path, monkeypatch):
 def fake_pip(tmp_path, monkeypatch, text: str) -> None:
     script = tmp_path / "pip.py"
     script.write_text(text)
-    monkeypatch.setattr(toolchain, "_pip", lambda: [sys.executable, str(script)])
+    monkeypatch.setattr(programs, "pip_command", lambda: [sys.executable, str(script)])
 
 
 def test_sources_with_a_wrong_checksum_are_refused(tmp_path, monkeypatch):
@@ -147,14 +149,14 @@ def test_sources_with_a_wrong_checksum_are_refused(tmp_path, monkeypatch):
         "import sys\nopen(sys.argv[sys.argv.index('-d') + 1] + '/llama_cpp_python-0.3.36.tar.gz', 'w').write('x')",
     )
     with pytest.raises(ReasonerError, match="wrong checksum"):
-        toolchain._source(toolchain.quiet)
-    assert not (toolchain._work_dir() / "src").exists()
+        install._source(cache.quiet)
+    assert not (install._work_dir() / "src").exists()
 
 
 def test_unreachable_index_says_what_to_do(tmp_path, monkeypatch):
     fake_pip(tmp_path, monkeypatch, "raise SystemExit('no index here')")
     with pytest.raises(ReasonerError, match="could not be downloaded") as caught:
-        toolchain._source(toolchain.quiet)
+        install._source(cache.quiet)
     assert caught.value.code == MISSING
     assert "no index here" in caught.value.why
     assert "LLAMA_CPP_DIR" in caught.value.fix
@@ -173,8 +175,8 @@ def test_only_the_llama_cpp_tree_is_unpacked(tmp_path, monkeypatch):
         "import shutil, sys\n"
         f"shutil.copy({str(archive)!r}, sys.argv[sys.argv.index('-d') + 1] + '/llama_cpp_python-0.3.36.tar.gz')",
     )
-    monkeypatch.setattr(toolchain, "SDIST_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
-    source = toolchain._source(toolchain.quiet)
+    monkeypatch.setattr(install, "SDIST_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    source = install._source(cache.quiet)
     assert sorted(str(p.relative_to(source)) for p in source.rglob("*") if p.is_file()) == [
         "CMakeLists.txt",
         "src/a.cpp",
@@ -186,7 +188,7 @@ def test_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(ReasonerError, match=r"no C\+\+ compiler") as caught:
-        toolchain.llama_cpp()
+        install.llama_cpp()
     assert caught.value.code == MISSING and caught.value.fix
 
 
@@ -204,7 +206,7 @@ esac
 @pytest.fixture
 def unpacked(tmp_path, monkeypatch):
     """The tree is there, and cmake is a stand-in whose build step the test chooses."""
-    source = toolchain._work_dir() / "src"
+    source = install._work_dir() / "src"
     for part in ("conversion", "gguf-py"):
         (source / part).mkdir(parents=True)
     for part in ("convert_hf_to_gguf.py", "LICENSE"):
@@ -217,34 +219,34 @@ def unpacked(tmp_path, monkeypatch):
 def test_build_keeps_programs_and_libraries_only_and_happens_once(unpacked):
     unpacked()
     said = []
-    tools = toolchain.llama_cpp(said.append)
+    tools = install.llama_cpp(said.append)
     names = sorted(p.name for p in tools.bin_dir.iterdir())
     assert names == ["libllama.so", "libllama.so.1", "llama-imatrix", "llama-quantize", "llama-server"]
     assert (tools.bin_dir / "libllama.so").is_symlink()
     assert tools.convert_script.exists() and tools.gguf_py.is_dir()
     assert "building once" in said[0] and "minutes" in said[0]
-    assert not toolchain._work_dir().exists()
+    assert not install._work_dir().exists()
     again = []
-    assert toolchain.llama_cpp(again.append) == tools
+    assert install.llama_cpp(again.append) == tools
     assert again == []
 
 
 def test_failed_build_leaves_nothing_under_the_final_name(unpacked):
     unpacked("echo broken; exit 1")
     with pytest.raises(ReasonerError, match="did not build") as caught:
-        toolchain.llama_cpp()
+        install.llama_cpp()
     assert "broken" in caught.value.why and caught.value.log.exists()
-    assert not toolchain._build_dir().exists()
+    assert not install._build_dir().exists()
     unpacked()
-    assert toolchain.llama_cpp().quantize.exists()  # the next run goes on
+    assert install.llama_cpp().quantize.exists()  # the next run goes on
 
 
 def test_interrupted_build_that_cannot_go_on_starts_again(unpacked):
-    (toolchain._work_dir() / "build").mkdir()
-    (toolchain._work_dir() / "build" / "stale").touch()
+    (install._work_dir() / "build").mkdir()
+    (install._work_dir() / "build" / "stale").touch()
     unpacked('if [ -e "$2/stale" ]; then echo stale; exit 1; fi')
     said = []
-    assert toolchain.llama_cpp(said.append).quantize.exists()
+    assert install.llama_cpp(said.append).quantize.exists()
     assert any("from the start" in line for line in said)
 
 
@@ -253,13 +255,13 @@ def test_second_process_waits_and_says_so():
     inside, leave = threading.Event(), threading.Event()
 
     def first():
-        with toolchain.locked("work", toolchain.quiet):
+        with cache.locked("work", cache.quiet):
             inside.set()
             leave.wait(10)
             order.append("first")
 
     def second():
-        with toolchain.locked("work", lambda line: (said.append(line), leave.set())):
+        with cache.locked("work", lambda line: (said.append(line), leave.set())):
             order.append("second")
 
     one = threading.Thread(target=first)
@@ -285,7 +287,7 @@ def fake_ollama(base: Path, version: str = "0.34.4", engine: bool = True) -> Pat
 
 def make_release(folder: Path, wrong: bool = False) -> str:
     """A release folder as Ollama publishes it: a packed tree and a list of checksums."""
-    name = toolchain.release_archive()
+    name = ollama_install.release_archive()
     tree = folder / "tree"
     fake_ollama(tree)
     plain = io.BytesIO()
@@ -301,7 +303,7 @@ def make_release(folder: Path, wrong: bool = False) -> str:
 
 def test_ollama_on_the_path(tmp_path):
     fake_ollama(tmp_path, "0.30.0")
-    found = toolchain.ollama_binary()
+    found = ollama_install.ollama_binary()
     assert (found.route, found.version, found.is_ours) == ("PATH", "0.30.0", False)
 
 
@@ -316,7 +318,7 @@ def test_ollama_on_the_path(tmp_path):
 def test_unfit_ollama_on_the_path_says_why(make, reason, tmp_path):
     make(tmp_path)
     why = []
-    assert toolchain.find_ollama(why) is None
+    assert ollama_install.find_ollama(why) is None
     assert len(why) == 1 and reason in why[0]
 
 
@@ -324,55 +326,55 @@ def test_release_is_verified_unpacked_and_then_needs_no_network(served, monkeypa
     folder, url = served
     (folder / "v0.34.4").mkdir()
     make_release(folder / "v0.34.4")
-    monkeypatch.setattr(toolchain, "OLLAMA_RELEASES", url)
-    found = toolchain.ollama_binary()
+    monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", url)
+    found = ollama_install.ollama_binary()
     assert found.route == "release" and found.is_ours
     assert found.path.stat().st_mode & 0o111
     assert found.why == ["PATH: no `ollama` on it"]
-    monkeypatch.setattr(toolchain, "OLLAMA_RELEASES", CLOSED)
-    assert toolchain.ollama_binary() == found
+    monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", CLOSED)
+    assert ollama_install.ollama_binary() == found
 
 
 def test_release_with_a_wrong_checksum_is_not_used(served):
     folder, url = served
     make_release(folder, wrong=True)
-    with pytest.raises(toolchain._NotThisWay, match="has checksum"):
-        toolchain._release(toolchain.quiet, [], url)
-    assert toolchain.find_ollama() is None
-    assert not list(toolchain.tools_dir().glob("ollama*"))
+    with pytest.raises(ollama_install._NotThisWay, match="has checksum"):
+        ollama_install._release(cache.quiet, [], url)
+    assert ollama_install.find_ollama() is None
+    assert not list(cache.tools_dir().glob("ollama*"))
 
 
 def test_release_without_our_archive(served):
     folder, url = served
     (folder / "sha256sum.txt").write_text(f"{'1' * 64}  ./other.zip\n")
-    with pytest.raises(toolchain._NotThisWay, match="does not list"):
-        toolchain._release(toolchain.quiet, [], url)
-    with pytest.raises(toolchain._NotThisWay, match="404"):
-        toolchain._release(toolchain.quiet, [], f"{url}/nowhere")
+    with pytest.raises(ollama_install._NotThisWay, match="does not list"):
+        ollama_install._release(cache.quiet, [], url)
+    with pytest.raises(ollama_install._NotThisWay, match="404"):
+        ollama_install._release(cache.quiet, [], f"{url}/nowhere")
 
 
 def test_unreachable_release_goes_to_the_next_route_fast(monkeypatch):
-    monkeypatch.setattr(toolchain, "OLLAMA_RELEASES", CLOSED)
+    monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", CLOSED)
 
     def build(progress, why):
-        folder = toolchain._ollama_dir()
+        folder = ollama_install._ollama_dir()
         fake_ollama(folder)
-        (folder / toolchain.MARKER).write_text('{"route": "module", "version": "0.34.4"}')
+        (folder / cache.MARKER).write_text('{"route": "module", "version": "0.34.4"}')
         return "0.34.4"
 
-    monkeypatch.setattr(toolchain, "_module", build)
+    monkeypatch.setattr(ollama_install, "_module", build)
     said, started = [], time.monotonic()
-    found = toolchain.ollama_binary(said.append)
+    found = ollama_install.ollama_binary(said.append)
     assert time.monotonic() - started < 5
     assert found.route == "module"
     assert any(line.startswith(f"ollama: release: {CLOSED}") for line in said)
 
 
 def test_last_failure_lists_every_route(monkeypatch, tmp_path):
-    monkeypatch.setattr(toolchain, "OLLAMA_RELEASES", CLOSED)
+    monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", CLOSED)
     monkeypatch.setenv("LLAMA_CPP_DIR", str(tmp_path / "none"))
     with pytest.raises(ReasonerError) as caught:
-        toolchain.ollama_binary()
+        ollama_install.ollama_binary()
     assert caught.value.code == MISSING
     assert [line.partition(":")[0] for line in caught.value.why.splitlines()] == ["PATH", "release", "module"]
 
@@ -388,42 +390,42 @@ esac
 
 @pytest.mark.parametrize("is_right", [True, False])
 def test_module_route_checks_the_sum_and_links_our_engine(is_right, tmp_path, monkeypatch):
-    monkeypatch.setattr(toolchain, "OLLAMA_RELEASES", CLOSED)
+    monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", CLOSED)
     engine = tmp_path / "engine"
-    for name in toolchain.PROGRAMS:
+    for name in install.PROGRAMS:
         program(engine / name)
     (engine / "gguf-py").mkdir()
     (engine / "convert_hf_to_gguf.py").touch()
     monkeypatch.setenv("LLAMA_CPP_DIR", str(engine))
-    program(tmp_path / "bin" / "go", GO.replace("{sum}", toolchain.OLLAMA_MODULE_SUM if is_right else "h1:other"))
+    program(tmp_path / "bin" / "go", GO.replace("{sum}", ollama_install.OLLAMA_MODULE_SUM if is_right else "h1:other"))
     if not is_right:
         with pytest.raises(ReasonerError) as caught:
-            toolchain.ollama_binary()
+            ollama_install.ollama_binary()
         assert "does not have the pinned checksum" in caught.value.why
         return
-    found = toolchain.ollama_binary()
+    found = ollama_install.ollama_binary()
     assert found.route == "module"
     assert (found.path.parents[1] / "lib" / "ollama").resolve() == engine
     assert found.why[1].startswith("release: ")
     (engine / "llama-server").unlink()
     why = []
-    assert toolchain.find_ollama(why) is None
+    assert ollama_install.find_ollama(why) is None
     assert "no longer whole" in why[-1]
 
 
 def test_our_own_link_on_the_path_is_the_cached_install(tmp_path):
-    folder = toolchain._ollama_dir()
+    folder = ollama_install._ollama_dir()
     path = fake_ollama(folder)
-    (folder / toolchain.MARKER).write_text('{"route": "release", "version": "0.34.4"}')
+    (folder / cache.MARKER).write_text('{"route": "release", "version": "0.34.4"}')
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "ollama").symlink_to(path)
-    found = toolchain.find_ollama()
+    found = ollama_install.find_ollama()
     assert (found.route, found.path) == ("release", path)
 
 
 def test_remove_tools_takes_only_our_folders(tmp_path):
     for name in ("tools", "logs", "locks", "someone-elses"):
         (tmp_path / "cache" / name).mkdir(parents=True)
-    removed = toolchain.remove_tools()
+    removed = cache.remove_tools()
     assert sorted(p.name for p in removed) == ["locks", "logs", "tools"]
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["someone-elses"]

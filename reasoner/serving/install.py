@@ -1,0 +1,272 @@
+"""Ollama itself: found, downloaded or built."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from reasoner.errors import MISSING, ReasonerError
+from reasoner.llamacpp import install
+from reasoner.machine import cache, processes, programs
+
+OLLAMA = "0.34.4"
+
+OLLAMA_MIN = (0, 30)
+"""Since 0.30 the server starts `llama-server` per model and renders a GGUF's own chat template."""
+
+OLLAMA_MODULE = "github.com/ollama/ollama"
+
+OLLAMA_MODULE_SUM = "h1:o7So45nFInmKbWj8O8I5NWuoeRYxoupkLA0hnQ+N60s="
+
+OLLAMA_RELEASES = "https://github.com/ollama/ollama/releases/download"
+
+
+@dataclass(frozen=True)
+class OllamaInstall:
+    """One Ollama program: where it is, which route it came by, and why earlier routes did not do."""
+
+    path: Path
+    route: install.Route
+    version: str
+    why: list[str] = field(default_factory=list)
+
+    @property
+    def is_ours(self) -> bool:
+        """We brought it: it lies in our cache, and the person's PATH does not know it."""
+        return self.route != "PATH"
+
+
+class _NotThisWay(Exception):
+    """A route that does not lead to an Ollama here; its text says why."""
+
+
+def ollama_binary(progress: cache.Progress = cache.quiet) -> OllamaInstall:
+    """An Ollama that runs: on the PATH, brought earlier, its release, or built from its Go module."""
+    why: list[str] = []
+    if found := find_ollama(why):
+        return found
+    with cache.locked("ollama", progress):
+        if found := find_ollama(why := []):
+            return found
+        for route, bring in (("release", _release), ("module", _module)):
+            try:
+                version = bring(progress, why)
+            except _NotThisWay as reason:
+                why.append(f"{route}: {reason}")
+                progress(f"ollama: {why[-1]}")
+                continue
+            if found := _cached(why):
+                progress(f"ollama {version}: installed by the route `{route}` into {found.path.parents[1]}")
+                return found
+            why.append(f"{route}: the installed program does not run")
+    raise ReasonerError(
+        "no Ollama could be had",
+        why="\n".join(why),
+        fix="install Ollama (https://ollama.com/download) so that `ollama` is on the PATH, or start a server "
+        "and set OLLAMA_HOST",
+        code=MISSING,
+    )
+
+
+def find_ollama(why: list[str] | None = None) -> OllamaInstall | None:
+    """The Ollama that is here already, without network or build; `why` collects what does not do."""
+    why = [] if why is None else why
+    return _from_path(why) or _cached(why)
+
+
+def _ollama_dir() -> Path:
+    return cache.tools_dir() / f"ollama-{OLLAMA}-{cache.machine_key()}"
+
+
+def _from_path(why: list[str]) -> OllamaInstall | None:
+    found = shutil.which("ollama")
+    if not found:
+        why.append("PATH: no `ollama` on it")
+        return None
+    path = Path(found)
+    if path.resolve().is_relative_to(cache.tools_dir().resolve()):
+        return None  # our own link
+    version = _ollama_version(path)
+    if version is None:
+        why.append(f"PATH: {path} does not run")
+    elif version < OLLAMA_MIN:
+        wanted = ".".join(map(str, OLLAMA_MIN))
+        why.append(f"PATH: {path} is version {'.'.join(map(str, version))}, needed is {wanted} or newer")
+    elif not _has_engine(path):
+        why.append(f"PATH: {path} has no engine (lib/ollama/llama-server) beside it")
+    else:
+        return OllamaInstall(path, "PATH", ".".join(map(str, version)), list(why))
+    return None
+
+
+def _ollama_version(path: Path) -> programs.Version | None:
+    """The program's own version: asked with a host where no server can answer in its place."""
+    return programs.program_version(path, "--version", env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"})
+
+
+def _has_engine(path: Path) -> bool:
+    """Ollama >= 0.30 looks for `llama-server` beside its own, resolved program (`llm/llama_binary.go`)."""
+    base = path.resolve().parent
+    return any((base / place / "llama-server").is_file() for place in ("../lib/ollama", "lib/ollama", "."))
+
+
+def _cached(why: list[str]) -> OllamaInstall | None:
+    folder = _ollama_dir()
+    facts = cache.is_installed(folder)
+    if not facts:
+        return None
+    path = folder / "bin" / "ollama"
+    if not (os.access(path, os.X_OK) and _has_engine(path)):
+        why.append(f"cache: {folder} is no longer whole")
+        return None
+    return OllamaInstall(path, facts["route"], facts["version"], list(facts.get("why", why)))
+
+
+def release_archive() -> str:
+    """Name of this platform's release archive; the release's `sha256sum.txt` lists it."""
+    machine = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
+    if sys.platform == "darwin":
+        return "ollama-darwin.tgz"
+    if not sys.platform.startswith("linux") or machine is None:
+        raise _NotThisWay(f"none is published for {sys.platform} {platform.machine()}")
+    return f"ollama-linux-{machine}.tar.zst"
+
+
+def _release(progress: cache.Progress, why: list[str], base: str | None = None) -> str:
+    import httpx
+
+    name = release_archive()
+    base = base or f"{OLLAMA_RELEASES}/v{OLLAMA}"
+    partial = _ollama_dir().with_name(_ollama_dir().name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    progress(f"ollama: trying the official release {OLLAMA} ({name})")
+    timeout = httpx.Timeout(30, connect=5)
+    try:
+        with httpx.Client(follow_redirects=True, timeout=timeout) as client:
+            listing = client.get(f"{base}/sha256sum.txt").raise_for_status().text
+            wanted = _listed_sha256(listing, name)
+            partial.mkdir(parents=True)
+            with client.stream("GET", f"{base}/{name}") as answer, (partial / name).open("wb") as out:
+                total = int(answer.raise_for_status().headers.get("content-length", 0))
+                got = _save(answer.iter_bytes(1 << 20), total, out, progress)
+    except httpx.HTTPError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _NotThisWay(f"{base}: {error or type(error).__name__}") from error
+    if got != wanted:
+        shutil.rmtree(partial)
+        raise _NotThisWay(f"{name} has checksum {got}, the release says {wanted}")
+    try:
+        _unpack(partial / name, partial)
+    except (OSError, tarfile.TarError) as error:
+        shutil.rmtree(partial)
+        raise _NotThisWay(f"{name} could not be unpacked: {error}") from error
+    (partial / name).unlink()
+    if not (partial / "bin" / "ollama").exists():  # macOS: everything lies beside the program
+        flat = partial.with_name(partial.name + ".flat")
+        shutil.rmtree(flat, ignore_errors=True)
+        partial.rename(flat)
+        partial.mkdir()
+        flat.rename(partial / "bin")
+    cache.finish_folder(partial, _ollama_dir(), {"route": "release", "version": OLLAMA, "sha256": got, "why": why})
+    return OLLAMA
+
+
+def _listed_sha256(listing: str, name: str) -> str:
+    """The archive's checksum in the release's list; its lines read `<sha256>  ./<name>`."""
+    for line in listing.splitlines():
+        digest, _, listed = line.strip().partition(" ")
+        if listed.strip().lstrip("*").removeprefix("./") == name and re.fullmatch(r"[0-9a-f]{64}", digest):
+            return digest
+    raise _NotThisWay(f"the release's sha256sum.txt does not list {name}")
+
+
+def _save(chunks: Iterator[bytes], total: int, out: IO[bytes], progress: cache.Progress) -> str:
+    """Writes a download, telling every tenth of it; gives its SHA-256."""
+    digest, done, shown = hashlib.sha256(), 0, 0
+    if total:
+        progress(f"ollama: downloading {total / 2**20:.0f} MiB")
+    for chunk in chunks:
+        out.write(chunk)
+        digest.update(chunk)
+        done += len(chunk)
+        if total and done * 10 // total > shown:
+            shown = done * 10 // total
+            progress(f"ollama: {shown * 10} % downloaded")
+    return digest.hexdigest()
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if archive.suffix == ".zst":
+        import zstandard
+
+        with (
+            archive.open("rb") as packed,
+            zstandard.ZstdDecompressor().stream_reader(packed) as plain,
+            tarfile.open(fileobj=plain, mode="r|") as tar,
+        ):
+            tar.extractall(folder, filter="data")
+    else:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+
+
+def _module(progress: cache.Progress, why: list[str]) -> str:
+    """Builds server and command from the pinned Go module; the engine is a link to our llama.cpp."""
+    try:
+        engine = install.llama_cpp(progress)
+        if engine.server is None:
+            engine = install._built(progress)
+        go = programs.bring_go(progress)
+    except ReasonerError as error:
+        raise _NotThisWay(f"{error.what}{f': {error.why}' if error.why else ''}") from error
+    final, log = _ollama_dir(), cache.log_path("ollama-build")
+    partial = final.with_name(final.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    work = final.with_name(final.name + ".build")
+    (partial / "bin").mkdir(parents=True)
+    work.mkdir(exist_ok=True)
+    env = {
+        **os.environ,
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-modcacherw",
+        "GOWORK": "off",
+        "GOBIN": str(partial / "bin"),
+        "GOPATH": str(work),  # the person's own Go folders stay as they are
+        "GOMODCACHE": str(work / "mod"),
+        "GOCACHE": str(work / "cache"),
+    }
+    pin = f"{OLLAMA_MODULE}@v{OLLAMA}"
+    progress(f"ollama: building {pin} with {go}; usually 1-2 minutes (log: {log})")
+    started = time.monotonic()
+    try:
+        lines: list[str] = []
+        fetch: list[str | Path] = [go, "mod", "download", "-json", pin]
+        processes.run(fetch, log=log, env=env, cwd=work, timeout_s=600, on_line=lines.append)
+        if f'"Sum": "{OLLAMA_MODULE_SUM}"' not in " ".join(lines):
+            raise _NotThisWay(f"{pin} does not have the pinned checksum {OLLAMA_MODULE_SUM}")
+        stamp = f"-ldflags=-X={OLLAMA_MODULE}/version.Version={OLLAMA}"
+        processes.run([go, "install", stamp, pin], log=log, env=env, cwd=work, timeout_s=3600)
+    except ReasonerError as error:
+        raise _NotThisWay(f"{error.what}: {error.why or ''} (log: {log})") from error
+    link = partial / "lib" / "ollama"
+    link.parent.mkdir()
+    assert engine.server is not None
+    target = engine.server.parent
+    inside = target.is_relative_to(cache.tools_dir())
+    link.symlink_to(os.path.relpath(target, link.parent) if inside else target, target_is_directory=True)
+    seconds = round(time.monotonic() - started, 1)
+    facts = {"route": "module", "version": OLLAMA, "engine": engine.version, "seconds": seconds, "why": why}
+    cache.finish_folder(partial, final, facts)
+    shutil.rmtree(work, ignore_errors=True)
+    progress(f"ollama: built in {seconds:.0f} s")
+    return OLLAMA
