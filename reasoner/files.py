@@ -122,7 +122,7 @@ def parse(kind: type[Kind], value: object) -> Kind:
     >>> parse(make_dataclass("Digest", [("sha256", str), ("bytes", int)]), {"sha256": "ab", "bytes": 3, "later": 1})
     Digest(sha256='ab', bytes=3)
     """
-    return _adapter(kind).validate_python(value)  # type: ignore[no-any-return]
+    return _adapter(kind).validate_python(value)  # type: ignore[no-any-return, arg-type]
 
 
 @cache
