@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    pass
-
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
