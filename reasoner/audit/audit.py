@@ -35,9 +35,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from reasoner import __version__, config, files, runs, verifiers
+from reasoner import __version__, config, files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import data, sources
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score
 
 SAMPLE = 500
 """References, evenly over types, of which rewrites and near misses are made."""
@@ -93,7 +95,7 @@ class Check:
     examples: list[dict[str, Any]] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, case: Case, score: verifiers.Score, *, is_failure: bool, **more: Any) -> None:
+    def add(self, case: Case, score: Score, *, is_failure: bool, **more: Any) -> None:
         self.n += 1
         self.failed += is_failure
         self.unscored += score.verdict == "unscored"
@@ -105,9 +107,9 @@ class Check:
         if is_failure and len(self.examples) < EXAMPLES:
             self.examples.append(_told(case, score) | more)
 
-    def judge(self, checker: verifiers.Verifier, case: Case) -> verifiers.Score:
+    def judge(self, checker: registry.Verifier, case: Case) -> Score:
         """Judge and count: wrong is to accept what must fail, and not to accept what must pass."""
-        score = verifiers.verify(checker, case.completion, case.answer, is_finished=case.is_finished)
+        score = registry.verify(checker, case.completion, case.answer, is_finished=case.is_finished)
         self.add(case, score, is_failure=(score.verdict == "right") != case.expected)
         return score
 
@@ -148,7 +150,7 @@ def rate(failed: int, n: int) -> dict[str, Any]:
     return {"n": n, "failed": failed, "rate": failed / n, "ci95": ci95}
 
 
-def _told(case: Case, score: verifiers.Score) -> dict[str, Any]:
+def _told(case: Case, score: Score) -> dict[str, Any]:
     return {
         "id": case.id,
         "family": case.family,
@@ -166,7 +168,7 @@ def _told(case: Case, score: verifiers.Score) -> dict[str, Any]:
 # -- the audit ---------------------------------------------------------------------------------
 
 
-def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: str) -> dict[str, Any]:
+def run(checker: registry.Verifier, problems: Sequence[data.Problem], source: str) -> dict[str, Any]:
     """Everything that can be asked of a verifier and its references; `holds` says whether it may be a reward.
 
     Deterministic but for what is measured in seconds and bytes. `unjudged` has the index of each problem to leave out.
@@ -228,7 +230,7 @@ def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: s
 
 def asked(
     name: str | None, source: str | None, split: str | None, run_name: str | None
-) -> tuple[verifiers.Verifier, list[data.Problem], str]:
+) -> tuple[registry.Verifier, list[data.Problem], str]:
     """The verifier, the references and what to call them, for the command: a run's own, a data set's, or built in.
 
     Where no verifier is named, it is the run's, else the one that the data set is paired with, else `number`.
@@ -238,11 +240,11 @@ def asked(
             raise ReasonerError("--run and --data both name references", fix="give one of them", code=USAGE)
         found, _ = config.read(runs.existing(run_name).config_path)
         problems = data.training(found)
-        return verifiers.load(name or found.verifier.name), problems, f"{found.data.source} (run {run_name})"
+        return registry.load(name or found.verifier.name), problems, f"{found.data.source} (run {run_name})"
     if source is None:
-        checker = verifiers.load(name or "number")
+        checker = registry.load(name or "number")
         return checker, built_in(CONTRACTS.get(checker.name, "own")), "built in"
-    checker = verifiers.load(name or sources.verifier_for(source) or "number")
+    checker = registry.load(name or sources.verifier_for(source) or "number")
     where, split = config.Data(source=source), split or sources.default_split(source)
     problems = data.load(where, split, SAMPLE if source == sources.GENERATED else None)
     return checker, problems, f"{source} ({split})"
@@ -273,14 +275,14 @@ class Reference:
 
 
 def _references(
-    checker: verifiers.Verifier, problems: Sequence[data.Problem]
+    checker: registry.Verifier, problems: Sequence[data.Problem]
 ) -> tuple[Check, list[Reference], list[dict[str, Any]]]:
     """Every reference against itself."""
     check = Check("references against themselves")
     judged: list[Reference] = []
     unjudged: list[dict[str, Any]] = []
     cases = [Case("reference", checker.commit(p.answer), p.answer, True, p.id) for p in problems]
-    scores = verifiers.verify_many(checker, [(case.completion, case.answer, True) for case in cases])
+    scores = registry.verify_many(checker, [(case.completion, case.answer, True) for case in cases])
     for index, (problem, case, score) in enumerate(zip(problems, cases, scores, strict=True)):
         if score.verdict == "unscored":
             why = {"index": index, "id": problem.id, "answer": problem.answer[-200:], "why": score.why}
@@ -639,7 +641,7 @@ def table() -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.rstrip("\n").split("\n")]
 
 
-def adversarial(checker: verifiers.Verifier, contract: str) -> Check:
+def adversarial(checker: registry.Verifier, contract: str) -> Check:
     """The table. For a person's own verifier it is information: another format makes many rows moot."""
     check = Check("adversarial table", must_hold=contract != "own")
     for at, row in enumerate(table(), 1):
@@ -743,7 +745,7 @@ CANARIES: tuple[str, ...] = (
 """Each would leave a file, at an absolute path or in the current folder, if the text were evaluated."""
 
 
-def bombs(checker: verifiers.Verifier, contract: str, own: str | None = None) -> Check:
+def bombs(checker: registry.Verifier, contract: str, own: str | None = None) -> Check:
     """In a process that is killed where a bomb takes longer than `KILL_S`. `own` stands in for all their references.
 
     None may be accepted, either; but what a person's own verifier takes `((5))` for is its owner's affair.
@@ -759,7 +761,7 @@ def bombs(checker: verifiers.Verifier, contract: str, own: str | None = None) ->
             check.notes["slowest_seconds"] = max(check.notes["slowest_seconds"], round(seconds, 3))
             check.notes["most_bytes"] = max(check.notes["most_bytes"], grown)
             check.notes["slow"] += seconds > LIMIT_S
-            score = verifiers.Score(found["verdict"], found["extracted"], found["rule"], found["why"], found["type"])
+            score = Score(found["verdict"], found["extracted"], found["rule"], found["why"], found["type"])
             why = "accepted" if score.verdict == "right" and contract != "own" else ""
             why = f"took {grown / 1e9:.1f} GB (limit {LIMIT_BYTES / 1e9:g})" if grown > LIMIT_BYTES else why
             why = score.why if found["failed"] else why
@@ -767,7 +769,7 @@ def bombs(checker: verifiers.Verifier, contract: str, own: str | None = None) ->
     return check
 
 
-def canary(checker: verifiers.Verifier, own: str | None = None) -> Check:
+def canary(checker: registry.Verifier, own: str | None = None) -> Check:
     """Rows that would leave a file behind if any of their text were executed; for the reference `own`, the bare text
     too."""
     check = Check("canary for execution of the text")
@@ -782,14 +784,14 @@ def canary(checker: verifiers.Verifier, own: str | None = None) -> Check:
             for form, answer in (shown if own is None else [*shown, ("{}", own)])
         ]
         for case, found in zip(cases, _in_child(checker, cases, folder), strict=False):
-            score = verifiers.Score(found["verdict"], found["extracted"], found["rule"], found["why"], found["type"])
+            score = Score(found["verdict"], found["extracted"], found["rule"], found["why"], found["type"])
             why = score.why if found["gone"] else ""
             why = f"executed: {', '.join(found['files'])} appeared" if found["files"] else why
             check.add(case, score, is_failure=bool(why), failure=why)
     return check
 
 
-def _in_child(checker: verifiers.Verifier, cases: Sequence[Case], folder: Path) -> Iterator[dict[str, Any]]:
+def _in_child(checker: registry.Verifier, cases: Sequence[Case], folder: Path) -> Iterator[dict[str, Any]]:
     """What the verifier says of each case, in a process whose current folder is `folder`.
 
     With it come seconds, bytes grown, files that appeared, whether the verifier failed on it, and whether the process
@@ -827,7 +829,7 @@ def _in_child(checker: verifiers.Verifier, cases: Sequence[Case], folder: Path) 
             _end(child)
 
 
-def _start(checker: verifiers.Verifier, folder: Path) -> subprocess.Popen[bytes]:
+def _start(checker: registry.Verifier, folder: Path) -> subprocess.Popen[bytes]:
     """A process that has loaded the verifier and waits for cases."""
     here = str(Path(__file__).resolve().parents[2])
     child = subprocess.Popen(
@@ -874,14 +876,14 @@ def _child() -> None:
         limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     folder = Path.cwd()
-    checker = verifiers.load(sys.argv[1])
-    verifiers.verify(checker, "\\boxed{5}", "5")  # what is imported at the first call is no bomb's fault
+    checker = registry.load(sys.argv[1])
+    registry.verify(checker, "\\boxed{5}", "5")  # what is imported at the first call is no bomb's fault
     out.write(b"ready\n")
     for line in sys.stdin.buffer:
         completion, answer = json.loads(line)
         del line
         before, started = _peak_bytes(), time.perf_counter()
-        score = verifiers.verify(checker, completion, answer)
+        score = registry.verify(checker, completion, answer)
         seconds, grown = time.perf_counter() - started, _peak_bytes() - before
         found = {
             "verdict": score.verdict,
@@ -916,7 +918,7 @@ def _peak_bytes() -> int:
 # -- labelled rows -----------------------------------------------------------------------------
 
 
-def labelled(checker: verifiers.Verifier, path: Path) -> dict[str, Any]:
+def labelled(checker: registry.Verifier, path: Path) -> dict[str, Any]:
     """False accepts and false rejects on a person's own rows, with what was disagreed on; shares are of judged rows.
 
     A row has `completion` (or `response`, or `response_parts`, `[[text, times], …]`), `answer` (or `gold`) and
@@ -948,7 +950,7 @@ def labelled(checker: verifiers.Verifier, path: Path) -> dict[str, Any]:
             malformed.append({"line": at, "why": str(error)})
             continue
         started = time.perf_counter()
-        score = verifiers.verify(checker, case.completion, case.answer, is_finished=case.is_finished)
+        score = registry.verify(checker, case.completion, case.answer, is_finished=case.is_finished)
         slowest = max(slowest, time.perf_counter() - started)
         if score.verdict == "unscored":
             unscored[case.expected] += 1
@@ -980,7 +982,7 @@ def labelled(checker: verifiers.Verifier, path: Path) -> dict[str, Any]:
 _COMMITS = re.compile(r"\\boxed|\\fbox|####|answer\s+is", re.IGNORECASE)
 
 
-def _labelled_case(checker: verifiers.Verifier, row: object, at: int) -> Case:
+def _labelled_case(checker: registry.Verifier, row: object, at: int) -> Case:
     """One row as a case; `ValueError` says what is wrong with it."""
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")

@@ -23,7 +23,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.verifiers import Score, Verifier, verify
+from reasoner.verifiers.registry import Verifier, verify
+from reasoner.verifiers.score import Score
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -18,6 +18,7 @@ import click
 from reasoner import __version__, files
 from reasoner.errors import DONE, GATE, INTERRUPTED, MISSING, USAGE, ReasonerError, nearest, printable
 from reasoner.serving import install as ollama_install
+from reasoner.verifiers import registry
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -593,10 +594,9 @@ def status_command(run_name: str | None, as_json: bool) -> None:
 @click.argument("source", metavar="FILE.jsonl|-")
 def check_command(name: str, source: str) -> None:
     """Score completions without training: rows with `answer` and `completion` in, a verdict for each out."""
-    from reasoner import verifiers
     from reasoner.audit import check
 
-    check.run(source, verifiers.load(name), lambda text: click.echo(printable(text), err=True))
+    check.run(source, registry.load(name), lambda text: click.echo(printable(text), err=True))
 
 
 @cli.command("audit")
@@ -739,7 +739,7 @@ def data_command(
     NAME is wordproblems, linetasks, gsm8k, math, svamp, mbpp, humaneval, a hub id, a folder with train.jsonl and
     test.jsonl, or a JSONL file.
     """
-    from reasoner import config, verifiers
+    from reasoner import config
     from reasoner.problems import data, sources
 
     if name is None:
@@ -752,10 +752,10 @@ def data_command(
     split = split or sources.default_split(name)
     num = max(show, 1) if name == sources.GENERATED else None
     record = data.provenance(settings, split, num)
-    checker = verifiers.load(verifier or record["verifier"] or config.Verifier().name)
+    checker = registry.load(verifier or record["verifier"] or config.Verifier().name)
     shown = []
     for problem in data.load(settings, split, num)[:show]:
-        score = verifiers.verify(checker, checker.commit(problem.answer), problem.answer)
+        score = registry.verify(checker, checker.commit(problem.answer), problem.answer)
         read = {"type": score.type, "value": score.extracted, "verdict": score.verdict, "why": score.why}
         shown.append({**dataclasses.asdict(problem), "read": read})
     value = {**record, "read_by": checker.name, "shown": shown}

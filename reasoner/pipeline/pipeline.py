@@ -27,7 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import __version__, runs, verifiers
+from reasoner import __version__, runs
 from reasoner.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
@@ -40,6 +40,7 @@ from reasoner.problems import data
 from reasoner.reporting import page, report
 from reasoner.serving import ollama, register
 from reasoner.training import grpo
+from reasoner.verifiers import registry
 
 Made = tuple[list[Path], dict[str, Any]]
 
@@ -243,7 +244,7 @@ def _audit(job: Job) -> dict[str, Any]:
     next, and nothing is made from it.
     """
     config = job.config
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     value = audit.run(checker, data.training(config), config.data.source)
     write_json(job.run.path / "audit.json", value)
     if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
@@ -781,7 +782,7 @@ def versions(job: Job) -> dict[str, str]:
 
 def _check(job: Job) -> None:
     """Everything that can be refused early, before anything is trained or written."""
-    checker = verifiers.load(job.config.verifier.name)
+    checker = registry.load(job.config.verifier.name)
     data.check_verifier(job.config)
     if checker.ready is not None:
         checker.ready()

@@ -33,6 +33,8 @@ from typing import Any
 from reasoner.config import Data
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
 from reasoner.files import sha256_file
+from reasoner.verifiers import registry
+from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
 
 GENERATED = "wordproblems"
@@ -169,7 +171,8 @@ def verifier_for(source: str) -> str | None:
 def check_verifier(source: str, verifier: str) -> None:
     """Refuse a checker that cannot read the source's references; a person's own (`file.py:name`) is their word."""
     paired = verifier_for(source)
-    if paired is None or ".py:" in verifier or verifier in _FAMILIES[paired] or verifier.startswith(f"{paired}-"):
+    checker = registry.built_in(verifier)
+    if paired is None or ".py:" in verifier or (checker is not None and checker.family == paired):
         return
     raise ReasonerError(
         f"the verifier {verifier!r} is not for the references of {source}",
@@ -177,9 +180,6 @@ def check_verifier(source: str, verifier: str) -> None:
         fix=f"--set verifier.name={paired} (or a checker of yours, path/to/file.py:name)",
         code=USAGE,
     )
-
-
-_FAMILIES = {"number": ("number", "arithmetic"), "math": ("math",), "code": ("code",)}
 
 
 def overview() -> list[dict[str, Any]]:
@@ -318,7 +318,7 @@ def asked(text: str, task: tasks.Task) -> str:
 def _judgeable(task: tasks.Task) -> str:
     """The task as a reference. Raises `tasks.Unfit` where its tests cannot be lifted."""
     answer = task.to_answer()
-    tasks.read(answer)
+    lift.read(answer)
     return answer
 
 

@@ -23,9 +23,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
-from reasoner import verifiers
 from reasoner.errors import USAGE, ReasonerError, nearest
-from reasoner.verifiers import Score, Shares, Verdict, Verifier, worker
+from reasoner.verifiers import worker
+from reasoner.verifiers.checker import Verifier, registered
+from reasoner.verifiers.score import Score, Shares, Verdict
 
 LIMIT_S = 5.0
 """Wall time of one verdict."""
@@ -160,13 +161,13 @@ if not TYPE_CHECKING:  # for a type checker every name would be an attribute the
 
 def inspected(path: str, digest: str, function: str) -> dict[str, object]:
     """What is to be known of a file's function before a run trusts it."""
-    module, registered = _load(path, digest)
+    module, entered = _load(path, digest)
     checker = _found(path, digest, function)
     own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
     problem = "missing" if checker is None else _unfit(checker.function)
     return {
         "problem": problem,
-        "functions": [*own, *registered],
+        "functions": [*own, *entered],
         "commit": checker is not None and checker.commit is not str,
         "strict": checker is not None and checker.strict is not None,
         "shares": checker is not None and checker.has_shares,
@@ -189,11 +190,11 @@ def _unfit(function: object) -> str:
 
 
 def _found(path: str, digest: str, name: str) -> Verifier | None:
-    module, registered = _load(path, digest)
+    module, entered = _load(path, digest)
     if name not in vars(module):
-        return registered.get(name)
+        return entered.get(name)
     function = vars(module)[name]
-    checker = next((one for one in registered.values() if one.function is function), None)
+    checker = next((one for one in entered.values() if one.function is function), None)
     return checker or Verifier(name, digest, function, getattr(function, "commit", str))
 
 
@@ -206,15 +207,14 @@ def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
         raise ValueError(f"{path} has changed since it was loaded")
     module = ModuleType(f"own_{digest}")
     module.__file__ = path
-    before = dict(verifiers._REGISTRY)
+    before = dict(registered)
     folder = str(Path(path).parent)
     if folder not in sys.path:
         sys.path.append(folder)  # last: a module beside the file takes no other's place
     sys.modules[module.__name__] = module  # dataclasses look their module up
     exec(compile(source, path, "exec", dont_inherit=True), vars(module))
-    registered = {name: one for name, one in verifiers._REGISTRY.items() if before.get(name) is not one}
-    _loaded[path, digest] = module, registered
-    return module, registered
+    _loaded[path, digest] = module, {name: one for name, one in registered.items() if before.get(name) is not one}
+    return _loaded[path, digest]
 
 
 def _row(result: object) -> list[Any]:

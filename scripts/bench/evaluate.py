@@ -25,10 +25,11 @@ from pathlib import Path
 
 import httpx
 
-from reasoner import config, verifiers
+from reasoner import config
 from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
 from reasoner.serving import ollama
+from reasoner.verifiers import registry
 
 REASONER = Path(sys.executable).with_name("reasoner")
 TASK = """\
@@ -140,7 +141,7 @@ def overhead(n: int, concurrency: int) -> None:
     assert server.stdout is not None
     url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
     settings, _ = config.resolve("pocket", {"eval.num_problems": str(n)})
-    problems, checker = data.held_out(settings), verifiers.load("number")
+    problems, checker = data.held_out(settings), registry.load("number")
     evaluate.judged(checker, "", problems[:10])
     added, raw = [], []
     for _ in range(5):

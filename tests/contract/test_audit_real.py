@@ -7,12 +7,13 @@ from fractions import Fraction
 import click.testing
 import pytest
 
-from reasoner import verifiers
 from reasoner.audit.audit import Case, Check, Reference, audit, number_in
 from reasoner.cli import commands
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, stories
-from reasoner.verifiers import Score, Verifier
+from reasoner.verifiers import registry
+from reasoner.verifiers.registry import Verifier
+from reasoner.verifiers.score import Score
 
 
 def problems(*answers):
@@ -41,7 +42,7 @@ def own(tmp_path):
     def make(body):
         path = tmp_path / "mine.py"
         path.write_text(f"import re, time\n\ndef check(completion, answer):\n    {body}\n")
-        return verifiers.load(f"{path}:check")
+        return registry.load(f"{path}:check")
 
     return make
 
@@ -50,7 +51,7 @@ def own(tmp_path):
 
 
 def test_a_built_in_verifier_holds():
-    value = audit.run(verifiers.load("number"), generated(40), "wordproblems")
+    value = audit.run(registry.load("number"), generated(40), "wordproblems")
     assert value["failed"] == []
     assert value["holds"] is True
     assert value["unjudged"] == []
@@ -68,14 +69,14 @@ def test_a_built_in_verifier_holds():
 
 @pytest.mark.parametrize("name", ["number", "number-lenient", "arithmetic"])
 def test_the_checkers_of_numbers_hold(no_children, name):
-    value = audit.run(verifiers.load(name), generated(40), "wordproblems")
+    value = audit.run(registry.load(name), generated(40), "wordproblems")
     assert value["failed"] == []
     assert named(value)["rewrites that must pass"]["n"] > 400
 
 
 def test_it_is_the_same_every_time(no_children):
     def once():
-        value = audit.run(verifiers.load("number"), generated(20), "wordproblems")
+        value = audit.run(registry.load("number"), generated(20), "wordproblems")
         return {key: value[key] for key in value if key not in ("seconds", "checks_per_second")}
 
     assert once() == once()
@@ -135,7 +136,7 @@ def test_ones_own_commit_need_only_take_references(no_children, tmp_path):
         "def check(completion, answer):\n    return completion == f'= {int(answer)}'\n\n"
         "check.commit = lambda answer: f'= {int(answer)}'\n"
     )
-    value = audit.run(verifiers.load(f"{path}:check"), problems("12", "7"), "mine")
+    value = audit.run(registry.load(f"{path}:check"), problems("12", "7"), "mine")
     assert value["failed"] == []
     assert named(value)["near misses that must fail"]["by_family"]["off by one, up"]["n"] == 2
     assert "a placeholder" not in named(value)["near misses that must fail"]["by_family"]
@@ -157,7 +158,7 @@ def test_a_reference_that_is_wrong_against_itself_fails_and_one_without_a_verdic
 
 
 def test_nothing_judged_does_not_hold(no_children):
-    value = audit.run(verifiers.load("number"), problems("blue", "green"), "mine")
+    value = audit.run(registry.load("number"), problems("blue", "green"), "mine")
     assert value["failed"] == ["no reference can be judged"]
     with pytest.raises(ReasonerError, match="fails its audit") as caught:
         audit.refuse(value, "reasoner audit --run x")
@@ -318,7 +319,7 @@ def write(path, lines):
 
 def test_labelled_rows_of_every_layout(tmp_path):
     path = write(tmp_path / "rows.jsonl", [json.dumps(row) for row in ROWS] + BAD)
-    found = audit.labelled(verifiers.load("number"), path)
+    found = audit.labelled(registry.load("number"), path)
     rejected, accepted = found["right_rejected"], found["wrong_accepted"]
     assert (rejected["n"], rejected["failed"], rejected["unscored"]) == (5, 1, 0)
     assert (accepted["n"], accepted["failed"], accepted["unscored"]) == (3, 1, 1)
@@ -332,7 +333,7 @@ def test_labelled_rows_of_every_layout(tmp_path):
 
 
 def test_nothing_readable_is_a_wrong_file(tmp_path):
-    checker = verifiers.load("number")
+    checker = registry.load("number")
     with pytest.raises(ReasonerError, match="no row that can be read") as caught:
         audit.labelled(checker, write(tmp_path / "bad.jsonl", BAD))
     assert caught.value.code == 2
@@ -359,10 +360,10 @@ def test_the_command_says_what_failed_and_exits_with_4(no_children, monkeypatch,
     assert "holds: it may be a reward" in told.output
     as_json = call(commands.cli, [*argv, "--json"], standalone_mode=False)
     value = json.loads(as_json.stdout)
-    assert value["verifier"] == {"name": "number", "version": verifiers.load("number").version, "contract": "number"}
+    assert value["verifier"] == {"name": "number", "version": registry.load("number").version, "contract": "number"}
     assert value["labelled"]["wrong_accepted"]["failed"] == 1  # information: the exit code is that of the audit
     hedger = Verifier("number", "0", last_number, lambda answer: f"#### {answer}")
-    monkeypatch.setattr(verifiers, "load", lambda name: hedger)
+    monkeypatch.setattr(registry, "load", lambda name: hedger)
     failed = call(commands.cli, argv, standalone_mode=True)
     assert failed.exit_code == 4
     assert "does not hold: it must not be a reward: rewrites that must pass: 24 of 288" in failed.output

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config, verifiers
+from reasoner import config
 from reasoner.audit import audit
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, sources
 from reasoner.sandbox import choose
-from reasoner.verifiers import Score
+from reasoner.verifiers import registry
 from reasoner.verifiers.code import task
 from reasoner.verifiers.code import verdict as code
+from reasoner.verifiers.score import Score
 
 pytestmark = pytest.mark.slow
 TABLE = [
@@ -38,7 +39,7 @@ def sandbox():
 
 
 def scored(pairs):
-    return [found.score for found in code.outcomes(pairs)]
+    return registry.verify_many(registry.load("code"), [(*pair, True) for pair in pairs])
 
 
 def test_the_table_of_cases():
@@ -54,7 +55,7 @@ def test_the_table_of_cases():
 def test_reasons_are_for_people():
     def why(completion_has, verdict="wrong"):
         row = next(row for row in TABLE if completion_has in row["completion"] and row["verdict"] == verdict)
-        return verifiers.verify(verifiers.load("code"), row["completion"], row["answer"]).why
+        return registry.verify(registry.load("code"), row["completion"], row["answer"]).why
 
     assert why("str(sum") == "test 1: sum_even([1, 2, 3, 4]) == 6: sum_even([1, 2, 3, 4]) gave '6'"
     assert "SystemExit" in why("raise SystemExit(0)")
@@ -130,7 +131,7 @@ def test_rows_in_verdicts_out(tmp_path):
 def test_the_audit_holds_the_verifier_to_mutations_and_runs_no_text_outside(monkeypatch):
     monkeypatch.setattr(audit, "BOMBS", audit.BOMBS[18:20])
     problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
-    value = audit.run(verifiers.load("code"), problems, "linetasks")
+    value = audit.run(registry.load("code"), problems, "linetasks")
     checks = {check["name"]: check for check in value["checks"]}
     assert value["failed"] == []
     families = checks["near misses that must fail"]["by_family"]
@@ -148,7 +149,7 @@ def test_a_verifier_that_takes_mutations_fails_its_audit(monkeypatch):
     monkeypatch.setattr(audit, "bombs", lambda *_: audit.Check("time and memory bombs"))
     monkeypatch.setattr(audit, "canary", lambda *_: audit.Check("canary for execution of the text"))
     problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
-    checker = dataclasses.replace(verifiers.load("code"), name="lax", function=lax)
+    checker = dataclasses.replace(registry.load("code"), name="lax", function=lax)
     value = audit.run(checker, problems, "linetasks")
     assert [why.partition(":")[0] for why in value["failed"]] == ["near misses that must fail"]
 

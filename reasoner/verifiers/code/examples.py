@@ -16,8 +16,10 @@ from typing import Any
 
 from reasoner.sandbox import frames
 from reasoner.verifiers import worker
-from reasoner.verifiers.code import task
-from reasoner.verifiers.code.task import Unfit
+from reasoner.verifiers.code.bounded import Failed
+from reasoner.verifiers.code.interpreter import evaluate
+from reasoner.verifiers.code.task import Unfit, tree
+from reasoner.verifiers.code.values import holds_type, is_plain
 
 DRAW_S = 20.0
 """Wall time for drawing all examples of a task."""
@@ -71,7 +73,7 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
     def take(example: Any) -> None:
         if not isinstance(example, tuple):
             raise Unfit(f"the strategy gives {type(example).__name__}, not a tuple of arguments")
-        if not task.is_plain(example) or task.holds_type(example):
+        if not is_plain(example) or holds_type(example):
             raise Unfit("the strategy gives what is no plain value")
         found.setdefault(repr(example), example)
 
@@ -89,7 +91,7 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
         test: Any = given
         run = test(strategy(args))(take)
         how(sow(number)(run))()
-    except (Unfit, task.Failed) as error:
+    except (Unfit, Failed) as error:
         return {"problem": str(error), "examples": ""}
     except (HypothesisException, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
@@ -103,7 +105,7 @@ def strategy(args: str) -> Any:
     >>> strategy("st.tuples(st.integers(0, 9)) | st.just((10,))")
     one_of(tuples(integers(min_value=0, max_value=9)), just((10,)))
     """
-    match task.tree(args.strip()).body:
+    match tree(args.strip()).body:
         case [ast.Expr(value=value)]:
             built = _build(value)
             if _is_strategy(built):
@@ -141,8 +143,8 @@ def _build(node: ast.expr) -> Any:
         case ast.Tuple(elts=parts):
             return tuple(_build(part) for part in parts)
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {task.evaluate(key): _build(one) for key, one in zip(keys, values, strict=True) if key}
-    return task.evaluate(node)
+            return {evaluate(key): _build(one) for key, one in zip(keys, values, strict=True) if key}
+    return evaluate(node)
 
 
 def _function(node: ast.expr) -> Callable[[Any], Any]:
@@ -150,8 +152,8 @@ def _function(node: ast.expr) -> Callable[[Any], Any]:
     match node:
         case ast.Attribute(value=ast.Constant(value=str())):
             call = ast.Call(node, [ast.Name("value", ast.Load())], [])
-            return lambda value: task.evaluate(call, {"value": value})
-    found = task.evaluate(node)
+            return lambda value: evaluate(call, {"value": value})
+    found = evaluate(node)
     if not callable(found):
         raise Unfit(f"the strategy has .map or .filter with what is no function: {ast.unparse(node)[:80]}")
     function: Callable[[Any], Any] = found

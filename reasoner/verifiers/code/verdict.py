@@ -25,21 +25,24 @@ import atexit
 import hashlib
 import os
 import random
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.verifiers import Score, Shares, verifier
+from reasoner.verifiers.checker import Rows, Verifier, register
+from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
-from reasoner.verifiers.code.task import Asked, Ready, Stdio, Task, Test, Unfit
+from reasoner.verifiers.code.interpreter import Asked
+from reasoner.verifiers.code.lift import Ready, Test
+from reasoner.verifiers.code.submission import program, submission_of
+from reasoner.verifiers.code.task import Stdio, Task, Unfit
+from reasoner.verifiers.code.values import equal, holds_type, shown, source_of
+from reasoner.verifiers.score import Score, Shares
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from reasoner.sandbox import Answer, Pool, Request, Result
 
 CPU_S = 5.0
@@ -48,8 +51,6 @@ AGAIN_S = 2.0
 """More of it where the tests are asked a second time."""
 WALL_S = 9.0
 """By the clock, for what sleeps or waits; not counted is for how long the machine kept it from a processor."""
-MOST_BYTES = 1_000_000
-"""Of a submission's source."""
 NEAR_MISSES, NEAR_MISS_S = 6, 1.0
 """Mutations of one solution that an audit tries, and the processor time after which one is left out."""
 _MOST_SHOWN = 4000
@@ -119,7 +120,7 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
     from reasoner.sandbox import Request
     from reasoner.verifiers.code.mutations import mutations, usual
 
-    task = tasks.read(answer).task
+    task = lift.read(answer).task
     if task.mode == "stdio":
         return
     chance = random.Random(hashlib.sha256(answer.encode("utf-8")).digest())
@@ -137,134 +138,40 @@ def ready() -> None:
     _pool()
 
 
-@verifier("code", version="2", commit=commit, is_parallel=True, ready=ready, has_shares=True, near_misses=near_misses)
 def code(completion: str, answer: str) -> Score:
     """Right when the submission of the completion passes every test of the task that the answer is."""
     return outcome(submission_of(completion), answer).score
 
 
 def outcome(submission: str, answer: str) -> Outcome:
-    """What the source of a submission comes to."""
-    return _Case(submission, answer).outcome()
-
-
-def outcomes(pairs: Iterable[tuple[str, str]]) -> list[Outcome]:
-    """What every (completion, answer) comes to, in order; they run side by side, as many as the pool has workers."""
-    cases = [_Case(submission_of(completion), answer) for completion, answer in pairs]
-    for case in cases:
-        case.start()
-    return [case.outcome() for case in cases]
-
-
-class _Case:
-    """One submission on its way through the pool."""
-
-    def __init__(self, submission: str, answer: str) -> None:
-        self.submission, self.answer = submission, answer
-        self.done: Outcome | None = None
-        self.running: Future[Result] | None = None
-        self.plan: _Plan | None = None
-
-    def start(self) -> None:
-        try:
-            ready = tasks.read(self.answer)
-            self.plan = _plan(ready, self.answer)
-            self.running = _pool().submit(_request(ready.task, self.plan, _source(ready.task, self.submission)))
-        except Unfit as error:
-            self.done = Outcome(self.score("unscored", str(error)))
-
-    def outcome(self) -> Outcome:
-        if self.running is None and self.done is None:
-            self.start()
-        if self.done is None:
-            assert self.running is not None and self.plan is not None
-            self.done = self.judged(self.plan, self.running.result())
-        return self.done
-
-    def score(
-        self, verdict: Any, why: str = "", rule: str = "", type_: str = "", shares: Shares | None = None
-    ) -> Score:
-        taken = self.submission[:_MOST_SHOWN] if self.submission.strip() else None
-        return Score(verdict, taken, rule, why[:500], type_, shares)
-
-    def judged(self, plan: _Plan, result: Result) -> Outcome:
-        whys: list[list[str]] = plan.judge(result)
-        counts = [(sum(not why for why in pile), len(pile)) for pile in whys]
-        visible, hidden, examples = counts
-        told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
-        rule = ", ".join(f"{held} of {of} {what}" for held, of, what in told if of)
-        first = next((why for pile in whys for why in pile if why), "")
-        score = self.score("wrong" if first else "right", first, rule, plan.task.mode, shares(*counts))
-        return Outcome(score, visible, hidden, examples, result.ended, result.tier, result.ms)
-
-
-# -- what is run -------------------------------------------------------------------------------
-
-
-_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`]*)")
-_PYTHON = frozenset({"python", "py", "python3", "py3"})
-
-
-def submission_of(completion: str) -> str:
-    """The last fenced block of Python, else the last block without a language, else the whole text.
-
-    A block that nothing closes goes to the end. One inside a block of another kind of fence is a part of it.
-
-    >>> submission_of("First:" + chr(10) + "```python" + chr(10) + "x = 1" + chr(10) + "```" + chr(10) + "Done.")
-    'x = 1\\n'
-    """
-    found: dict[bool, str] = {}
-    fence, tag, indent = "", "", ""
-    block: list[str] = []
-    for line in completion.split("\n"):
-        match = _FENCE.fullmatch(line.rstrip())
-        if match and not fence:
-            fence, tag, block = match[1], match[2].strip(), []
-            indent = line[: len(line) - len(line.lstrip())]
-        elif match and match[1][0] == fence[0] and len(match[1]) >= len(fence) and not match[2]:
-            _keep(found, tag, block)
-            fence = ""
-        elif fence:
-            block.append(line.removeprefix(indent))
-    if fence:
-        _keep(found, tag, block)
-    return found.get(True, found.get(False, completion))
-
-
-def _keep(found: dict[bool, str], tag: str, block: list[str]) -> None:
-    word = re.split(r"[\s{},:]+", tag.lower().lstrip("{. "), maxsplit=1)[0]
-    if word in _PYTHON or not tag:
-        found[bool(tag)] = "".join(f"{line}\n" for line in block)
-
-
-_INDENTED = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]+[^\s#]")
-"""What begins, but for comments, with an indented line of code."""
-_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#\\]*)", re.MULTILINE)
-
-
-def _source(task: Task, submission: str) -> str:
-    """The program: the task's setup and the submission. Raises `Unfit` where that is no text to run.
-
-    A submission whose first line of code is indented is no program by itself, so nothing that could be right is lost
-    where it is joined to the task's prompt. One without a line of code stays what it is: it defines nothing.
-    """
+    """Runs the source of a submission and says what it comes to."""
+    taken = submission[:_MOST_SHOWN] if submission.strip() else None
     try:
-        size = len(submission.encode("utf-8"))
-    except UnicodeEncodeError as error:
-        raise Unfit(f"the submission is not UTF-8 (character {error.start + 1})") from None
-    if size > MOST_BYTES:
-        raise Unfit(f"the submission has {size:,} bytes (at most {MOST_BYTES:,})")
-    if task.prompt and _INDENTED.match(submission):
-        submission = task.prompt + submission
-    if not task.setup.strip():
-        return submission
-    # A `from __future__` stands first or nowhere, so it is said again above the setup. The submission is not parsed
-    # for that: nothing of it is, on this side.
-    future = [" ".join(match[0].split()) for match in _FUTURE.finditer(submission)]
-    if not future:
-        return f"{task.setup.rstrip()}\n\n{submission}"
-    rest = _FUTURE.sub("pass", submission)
-    return "\n".join([*future, task.setup.rstrip(), "", rest])
+        task = lift.read(answer)
+        plan = _plan(task, answer)
+        running = _pool().submit(_request(plan, program(task.task, submission)))
+    except Unfit as error:
+        return Outcome(Score("unscored", taken, why=str(error)[:500]))
+    result = running.result()
+    whys = plan.judge(result)
+    visible, hidden, examples = counts = [(sum(not why for why in pile), len(pile)) for pile in whys]
+    told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
+    rule = ", ".join(f"{held} of {of} {what}" for held, of, what in told if of)
+    first = next((why for pile in whys for why in pile if why), "")
+    score = Score("wrong" if first else "right", taken, rule, first[:500], plan.task.mode, shares(*counts))
+    return Outcome(score, visible, hidden, examples, result.ended, result.tier, result.ms)
+
+
+def _check_source(submission: str, answer: str) -> Score:
+    return outcome(submission, answer).score
+
+
+register(
+    Verifier(
+        "code", "2", code, commit, is_parallel=True, ready=ready, has_shares=True, near_misses=near_misses,
+        family="code", is_sandboxed=True, rows=Rows(tasks.answer_of, _check_source),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -346,15 +253,16 @@ def _plan(ready: Ready, answer: str) -> _Plan:
     return _Plan(ready.task, ready.visible, ready.hidden, calls, prepared, tuple(order))
 
 
-def _request(task: Task, plan: _Plan, source: str) -> Request:
+def _request(plan: _Plan, source: str) -> Request:
     from reasoner.sandbox import Call, Request
 
+    task = plan.task
     if task.mode == "stdio":
         tests = [test for test in (*task.tests, *task.hidden_tests) if isinstance(test, Stdio)]
         return Request(source, stdin=tuple(test.stdin for test in tests), cpu_s=CPU_S, wall_s=WALL_S)
     asked = [*plan.calls, *(plan.calls[at] for at in plan.again), *(Asked(args, {}) for args in plan.prepared.examples)]
     entry, calls = task.entry_point, [Call(call.args, call.keywords, call.is_listed) for call in asked]
-    if any(tasks.holds_type((call.args, call.keywords)) for call in asked):
+    if any(holds_type((call.args, call.keywords)) for call in asked):
         # A type among the arguments is no value that can be sent: the calls go in as source, after the submission.
         entry = "lifted_call"
         texts = "".join(f"        lambda: {task.entry_point}({', '.join(_texts(call))}),\n" for call in asked)
@@ -365,8 +273,8 @@ def _request(task: Task, plan: _Plan, source: str) -> Request:
 
 def _texts(call: Asked) -> list[str]:
     return [
-        *map(tasks.source_of, call.args),
-        *(f"{name}={tasks.source_of(value)}" for name, value in call.keywords.items()),
+        *map(source_of, call.args),
+        *(f"{name}={source_of(value)}" for name, value in call.keywords.items()),
     ]
 
 
@@ -378,14 +286,14 @@ def _numbered(name: str, whys: Sequence[str]) -> list[str]:
 
 
 def _judge_example(what: str, expected: Any, answer: Answer, tolerance: float | None) -> str:
-    if answer.kind == "value" and tasks.equal(answer.value, expected, tolerance):
+    if answer.kind == "value" and equal(answer.value, expected, tolerance):
         return ""
-    return f"property: {what} {_said(answer)}, the reference gives {tasks.shown(expected)}"
+    return f"property: {what} {_said(answer)}, the reference gives {shown(expected)}"
 
 
 def _said(answer: Answer) -> str:
     if answer.kind == "value":
-        return f"gave {tasks.shown(answer.value)}"
+        return f"gave {shown(answer.value)}"
     if answer.kind == "raised":
         return f"raised {answer.text[:200]}"
     return f"gave no value: {answer.text[:200]}"
@@ -401,7 +309,7 @@ def _judge_program(test: str | Stdio, answer: Answer) -> str:
     wanted, got = _lines(test.stdout), _lines(printed)
     for number, (one, other) in enumerate(zip(wanted, got, strict=False), 1):
         if one != other:
-            return f"line {number} is {tasks.shown(other)}, not {tasks.shown(one)}"
+            return f"line {number} is {shown(other)}, not {shown(one)}"
     if len(wanted) != len(got):
         return f"it printed {len(got)} lines, not {len(wanted)}"
     return ""
@@ -415,7 +323,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _listed(args: tuple[Any, ...]) -> str:
-    return f"({', '.join(tasks.shown(arg) for arg in args)})"
+    return f"({', '.join(shown(arg) for arg in args)})"
 
 
 # -- what is worked out once -------------------------------------------------------------------
@@ -487,11 +395,11 @@ def shrink(submission: str, answer: str) -> str | None:
     from reasoner.sandbox import Call, Request
     from reasoner.verifiers.code import examples
 
-    task = tasks.read(answer).task
+    task = lift.read(answer).task
     if task.property is None:
         return None
     prop, setup = task.property, task.setup.rstrip()
-    source = _source(task, submission)
+    source = program(task, submission)
     found: dict[str, str] = {}
 
     def fails(args: tuple[Any, ...]) -> bool:
@@ -534,10 +442,11 @@ def _pool() -> Pool:
 
 
 def close() -> None:
-    """Close the pool, if there is one; the next submission opens another."""
+    """Closes the pool, if there is one, and forgets what was worked out; the next submission opens another."""
     global _open
     with _opening:
         pool, _open = _open, None
+    _known.clear()
     if pool is not None:
         pool.close()
 

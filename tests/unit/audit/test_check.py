@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from reasoner import verifiers
 from reasoner.audit import check
+from reasoner.verifiers import registry, score
 
 
 @pytest.fixture
@@ -181,5 +181,5 @@ def test_a_row_costs_little(tmp_path):
     rows = lines({"id": "a", "answer": "5", "completion": "#### 5"}).splitlines() * 2000
     with (tmp_path / "out").open("wb") as out:
         started = time.perf_counter()
-        check.score(rows, verifiers.Verifier("true", "1", lambda *_: verifiers.Score("right")), out, print)
+        check.score(rows, registry.Verifier("true", "1", lambda *_: score.Score("right")), out, print)
         assert (time.perf_counter() - started) / len(rows) < 0.001
