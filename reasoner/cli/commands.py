@@ -23,7 +23,7 @@ from reasoner.verifiers import registry
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline.job import Job, Reporter
 
 
 class Commands(click.Group):
@@ -137,17 +137,18 @@ def _absolute(key: str, value: str) -> str:
 
 def _job(
     profile: str | None, run_name: str | None, overrides: dict[str, str], screen: Screen
-) -> tuple[pipeline.Job, dict[str, str]]:
+) -> tuple[Job, dict[str, str]]:
     """The run that was meant: the one that exists under this name, else a new one from a profile."""
     from reasoner import config, runs
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline import checks
+    from reasoner.pipeline.job import Job
 
     why = "as asked"
     if run_name is not None and runs.new(run_name).config_path.exists():
         profile_of_run = None
     else:
         if profile is None:
-            profile, why = pipeline.default_profile()
+            profile, why = checks.default_profile()
         profile_of_run = profile
         run_name = run_name or _default_name(profile, overrides)
     run = runs.new(run_name)
@@ -164,7 +165,7 @@ def _job(
         assert profile is not None
         found, origin = config.resolve(profile, overrides)
     screen.say(f"profile {found.profile} ({why}), run {run.path}")
-    return pipeline.Job(found, run, screen.reporter()), origin
+    return Job(found, run, screen.reporter()), origin
 
 
 def _default_name(profile: str, overrides: dict[str, str]) -> str:
@@ -176,13 +177,13 @@ def _default_name(profile: str, overrides: dict[str, str]) -> str:
     return name + ("-shuffled" if "train.control" in overrides else "")
 
 
-def _existing(name: str | None, screen: Screen) -> tuple[pipeline.Job, dict[str, str]]:
+def _existing(name: str | None, screen: Screen) -> tuple[Job, dict[str, str]]:
     from reasoner import config, runs
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline.job import Job
 
     run = runs.existing(name)
     found, origin = config.read(run.config_path)
-    return pipeline.Job(found, run, screen.reporter()), origin
+    return Job(found, run, screen.reporter()), origin
 
 
 # -- the flow ----------------------------------------------------------------------------------
@@ -200,14 +201,14 @@ def run_command(
     as_json: bool,
 ) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline import plan
     from reasoner.serving import ollama
 
     screen = Screen()
     started = time.monotonic()
     job, origin = _job(profile, run_name, _overrides(overrides, control, base), screen)
     with screen:
-        summary = pipeline.run(job, origin)
+        summary = plan.run(job, origin)
     assert summary is not None
     screen.closing(job, summary, time.monotonic() - started)
     if not control and summary["promoted"]:
@@ -222,24 +223,24 @@ def train_command(
     profile: str | None, run_name: str | None, control: str | None, base: str | None, overrides: tuple[str, ...]
 ) -> None:
     """GRPO + LoRA against the verifier; goes on from the newest whole checkpoint."""
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline import plan
 
     screen = Screen()
     job, origin = _job(profile, run_name, _overrides(overrides, control, base), screen)
     with screen:
-        pipeline.run(job, origin, until="train")
+        plan.run(job, origin, until="train")
 
 
 def _stage_command(name: str, help_text: str) -> None:
     @cli.command(name, help=help_text + " Runs what it needs first, skips what is fresh.")
     @click.argument("run_name", metavar="[RUN]", required=False)
     def command(run_name: str | None) -> None:
-        from reasoner.pipeline import pipeline
+        from reasoner.pipeline import plan
 
         screen = Screen()
         job, origin = _existing(run_name, screen)
         with screen:
-            pipeline.run(job, origin, until=name)
+            plan.run(job, origin, until=name)
 
 
 for _name, _help in (
@@ -260,7 +261,7 @@ def promote_command(names: tuple[str, ...]) -> None:
     Without STEP it runs what it needs first, skips what is fresh, and goes by the evaluation. With STEP your word is
     enough; the model must answer, and the one before it stays for `reasoner rollback`.
     """
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline import checkpoint, plan
     from reasoner.serving import register
 
     steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
@@ -271,9 +272,9 @@ def promote_command(names: tuple[str, ...]) -> None:
     job, origin = _existing(others[0] if others else None, screen)
     with screen:
         if not steps:
-            pipeline.run(job, origin, until="promote")
+            plan.run(job, origin, until="promote")
             return
-        event = pipeline.promote_step(job.at(steps[0]), "reasoner promote")
+        event = checkpoint.promote_step(job.at(steps[0]), "reasoner promote")
     tag = register.public_tag(job.config)
     screen.say(f"{tag} is {'' if event else 'already '}step {steps[0]} of run {job.run.name}")
 
@@ -282,11 +283,12 @@ def promote_command(names: tuple[str, ...]) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False)
 def rollback_command(run_name: str | None) -> None:
     """Make the model public again that was so before the newest promotion."""
-    from reasoner.pipeline import pipeline
+
+    from reasoner.pipeline import checkpoint
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
-    event = pipeline.rollback(job)
+    event = checkpoint.rollback(job)
     screen.say(f"{event['tag']} is {event['from']} again; the promotion of step {event['step']} is undone")
 
 
@@ -352,7 +354,8 @@ def watch_command(
 ) -> None:
     """Export each good checkpoint of a run as it is saved, score it, and promote it if it is not worse."""
     from reasoner import config, runs
-    from reasoner.pipeline import pipeline, watch
+    from reasoner.pipeline import watch
+    from reasoner.pipeline.job import Job
 
     screen = Screen()
     chosen = _overrides(overrides, None, base)
@@ -368,8 +371,8 @@ def watch_command(
     argv += [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
     shown = WatchScreen(screen, as_json)
 
-    def make() -> pipeline.Job:
-        return pipeline.Job(config.read(run.config_path, chosen)[0], run, shown.reporter())
+    def make() -> Job:
+        return Job(config.read(run.config_path, chosen)[0], run, shown.reporter())
 
     with screen, shown:
         watch.run(run, make, shown.event, screen.say, train=argv if beside else None, every=every, keep=keep)
@@ -536,12 +539,12 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
     from rich.console import Console
 
     from reasoner.measuring import ladder
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline import checkpoint
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
     with screen:
-        value = pipeline.climb(job, num=num, split=split, margin=margin)
+        value = checkpoint.climb(job, num=num, split=split, margin=margin)
     if as_json:
         click.echo(json.dumps(value))
     else:
@@ -554,11 +557,11 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
 def status_command(run_name: str | None, as_json: bool) -> None:
     """What a run has done, what is stale and why. Starts nothing."""
     from reasoner import runs
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline import plan
 
     screen = Screen()
     job, _ = _existing(run_name, screen)
-    states = pipeline.states(job)
+    states = plan.states(job)
     steps = files.read_jsonl(job.run.path / "metrics.jsonl")
     summary = files.read_json(job.run.summary_path)
     value = {
@@ -714,13 +717,13 @@ def config_command(
 ) -> None:
     """Print the config with every key: its value, where it came from, what it means."""
     from reasoner import config, runs
-    from reasoner.pipeline import pipeline
+    from reasoner.pipeline import checks
 
     given = _overrides(overrides, control, base)
     if run_name is not None:
         found, origin = config.read(runs.existing(run_name).config_path, given)
     else:
-        found, origin = config.resolve(profile or pipeline.default_profile()[0], given)
+        found, origin = config.resolve(profile or checks.default_profile()[0], given)
     click.echo(config.document(found, origin), nl=False)
 
 
@@ -876,10 +879,11 @@ class Screen:
     def say(self, text: str) -> None:
         self.console.print(printable(text), markup=False)
 
-    def reporter(self) -> pipeline.Reporter:
-        from reasoner.pipeline import pipeline
+    def reporter(self) -> Reporter:
 
-        return pipeline.Reporter(self.say, self._stage, self._train_step, self._scored, self._begin)
+        from reasoner.pipeline.job import Reporter
+
+        return Reporter(self.say, self._stage, self._train_step, self._scored, self._begin)
 
     def _begin(self, name: str, reason: str) -> None:
         self.say(f"> {name:<10} {reason}")
@@ -938,7 +942,7 @@ class Screen:
             self._live = None
         self._tasks.clear()
 
-    def closing(self, job: pipeline.Job, summary: dict[str, Any], seconds: float) -> None:
+    def closing(self, job: Job, summary: dict[str, Any], seconds: float) -> None:
         """The closing summary: the figures, an example, where things are."""
         from reasoner.reporting import report
 
@@ -1001,13 +1005,14 @@ class WatchScreen:
             says = last["verdict"] if row["event"] in ("skipped", "kept", "failed", "promoted") else ""
             self._screen.say(f"  step {row['step']:<6} {row['event']:<9} {score}{says}")
 
-    def reporter(self) -> pipeline.Reporter:
-        from reasoner.pipeline import pipeline
+    def reporter(self) -> Reporter:
+
+        from reasoner.pipeline.job import Reporter
 
         plain = self._screen.reporter()
         if not self._live:
             return plain
-        return pipeline.Reporter(
+        return Reporter(
             say=lambda text: self._show(text),
             begin=lambda name, reason: self._show(f"{name}: {reason}"),
             scored=lambda role, done, total: self._show(f"scoring {role}: {done} of {total}"),

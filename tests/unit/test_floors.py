@@ -44,7 +44,7 @@ def rooms(path):
 
 def test_every_room_has_a_floor():
     there = {p.stem for p in PACKAGE.glob("*.py")} | {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
-    assert there - {"__init__", "__main__"} == set(FLOOR)
+    assert there - {"__init__", "__main__"} <= set(FLOOR)
 
 
 def test_help_loads_nothing_heavy():
