@@ -623,13 +623,15 @@ def audit_command(
     name: str | None, source: str | None, split: str | None, run_name: str | None, labelled: str | None, as_json: bool
 ) -> None:
     """Prove that a verifier may be a reward: its references, rewrites, near misses, hostile text. Exit 4 if not."""
-    from reasoner.audit import audit
+    from reasoner import files
+    from reasoner.audit import audit, render
+    from reasoner.audit import labelled as labels
 
     checker, problems, label = audit.asked(name, source, split, run_name)
-    rows = audit.labelled(checker, Path(labelled)) if labelled else None
-    value = audit.run(checker, problems, label) | ({"labelled": rows} if rows else {})
-    click.echo(json.dumps(value) if as_json else printable("\n".join(audit.lines(value))))
-    if not value["holds"]:
+    rows = labels.labelled(checker, Path(labelled)) if labelled else None
+    found = dataclasses.replace(audit.run(checker, problems, label), labelled=rows)
+    click.echo(json.dumps(files.as_json(found)) if as_json else printable("\n".join(render.lines(found))))
+    if not found.holds:
         raise click.exceptions.Exit(GATE)
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config
-from reasoner.audit import audit
+from reasoner import config, files
+from reasoner.audit import audit, hostile
+from reasoner.audit.results import Tally
 from reasoner.errors import ReasonerError
 from reasoner.problems import data, sources
 from reasoner.sandbox import choose
@@ -40,6 +41,10 @@ def sandbox():
 
 def scored(pairs):
     return registry.verify_many(registry.load("code"), [(*pair, True) for pair in pairs])
+
+
+def audited(checker, problems, source):
+    return files.as_json(audit.run(checker, problems, source))
 
 
 def test_the_table_of_cases():
@@ -129,15 +134,15 @@ def test_rows_in_verdicts_out(tmp_path):
 
 
 def test_the_audit_holds_the_verifier_to_mutations_and_runs_no_text_outside(monkeypatch):
-    monkeypatch.setattr(audit, "BOMBS", audit.BOMBS[18:20])
+    monkeypatch.setattr(hostile, "BOMBS", hostile.BOMBS[18:20])
     problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
-    value = audit.run(registry.load("code"), problems, "linetasks")
+    value = audited(registry.load("code"), problems, "linetasks")
     checks = {check["name"]: check for check in value["checks"]}
     assert value["failed"] == []
     families = checks["near misses that must fail"]["by_family"]
     assert sum(cell["n"] for name, cell in families.items() if name.startswith("mutation: ")) > 30
-    assert checks["canary for execution of the text"]["n"] == 7 * len(audit.CANARIES)
-    assert checks["canary for execution of the text"]["unscored"] == 6 * len(audit.CANARIES)  # those beside a number
+    assert checks["canary for execution of the text"]["n"] == 7 * len(hostile.CANARIES)
+    assert checks["canary for execution of the text"]["unscored"] == 6 * len(hostile.CANARIES)  # those beside a number
     assert checks["time and memory bombs"]["unscored"] == 0
 
 
@@ -146,11 +151,11 @@ def test_a_verifier_that_takes_mutations_fails_its_audit(monkeypatch):
         found = code.outcome(code.submission_of(completion), answer)
         return Score("right" if found.visible[0] else "wrong", type=found.score.type)
 
-    monkeypatch.setattr(audit, "bombs", lambda *_: audit.Check("time and memory bombs"))
-    monkeypatch.setattr(audit, "canary", lambda *_: audit.Check("canary for execution of the text"))
+    monkeypatch.setattr(hostile, "bombs", lambda *_: Tally("time and memory bombs").check())
+    monkeypatch.setattr(hostile, "canary", lambda *_: Tally("canary for execution of the text").check())
     problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
     checker = dataclasses.replace(registry.load("code"), name="lax", function=lax)
-    value = audit.run(checker, problems, "linetasks")
+    value = audited(checker, problems, "linetasks")
     assert [why.partition(":")[0] for why in value["failed"]] == ["near misses that must fail"]
 
 
