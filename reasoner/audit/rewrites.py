@@ -45,10 +45,9 @@ def number_in(text: str) -> Fraction | None:
     (Fraction(-2401, 2), Fraction(3, 4), None)
     """
     text = text.strip().strip("$").strip()
-    if len(text) > 40:
-        return None
-    text = _FRACTION.sub(r"\1\2/\3", text)
-    return value_of_token(text) if _ONE_NUMBER.fullmatch(text) else None
+    if found := _FRACTION.fullmatch(text):
+        text = "{}{}/{}".format(*found.groups())
+    return value_of_token(text) if len(text) <= 40 and _ONE_NUMBER.fullmatch(text) else None
 
 
 def rewrites(one: Reference, commit: Callable[[str], str], contract: Contract) -> Cases:
