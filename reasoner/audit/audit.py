@@ -186,7 +186,7 @@ def _rewritten(checker: registry.Verifier, references: Sequence[Reference]) -> l
     """Judges rewrites and near misses; what the contract does not promise is counted apart."""
 
     def commit(text: str) -> str:
-        """A person's own `commit` takes references; what else it takes (`<answer>`, `5 or 6`) is not promised."""
+        """Commits where that is possible: a person's own `commit` need only take references."""
         try:
             return checker.commit(text)
         except ReasonerError:

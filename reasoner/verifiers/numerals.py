@@ -22,7 +22,7 @@ MAX_UNIT_WORDS = 8
 
 @dataclass(frozen=True)
 class Number:
-    """An exact value, how it is written (`integer`, `rational`, `decimal`), and its unit (`%`, `apple`; or none)."""
+    """Holds an exact value, how it is written (`integer`, `rational`, `decimal`), and its unit (`%`, `apple`)."""
 
     value: Fraction
     type: str
@@ -30,13 +30,13 @@ class Number:
 
 
 def parse_number(text: str) -> Fraction | None:
-    """The value of `read_number`."""
+    """Returns the value of `read_number`."""
     found = read_number(text)
     return found.value if found else None
 
 
 def read_number(text: str, *, words: bool = False) -> Number | None:
-    r"""The one number that `text` is, exactly; None for anything else, hedges and lists included.
+    r"""Reads the one number that `text` is, exactly; None for anything else, hedges and lists included.
 
     `words`: a number in English words counts too.
 
@@ -146,7 +146,7 @@ def _number(digits: str, exponent: int = 0) -> Number | None:
 
 
 def _fraction(over: int, under: int) -> Number | None:
-    """In lowest terms; anything else is a division left undone."""
+    """Takes a fraction in lowest terms only; anything else is a division left undone."""
     if abs(under) < 2 or gcd(over, under) != 1:
         return None
     return Number(Fraction(over, under), "rational")
@@ -183,7 +183,7 @@ _TIMES = re.compile(r" times(?: (?:as|more|larger|bigger|longer|older|faster|a|p
 
 
 def _unit(rest: str, *, is_money: bool = False) -> str | None:
-    """The unit that follows a number, reduced (`pens` to `pen`); None where it is no unit."""
+    """Reads the unit that follows a number, reduced (`pens` to `pen`); None where it is no unit."""
     if not _UNIT.fullmatch(rest):
         return None
     if _TIMES.match(rest):
@@ -225,7 +225,7 @@ _TIMES_X = re.compile(r"(?<=[0-9A-Za-z)]) ?[xX] ?(?=[0-9($€£.])")
 
 
 def _is_left_side(text: str) -> bool:
-    """Whether this may stand before an equals sign: a name (`x`, `f(2)`, `total cost`) or a calculation in numbers."""
+    """Says whether this may stand before an equals sign: a name (`x`, `f(2)`, `total cost`) or a calculation."""
     if "," in _GROUPING_COMMA.sub("", text):
         return False
     if _CALL.match(text):
@@ -237,7 +237,7 @@ def _is_left_side(text: str) -> bool:
 
 
 def is_contradicted(head: str, value: Fraction) -> bool:
-    """Whether what stands before the last equals sign already equals something else.
+    """Says whether what stands before the last equals sign already equals something else.
 
     A left side that is a bare number must be `value`. Each earlier right-hand side must be `value`, be used in a
     later calculation, or run on into one (`3 + 4 = 7 - 2 = 5`).
@@ -261,7 +261,7 @@ def is_contradicted(head: str, value: Fraction) -> bool:
 
 
 def value_of_token(text: str) -> Fraction | None:
-    """As `parse_number`, but `36/2` on a left-hand side is the 18 it comes to."""
+    """Reads as `parse_number` does, but `36/2` on a left-hand side is the 18 it comes to."""
     over, slash, under = text.partition("/")
     if not slash or not under.isdecimal() or int(under) == 0:
         return parse_number(text)
@@ -345,7 +345,7 @@ _WORDS = re.compile(
 
 
 def _digits_for_words(text: str) -> str:
-    """A number in words at the beginning, in digits: `forty-two pens` to `42 pens`."""
+    """Writes a number in words at the beginning in digits: `forty-two pens` to `42 pens`."""
     found = _WORDS.match(text)
     value = _value_of_words(found["words"].lower()) if found else None
     if not found or value is None:
@@ -354,7 +354,7 @@ def _digits_for_words(text: str) -> str:
 
 
 def _value_of_words(words: str) -> int | None:
-    """None where they are no number: `two three`, `twenty twelve`."""
+    """Returns None where the words are no number: `two three`, `twenty twelve`."""
     total, group, last = 0, 0, 10**15
     for word in words.replace("-", " ").split():
         if word in _SMALL:

@@ -1,4 +1,4 @@
-"""A verifier of the user's own: `path/to/file.py:name`, run in the killable worker and nowhere else.
+"""Runs a verifier of the user's own, `path/to/file.py:name`, in the killable worker and nowhere else.
 
     def same(completion: str, answer: str) -> bool:
         return completion.strip() == answer
@@ -35,7 +35,7 @@ HOW = "path/to/file.py:name, where name(completion, answer) gives a Score or a b
 
 
 def load(name: str) -> Verifier:
-    """The verifier of `path/to/file.py:name`.
+    """Loads the verifier of `path/to/file.py:name`.
 
     Its name is the absolute path: what a run records under it holds in every other folder too.
     """
@@ -91,7 +91,7 @@ def _digest(source: bytes) -> str:
 
 @dataclass(frozen=True)
 class Own:
-    """`(completion, answer) -> Score`, by a call of the worker."""
+    """Calls the worker for `(completion, answer) -> Score`."""
 
     spec: str
 
@@ -106,7 +106,7 @@ class Own:
 
 @dataclass(frozen=True)
 class OwnCommit:
-    """`reference -> completion in the asked format`, by a call of the worker."""
+    """Calls the worker for `reference -> completion in the asked format`."""
 
     spec: str
 
@@ -137,7 +137,7 @@ _loaded: dict[tuple[str, str], tuple[ModuleType, dict[str, Verifier]]] = {}
 
 
 def _target(name: str) -> Callable[..., object]:
-    """The attribute `part:digest:path:function` of this module, which a worker looks up before it runs it.
+    """Returns the attribute `part:digest:path:function` of this module, which a worker looks up before it runs it.
 
     So the file is loaded before the first verdict's time begins, in every new worker.
     """
@@ -160,7 +160,7 @@ if not TYPE_CHECKING:  # for a type checker every name would be an attribute the
 
 
 def inspected(path: str, digest: str, function: str) -> dict[str, object]:
-    """What is to be known of a file's function before a run trusts it."""
+    """Returns what is to be known of a file's function before a run trusts it."""
     module, entered = _load(path, digest)
     checker = _found(path, digest, function)
     own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
@@ -175,7 +175,7 @@ def inspected(path: str, digest: str, function: str) -> dict[str, object]:
 
 
 def _unfit(function: object) -> str:
-    """Why this cannot be called with a completion and an answer; empty: it can."""
+    """Says why this cannot be called with a completion and an answer; empty: it can."""
     if not callable(function):
         return f"is no function but {type(function).__name__}"
     try:
@@ -199,7 +199,7 @@ def _found(path: str, digest: str, name: str) -> Verifier | None:
 
 
 def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
-    """The file as a module, and the verifiers that it registers."""
+    """Loads the file as a module, and the verifiers that it registers."""
     if (path, digest) in _loaded:
         return _loaded[path, digest]
     source = Path(path).read_bytes()
@@ -218,7 +218,7 @@ def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
 
 
 def _row(result: object) -> list[Any]:
-    """The fields of a score, in their order."""
+    """Returns the fields of a score, in their order."""
     if isinstance(result, bool):
         return ["right" if result else "wrong", None, "", "", "", None]
     if not isinstance(result, Score):

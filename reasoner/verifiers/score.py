@@ -9,7 +9,7 @@ Verdict = Literal["right", "wrong", "unscored"]
 
 
 class Shares(NamedTuple):
-    """The shares (0 to 1) of tests that hold, among those that a policy may have seen and among the others.
+    """Holds the shares (0 to 1) of tests that hold, among those that a policy may have seen and among the others.
 
     A share is None where there are no such tests.
     """
@@ -20,7 +20,7 @@ class Shares(NamedTuple):
 
 @dataclass(frozen=True)
 class Score:
-    """Gives a verdict and how it came about.
+    """Holds a verdict and how it came about.
 
     `extracted` is the answer as taken from the completion, `rule` the rule that found it or that decided, `why` a
     short reason for the verdict, `type` the type of the reference (`integer`, `interval`, …; empty: not read). `shares`
@@ -36,12 +36,12 @@ class Score:
 
     @property
     def reward(self) -> float | None:
-        """Gives 1, 0, or None where there is no verdict: the trainer leaves such a row out."""
+        """Returns 1, 0, or None where there is no verdict: the trainer leaves such a row out."""
         return {"right": 1.0, "wrong": 0.0, "unscored": None}[self.verdict]
 
     @property
     def share_reward(self) -> float | None:
-        """Gives the share of the hidden tests that hold, or the verdict's reward where there is no such share."""
+        """Returns the share of the hidden tests that hold, or the verdict's reward where there is no such share."""
         if self.verdict == "unscored" or self.shares is None or self.shares.hidden is None:
             return self.reward
         return self.shares.hidden

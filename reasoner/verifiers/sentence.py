@@ -75,7 +75,7 @@ _MARKER = re.compile(r"^(?:#{1,6} |[-*+•] (?=.*[A-Za-z=])|(?:step )?\d{1,2}[.)
 
 
 def last_sentence(completion: str) -> str:
-    r"""The last sentence, freed of Markdown and LaTeX; empty where none begins within reach of the end.
+    r"""Returns the last sentence, freed of Markdown and LaTeX; empty where none begins within reach of the end.
 
     >>> last_sentence("Mr. Lee buys 2.5 kg.\n\n**So he pays \\( 2 \\times 9 = 18 \\) dollars.**")
     'So he pays 2 × 9 = 18 dollars.'
@@ -110,7 +110,7 @@ def _plain(text: str) -> str:
 
 
 def stated(sentence: str) -> Fraction | str:
-    """The value that a sentence states, or why it states none."""
+    """Returns the value that a sentence states, or why it states none."""
     if len(sentence) > _MAX_SENTENCE:
         return "the last sentence is too long to be an answer"
     if not _DIGIT.search(sentence):
@@ -137,7 +137,7 @@ def stated(sentence: str) -> Fraction | str:
 
 
 def _value(text: str, token: re.Match[str], *, is_first: bool = False) -> Fraction | None:
-    """A number's value, its sign included; None where it is malformed or a part of something larger.
+    """Returns a number's value, its sign included; None where it is malformed or a part of something larger.
 
     `is_first`: it opens a right-hand side, so a minus before it is a sign, whatever the spacing.
     """

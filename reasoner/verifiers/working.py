@@ -100,7 +100,7 @@ _TERM = re.compile(
 
 
 def _equations(text: str) -> list[_Equation]:
-    """Every `calculation = number`, in order."""
+    """Finds every `calculation = number`, in order."""
     if "=" not in text:
         return []
     text = _ANNOTATION.sub("", text)
@@ -120,7 +120,7 @@ def _equations(text: str) -> list[_Equation]:
 
 
 def _terms(text: str) -> list[_Term]:
-    """Numbers; signs as they are, `x` between numbers as `*`; words with a leading `'`, so that none is a sign."""
+    """Splits into numbers, signs (`x` between numbers is `*`), and words with a leading `'`, so that none is a sign."""
     terms: list[_Term] = []
     for match in _TERM.finditer(text):
         if match["number"]:
@@ -142,7 +142,7 @@ def _is_word(term: _Term) -> bool:
 
 
 def _left_of(terms: list[_Term], end: int) -> list[_Term]:
-    """The calculation that ends before `end`, units left out; empty where it is none or part of something unread."""
+    """Takes the calculation that ends before `end`, without units; empty where it is none or not all of it is read."""
     taken: list[_Term] = []
     depth = 0
     i = end - 1
@@ -197,7 +197,7 @@ def _equation(left: list[_Term], stated: Fraction, terms: list[_Term], start: in
 
 
 def _value(terms: list[_Term]) -> Fraction | None:
-    """The exact value of a calculation; None where it is malformed or divides by zero."""
+    """Returns the exact value of a calculation; None where it is malformed or divides by zero."""
     value, end = _sum(terms, 0)
     return value if end == len(terms) else None
 

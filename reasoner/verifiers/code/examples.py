@@ -1,4 +1,4 @@
-"""Arguments for a property test, drawn from the strategy that a task's author wrote.
+"""Draws the arguments of a property test from the strategy that a task's author wrote.
 
 The strategy is an expression over `st`, such as `st.tuples(st.lists(st.integers(0, 9), max_size=6))`. It is read as a
 syntax tree and built from an allow-list, never run as code. Drawing happens in the killable worker, where nothing else
@@ -24,24 +24,13 @@ from reasoner.verifiers.code.values import holds_type, is_plain
 DRAW_S = 20.0
 """Wall time for drawing all examples of a task."""
 
-_STRATEGIES = frozenset(
-    {
-        "binary",
-        "booleans",
-        "characters",
-        "complex_numbers",
-        "dictionaries",
-        "fixed_dictionaries",
-        "floats",
-        "from_regex",
-    }
-    | {"frozensets", "integers", "just", "lists", "none", "one_of", "permutations", "sampled_from", "sets", "text"}
-    | {"tuples"}
-)
+_NAMES = "binary booleans characters complex_numbers dictionaries fixed_dictionaries floats from_regex frozensets"
+_NAMES += " integers just lists none one_of permutations sampled_from sets text tuples"
+_STRATEGIES = frozenset(_NAMES.split())
 
 
 def draw(args: str, num: int, seed: int = 0) -> list[tuple[Any, ...]]:
-    """At most `num` different tuples of arguments; the same ones for the same `args`, `num` and `seed`.
+    """Draws at most `num` different tuples of arguments; the same ones for the same `args`, `num` and `seed`.
 
     Raises `Unfit` where the strategy cannot be read or drawn from.
     """
@@ -58,7 +47,7 @@ def draw(args: str, num: int, seed: int = 0) -> list[tuple[Any, ...]]:
 
 
 def drawn(args: str, num: int, seed: int) -> dict[str, str]:
-    """The worker's side of `draw`."""
+    """Does the worker's side of `draw`."""
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seed_of_test
     from hypothesis.errors import HypothesisException
@@ -100,7 +89,7 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
 
 
 def strategy(args: str) -> Any:
-    """The hypothesis strategy of an expression. Raises `Unfit`, and what hypothesis says of wrong arguments.
+    """Builds the hypothesis strategy of an expression. Raises `Unfit`, and what hypothesis says of wrong arguments.
 
     >>> strategy("st.tuples(st.integers(0, 9)) | st.just((10,))")
     one_of(tuples(integers(min_value=0, max_value=9)), just((10,)))
@@ -148,7 +137,7 @@ def _build(node: ast.expr) -> Any:
 
 
 def _function(node: ast.expr) -> Callable[[Any], Any]:
-    """What `.map` and `.filter` take: a lambda, a builtin, or a method of a text, such as `' '.join`."""
+    """Builds what `.map` and `.filter` take: a lambda, a builtin, or a method of a text, such as `' '.join`."""
     match node:
         case ast.Attribute(value=ast.Constant(value=str())):
             call = ast.Call(node, [ast.Name("value", ast.Load())], [])

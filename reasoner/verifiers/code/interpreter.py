@@ -1,4 +1,4 @@
-"""A small interpreter for the tests of a task's author, with a fixed set of operations and bounded work.
+"""Interprets the tests of a task's author, with a fixed set of operations and bounded work.
 
 It makes one pass through a test. Without answers it lifts: the calls of the entry point are noted, and what they give
 is unknown. With answers it judges. Both passes take the same way, since loops and conditions go by known values only:

@@ -1,4 +1,4 @@
-"""A code task as data: what a submission must do, and the tests by which it is judged.
+"""Reads and writes a code task: what a submission must do, and the tests by which it is judged.
 
 A task travels as the `answer` of a problem: one line of JSON, `{"schema": 1, ...}` with the keys of `FIELDS`.
 
@@ -40,7 +40,7 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Property:
-    """For all arguments drawn from a strategy, the answer equals that of a trusted reference."""
+    """Demands that for all arguments of a strategy the answer equals that of a trusted reference."""
 
     args: str
     reference: str

@@ -1,4 +1,4 @@
-"""Right when a submission passes every test of its task. It runs in the sandbox; the verdict is made here.
+"""Judges a submission, which must pass every test of its task. It runs in the sandbox; the verdict is made here.
 
 The answer is a task (`reasoner.verifiers.code.task`); the submission is the last fenced block of Python in the
 completion, else the last one without a language, else the whole text. Where the task has a prompt and the submission
@@ -62,7 +62,7 @@ Count = tuple[int, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A score with what it was made of. Counts are asserts, programs or examples: (held, of)."""
+    """Holds a score with what it was made of. Counts are asserts, programs or examples: (held, of)."""
 
     score: Score
     visible: Count = (0, 0)
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def shares(visible: Count, hidden: Count, examples: Count) -> Shares:
-    """Examples of a property are among the hidden tests.
+    """Makes shares of counts; examples of a property are among the hidden tests.
 
     >>> shares((3, 3), (1, 2), (1, 6))
     Shares(visible=1.0, hidden=0.25)
@@ -90,7 +90,7 @@ def shares(visible: Count, hidden: Count, examples: Count) -> Shares:
 
 
 def commit(answer: str) -> str:
-    """A completion with the task's own solution, or with the reference of its property."""
+    """Writes a completion with the task's own solution, or with the reference of its property."""
     try:
         source = _solution(tasks.parse(answer))
     except Unfit as error:
@@ -115,8 +115,10 @@ def _fenced(source: str) -> str:
 
 
 def near_misses(answer: str) -> Iterator[tuple[str, str]]:
-    """Completions with small mistakes in the task's solution, by which an assert of its tests fails when all is run in
-    one process, as their authors run them."""
+    """Makes completions with a small mistake in the task's solution by which an assert of its tests fails.
+
+    That is asked of the tests in one process, as their authors run them.
+    """
     from reasoner.sandbox import Request
     from reasoner.verifiers.code.mutations import mutations, usual
 
@@ -134,12 +136,12 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
 
 
 def ready() -> None:
-    """Open the pool now: refuses, before any work is done, a machine that cannot run submissions safely."""
+    """Opens the pool now, and so refuses, before any work, a machine that cannot run submissions safely."""
     _pool()
 
 
 def code(completion: str, answer: str) -> Score:
-    """Right when the submission of the completion passes every test of the task that the answer is."""
+    """Says right when the submission of the completion passes every test of the task that the answer is."""
     return outcome(submission_of(completion), answer).score
 
 
@@ -176,8 +178,7 @@ register(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What is worked out once for a task: the property's examples with the reference's answers, or why there are
-    none."""
+    """Holds what is worked out once for a task: examples of the property with the reference's answers, or a problem."""
 
     examples: tuple[tuple[Any, ...], ...] = ()
     expected: tuple[Any, ...] = ()
@@ -186,7 +187,7 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The calls of a task and what their answers must be. `again` is the order of the second asking."""
+    """Holds the calls of a task and what their answers must be. `again` is the order of the second asking."""
 
     task: Task
     visible: tuple[Test, ...]
@@ -196,7 +197,7 @@ class _Plan:
     again: tuple[int, ...]
 
     def judge(self, result: Result) -> list[list[str]]:
-        """Why each visible test, each hidden test and each example has failed; empty where it holds."""
+        """Says why each visible test, each hidden test and each example has failed; empty where it holds."""
         if self.task.mode == "stdio":
             tests = [*self.task.tests, *self.task.hidden_tests]
             programs = [*map(_judge_program, tests, self.answers(result, len(tests)))]
@@ -231,7 +232,7 @@ class _Plan:
         ]
 
     def answers(self, result: Result, num: int) -> list[Answer]:
-        """One for each call, also for those that were not reached."""
+        """Returns an answer for each call, also for those that were not reached."""
         from reasoner.sandbox import Answer
 
         missing = Answer("none", None, result.why or f"the run ended: {result.ended}")
@@ -239,7 +240,7 @@ class _Plan:
 
 
 def _plan(ready: Ready, answer: str) -> _Plan:
-    """Raises `Unfit` where the task cannot be judged."""
+    """Plans the calls of a task. Raises `Unfit` where it cannot be judged."""
     prepared = _prepared(ready.task, answer)
     if prepared.problem:
         raise Unfit(prepared.problem)
@@ -334,7 +335,7 @@ _known: OrderedDict[str, _Prepared] = OrderedDict()
 
 
 def _prepared(task: Task, answer: str) -> _Prepared:
-    """The examples of a task and their expected values, from a reference that runs in the same sandbox.
+    """Returns the examples of a task and their expected values, from a reference that runs in the same sandbox.
 
     Worked out once and kept: the same examples for a whole group, and for every other completion in this process.
     """
@@ -353,7 +354,7 @@ def _prepared(task: Task, answer: str) -> _Prepared:
 
 
 def _prepare(task: Task) -> tuple[_Prepared, bool]:
-    """What is found, and whether it would be found again: not where the sandbox may be what failed."""
+    """Works that out, and says whether it would come out again: not where the sandbox may be what failed."""
     from reasoner.sandbox import Call, Request
     from reasoner.verifiers.code import examples
 
@@ -385,7 +386,7 @@ def _prepare(task: Task) -> tuple[_Prepared, bool]:
 
 
 def shrink(submission: str, answer: str) -> str | None:
-    """A small example of the property that the submission fails, for people; None where none is found.
+    """Finds a small example of the property that the submission fails, for people; None where there is none.
 
     Each step runs the reference and the submission, so this is for a report, not for a reward.
     """
@@ -431,7 +432,7 @@ _open: Pool | None = None
 
 
 def _pool() -> Pool:
-    """The one pool of this process, opened on its first use. Raises `ReasonerError` where no tier works."""
+    """Returns the one pool of this process, opened on its first use. Raises `ReasonerError` where no tier works."""
     global _open
     with _opening:
         if _open is None:
@@ -452,7 +453,7 @@ def close() -> None:
 
 
 def _after_fork() -> None:
-    """The pool belongs to the process that we were forked from."""
+    """Leaves the pool to the process that we were forked from."""
     global _open, _opening, _preparing
     _open, _opening, _preparing = None, threading.Lock(), threading.Lock()
 
