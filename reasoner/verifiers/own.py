@@ -218,20 +218,28 @@ def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
 
 
 def _row(result: object) -> list[Any]:
-    """Returns the fields of a score, in their order."""
+    """Returns the fields of a score, in their order; those of an unscored one where this is none."""
     if isinstance(result, bool):
         return ["right" if result else "wrong", None, "", "", "", None]
-    if not isinstance(result, Score):
-        return ["unscored", None, "", f"it gave {_shown(result)}, not a Score or a bool", "", None]
-    if result.verdict not in get_args(Verdict):
-        return ["unscored", None, "", f"it gave the verdict {_shown(result.verdict)}", "", None]
-    row = [result.verdict, result.extracted, result.rule, result.why, result.type]
-    if not all(isinstance(text, str) for text in (*row[2:], result.extracted or "")):
-        return ["unscored", None, "", f"a field of its score is no text: {_shown(result)}", "", None]
+    if problem := _problem(result):
+        return ["unscored", None, "", problem, "", None]
+    assert isinstance(result, Score)
     shares = result.shares
+    return [result.verdict, result.extracted, result.rule, result.why, result.type, shares and list(shares)]
+
+
+def _problem(result: object) -> str:
+    """Says why this is no score that can be sent; empty: it is one."""
+    if not isinstance(result, Score):
+        return f"it gave {_shown(result)}, not a Score or a bool"
+    if result.verdict not in get_args(Verdict):
+        return f"it gave the verdict {_shown(result.verdict)}"
+    if not all(isinstance(text, str) for text in (result.rule, result.why, result.type, result.extracted or "")):
+        return f"a field of its score is no text: {_shown(result)}"
+    shares: object = result.shares
     if shares is not None and not (isinstance(shares, Shares) and all(map(_is_share, shares))):
-        return ["unscored", None, "", f"its shares are not Shares from 0 to 1: {_shown(shares)}", "", None]
-    return [*row, shares and list(shares)]
+        return f"its shares are not Shares from 0 to 1: {_shown(shares)}"
+    return ""
 
 
 def _is_share(value: object) -> bool:

@@ -35,7 +35,7 @@ from reasoner.errors import USAGE, ReasonerError
 from reasoner.verifiers.checker import Rows, Verifier, register
 from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
-from reasoner.verifiers.code.interpreter import Asked
+from reasoner.verifiers.code.interpreter import Asked, Check
 from reasoner.verifiers.code.lift import Ready, Test
 from reasoner.verifiers.code.submission import program, submission_of
 from reasoner.verifiers.code.task import Stdio, Task, Unfit
@@ -96,11 +96,8 @@ def commit(answer: str) -> str:
     except Unfit as error:
         raise ReasonerError("there is no task to solve", why=str(error), code=USAGE) from None
     if not source:
-        raise ReasonerError(
-            "the task has no solution of its own",
-            fix='give it "solution", or a property with a reference',
-            code=USAGE,
-        )
+        fix = 'give it "solution", or a property with a reference'
+        raise ReasonerError("the task has no solution of its own", fix=fix, code=USAGE)
     return _fenced(source)
 
 
@@ -213,23 +210,12 @@ class _Plan:
             for test in pile:
                 part = slice(at, at := at + len(test.calls))
                 checks = test.judge(first[part])
-                others = test.judge(second[part]) if second else checks
-                for one, other in zip(checks, others, strict=True):
-                    why = f"{one.source}: {one.why}" if one.why else ""
-                    whys.append(
-                        why or (f"{other.source}: asked again in another order, {other.why}" if other.why else "")
-                    )
+                whys += map(_why, checks, test.judge(second[part]) if second else checks)
             found.append(_numbered(name, whys))
         tolerance = self.task.property.tolerance if self.task.property else None
-        return [
-            *found,
-            [
-                _judge_example(f"{self.task.entry_point}{_listed(args)}", expected, answer, tolerance)
-                for args, expected, answer in zip(
-                    examples, self.prepared.expected, answers[num + len(self.again) :], strict=True
-                )
-            ],
-        ]
+        expected, answers = self.prepared.expected, answers[num + len(self.again) :]
+        called = [f"{self.task.entry_point}{_listed(args)}" for args in examples]
+        return [*found, [*map(_judge_example, called, expected, answers, [tolerance] * len(examples))]]
 
     def answers(self, result: Result, num: int) -> list[Answer]:
         """Returns an answer for each call, also for those that were not reached."""
@@ -273,10 +259,7 @@ def _request(plan: _Plan, source: str) -> Request:
 
 
 def _texts(call: Asked) -> list[str]:
-    return [
-        *map(source_of, call.args),
-        *(f"{name}={source_of(value)}" for name, value in call.keywords.items()),
-    ]
+    return [*map(source_of, call.args), *(f"{name}={source_of(value)}" for name, value in call.keywords.items())]
 
 
 # -- judging -----------------------------------------------------------------------------------
@@ -284,6 +267,13 @@ def _texts(call: Asked) -> list[str]:
 
 def _numbered(name: str, whys: Sequence[str]) -> list[str]:
     return [f"{name} {number}: {why}" if why else "" for number, why in enumerate(whys, 1)]
+
+
+def _why(first: Check, second: Check) -> str:
+    """Says why an assert fails, when its calls are made first or again in another order."""
+    if first.why:
+        return f"{first.source}: {first.why}"
+    return f"{second.source}: asked again in another order, {second.why}" if second.why else ""
 
 
 def _judge_example(what: str, expected: Any, answer: Answer, tolerance: float | None) -> str:
