@@ -740,21 +740,20 @@ def data_command(
     test.jsonl, or a JSONL file.
     """
     from reasoner import config, verifiers
-    from reasoner.problems import data, sources
+    from reasoner.problems import generated, load, named
 
     if name is None:
-        rows = sources.overview()
-        click.echo(
-            json.dumps(rows) if as_json else printable("\n".join(_overview_lines(rows, str(sources.sets_dir()))))
-        )
+        rows = [dataclasses.asdict(one) for one in named.overview()]
+        click.echo(json.dumps(rows) if as_json else printable("\n".join(_overview_lines(rows, str(named.sets_dir())))))
         return
     settings = config.Data(source=name, subset=subset)
-    split = split or sources.default_split(name)
-    num = max(show, 1) if name == sources.GENERATED else None
-    record = data.provenance(settings, split, num)
+    split = split or load.default_split(name)
+    num = max(show, 1) if name == generated.WORDPROBLEMS else None
+    found = load.read(settings, split, num)
+    record = dataclasses.asdict(found.provenance)
     checker = verifiers.load(verifier or record["verifier"] or config.Verifier().name)
     shown = []
-    for problem in data.load(settings, split, num)[:show]:
+    for problem in found.problems[:show]:
         score = verifiers.verify(checker, checker.commit(problem.answer), problem.answer)
         read = {"type": score.type, "value": score.extracted, "verdict": score.verdict, "why": score.why}
         shown.append({**dataclasses.asdict(problem), "read": read})

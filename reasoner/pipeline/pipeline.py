@@ -36,7 +36,7 @@ from reasoner.export import delta, merge, modelfile
 from reasoner.files import partial_dir, partial_file, read_json, read_jsonl, sha256_file, write_json, write_text
 from reasoner.llamacpp import install, quantize
 from reasoner.measuring import evaluate, ladder, statistics
-from reasoner.problems import data
+from reasoner.problems import load
 from reasoner.reporting import page, report
 from reasoner.serving import ollama, register
 from reasoner.training import grpo
@@ -244,7 +244,7 @@ def _audit(job: Job) -> dict[str, Any]:
     """
     config = job.config
     checker = verifiers.load(config.verifier.name)
-    value = audit.run(checker, data.training(config), config.data.source)
+    value = audit.run(checker, load.training(config), config.data.source)
     write_json(job.run.path / "audit.json", value)
     if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
         audit.refuse(value, f"reasoner audit --run {job.run.name}")
@@ -781,7 +781,7 @@ def versions(job: Job) -> dict[str, str]:
 def _check(job: Job) -> None:
     """Everything that can be refused early, before anything is trained or written."""
     checker = verifiers.load(job.config.verifier.name)
-    data.check_verifier(job.config)
+    load.check_verifiers(job.config)
     if checker.ready is not None:
         checker.ready()
     modelfile.template_path()
@@ -789,7 +789,7 @@ def _check(job: Job) -> None:
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train")):
         grpo.check(job.config)
         evaluate.inputs(job.config)
-        data.check_held_out(job.config)
+        load.check_held_out(job.config)
         check_disk(job)
 
 

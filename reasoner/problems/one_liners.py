@@ -7,8 +7,7 @@ and a property (a hypothesis strategy and a trusted reference), so that they bec
 What the splits promise:
 
 - train, dev and test have function and parameter names of their own. `ood` uses those of test.
-- The *skeleton* of a task (wording and numbers, without names) is hashed into one of three buckets, one per split: no
-  train task is a test task with the names changed.
+- No train task is a test task with the names changed (`generator`).
 - `ood` is told only in words that no other split uses.
 - Kinds (`number`, `pair`, `text`, `list`) come in turn. The same arguments give the same rows on every machine and
   Python version; a smaller `n` gives a prefix.
@@ -22,24 +21,21 @@ numbers; a test may have one right answer in several spellings, but never two ri
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.problems.generator import SPLITS as SPLITS
+from reasoner.problems.generator import check, distinct, integer, is_of, named_after, pick
 
-SPLITS = ("train", "dev", "test", "ood")
 KINDS = ("number", "pair", "text", "list")
 SIZES = {"train": 2000, "dev": 200, "test": 500, "ood": 200}
 """Problems of a split where no number is asked for."""
 MIN_STEPS, MAX_STEPS = 1, 2
 NUM_HIDDEN = 7
-
-_BUCKETS = {"train": range(0, 208), "dev": range(208, 224), "test": range(224, 256)}
 
 _NAMES = {
     "train": "compute solve change convert apply transform process update adjust build derive evaluate perform "
@@ -194,96 +190,84 @@ STRATEGIES = {
 }
 """What the arguments are drawn from, by kind: a hypothesis strategy over `st` for their tuple."""
 _WORDS = ("apple", "Tree", "stone", "ROSE", "hello", "Lion", "sea salt", "noon", "Rattle", "list", "oil", "A")
-_MAX_MISSES = 4000
+
+
+class LineTask(TypedDict):
+    """One generated task.
+
+    `kind` is what the function takes (and `in 2 steps` where it has two), `steps` are their names, `text` is what is
+    asked, `code` a solution, `visible` and `hidden` are assert lines. `property` has `args`, a strategy, and
+    `reference`, source that defines `reference`. `skeleton` is the wording and the numbers, without names.
+    """
+
+    id: str
+    kind: str
+    steps: list[str]
+    text: str
+    entry_point: str
+    code: str
+    visible: list[str]
+    hidden: list[str]
+    property: dict[str, str]
+    skeleton: str
 
 
 def generate(
     split: str, n: int, seed: int = 0, *, min_steps: int = MIN_STEPS, max_steps: int = MAX_STEPS
-) -> list[dict[str, Any]]:
-    """`n` different tasks of one split, the same ones for the same arguments everywhere.
-
-    A row has `id` (from the task, so it names the task, not its place), `kind` (what the function takes, and `in 2
-    steps` where it has two), `steps` (their names), `text` (what is asked), `entry_point`, `code` (a solution),
-    `visible` and `hidden` (assert lines), `property` (`args`, a strategy, and `reference`, source that defines
-    `reference`) and `skeleton`.
+) -> list[LineTask]:
+    """Returns `n` different tasks of one split, the same ones for the same arguments everywhere.
 
     >>> row = generate("test", 1, min_steps=1, max_steps=1)[0]
     >>> row["code"].startswith(f"def {row['entry_point']}(") and row["visible"][0].startswith("assert ")
     True
     """
-    _check(split, n, seed, min_steps, max_steps)
-    rng = random.Random(f"linetasks-1:{split}:{seed}:{min_steps}:{max_steps}")
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    misses = 0
-    while len(rows) < n:
-        row = _attempt(rng, split, KINDS[len(rows) % len(KINDS)], _int(rng, min_steps, max_steps))
-        if row is None or row["text"] in seen:
-            misses += 1
-            if misses > _MAX_MISSES:
-                raise ReasonerError(
-                    f"only {len(rows)} of {n} different {split} tasks found",
-                    why=f"{min_steps}-{max_steps} steps leave too few",
-                    fix="ask for fewer (data.num_train, eval.num_problems), or for two steps too",
-                    code=USAGE,
-                )
-            continue
-        misses = 0
-        seen.add(row["text"])
-        rows.append(row)
-    return rows
-
-
-def _check(split: str, n: int, seed: int, min_steps: int, max_steps: int) -> None:
-    if split not in SPLITS:
-        near = difflib.get_close_matches(str(split), SPLITS, n=1, cutoff=0.0)[0]
-        raise ReasonerError(f"unknown split {split!r}", why=f"not one of {SPLITS}", fix=f"use {near!r}", code=USAGE)
-    for name, value in (("n", n), ("seed", seed)):
-        if type(value) is not int or value < 0:
-            raise ReasonerError(f"{name} must be a whole number of at least 0, not {value!r}", code=USAGE)
+    check(split, n, seed)
     if not MIN_STEPS <= min_steps <= max_steps <= MAX_STEPS:
         raise ReasonerError(
             f"line tasks have no {min_steps}-{max_steps} steps",
             fix=f"use {MIN_STEPS} <= data.min_steps <= data.max_steps <= {MAX_STEPS}",
             code=USAGE,
         )
+    rng = random.Random(f"linetasks-1:{split}:{seed}:{min_steps}:{max_steps}")
+
+    def draw(place: int) -> LineTask | None:
+        return _attempt(rng, split, KINDS[place % len(KINDS)], integer(rng, min_steps, max_steps))
+
+    why = f"{min_steps}-{max_steps} steps leave too few"
+    fix = "ask for fewer (data.num_train, eval.num_problems), or for two steps too"
+    return distinct(n, draw, lambda row: row["text"], f"{split} tasks", why, fix)
 
 
-# Only `Random.random` is used below: Python promises its sequence for a seed, not that of `choice`.
-def _int(rng: random.Random, low: int, high: int) -> int:
-    return low + int(rng.random() * (high - low + 1))
+_Steps = list[tuple[_Step, Any, str]]
+"""Operations in order, each with its constant and its wording."""
 
 
-def _pick(rng: random.Random, items: Any) -> Any:
-    return items[int(rng.random() * len(items))]
-
-
-def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> dict[str, Any] | None:
+def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineTask | None:
     """One task, or None where its steps do not fit each other or its skeleton belongs to another split."""
     is_ood = split == "ood"
     names = "test" if is_ood else split
-    steps: list[tuple[_Step, Any, str]] = []
+    steps: _Steps = []
     of = kind
     for _ in range(num_steps):
         options = [one for one in _STEPS if one.of == of]
         if not options:
             return None
-        step = _pick(rng, options)
+        step = pick(rng, options)
         if steps and not _fits(steps[-1][0], step):
             return None
-        steps.append((step, _pick(rng, step.constants), _pick(rng, (step.ood if is_ood else step.says).split(" | "))))
+        steps.append((step, pick(rng, step.constants), pick(rng, (step.ood if is_ood else step.says).split(" | "))))
         of = step.to
     openings, links = (_OOD_OPENINGS, _OOD_LINKS) if is_ood else (_OPENINGS, _LINKS)
-    opening, link = _pick(rng, openings), _pick(rng, links)
+    opening, link = pick(rng, openings), pick(rng, links)
     bones = " ".join(
         [f"{'ood-' if is_ood else ''}{kind}", str(openings.index(opening)), str(links.index(link))]
         + [f"{step.name}:{constant}:{says}" for step, constant, says in steps]
     )
-    if not is_ood and hashlib.sha256(bones.encode()).digest()[0] not in _BUCKETS[split]:
+    if not is_of(split, bones):
         return None
 
-    entry = _pick(rng, _NAMES[names].split())
-    given = _pick(rng, _PARAMETERS[kind][names].split()).split(",")
+    entry = pick(rng, _NAMES[names].split())
+    given = pick(rng, _PARAMETERS[kind][names].split()).split(",")
     tests = _tests(rng, kind, entry, steps)
     if tests is None:
         return None
@@ -291,7 +275,7 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> dict[
                      enumerate(steps))  # fmt: skip
     text = opening.format(f=f"{entry}({', '.join(given)})", does=told)
     return {
-        "id": f"line-{split}-{hashlib.sha256(text.encode()).hexdigest()[:12]}",
+        "id": named_after(f"line-{split}", text),
         "kind": kind if num_steps == 1 else f"{kind} in {num_steps} steps",
         "steps": [step.name for step, _, _ in steps],
         "text": text,
@@ -309,19 +293,19 @@ def _fits(before: _Step, after: _Step) -> bool:
     return not (may_be_empty and after.name in _NEEDS_ONE)
 
 
-def _filled(given: list[str], constant: Any, place: int, result: str) -> dict[str, Any]:
+def _filled(given: list[str], constant: Any, place: int, result: str) -> dict[str, object]:
     """What stands for the braces of a step: the parameters in the first one, the result so far in a later one."""
     value = given[0] if not place else result
     return {"v": value, "a": given[0], "b": given[-1], "c": constant}
 
 
-def _source(name: str, given: list[str], steps: list[tuple[_Step, Any, str]]) -> str:
+def _source(name: str, given: list[str], steps: _Steps) -> str:
     codes = [step.code.format(**_filled(given, constant, k, "result")) for k, (step, constant, _) in enumerate(steps)]
     lines = [f"    result = {code}" for code in codes[:-1]] + [f"    return {codes[-1]}"]
     return "\n".join([f"def {name}({', '.join(given)}):", *lines, ""])
 
 
-def _tests(rng: random.Random, kind: str, entry: str, steps: list[tuple[_Step, Any, str]]) -> list[str] | None:
+def _tests(rng: random.Random, kind: str, entry: str, steps: _Steps) -> list[str] | None:
     """Assert lines, the visible one first, on inputs of which no two are alike; None where they tell too little.
 
     They are to tell the function from one that gives its input back, from one with a single value, and, where it has
@@ -350,7 +334,7 @@ def _tests(rng: random.Random, kind: str, entry: str, steps: list[tuple[_Step, A
     return [f"assert {entry}({told}) == {cases[told][1]!r}" for told in kept]
 
 
-def _run(value: Any, steps: list[tuple[_Step, Any, str]]) -> Any:
+def _run(value: Any, steps: _Steps) -> Any:
     for step, constant, _ in steps:
         value = step.call(value, constant)
     return value
@@ -360,16 +344,21 @@ def _inputs(rng: random.Random, kind: str) -> list[Any]:
     """Inputs enough for the tests of one task: an ordinary one first, edges among the rest."""
     some: list[Any]
     if kind == "number":
-        some = [_int(rng, 2, 12), 0, -_int(rng, 1, 9), 1] + [_int(rng, -30, 30) for _ in range(12)]
+        some = [integer(rng, 2, 12), 0, -integer(rng, 1, 9), 1] + [integer(rng, -30, 30) for _ in range(12)]
     elif kind == "pair":
-        same = _int(rng, 1, 9)
-        some = [(_int(rng, 2, 9), _int(rng, 2, 9)), (0, _int(rng, 1, 9)), (same, same), (-_int(rng, 1, 9), 4)]
-        some += [(_int(rng, -20, 20), _int(rng, -20, 20)) for _ in range(12)]
+        same = integer(rng, 1, 9)
+        some = [
+            (integer(rng, 2, 9), integer(rng, 2, 9)),
+            (0, integer(rng, 1, 9)),
+            (same, same),
+            (-integer(rng, 1, 9), 4),
+        ]
+        some += [(integer(rng, -20, 20), integer(rng, -20, 20)) for _ in range(12)]
     elif kind == "text":
         first = int(rng.random() * len(_WORDS))
         some = [_WORDS[(first + i) % len(_WORDS)] for i in range(len(_WORDS))]
         some.insert(2, "")
     else:
-        some = [[_int(rng, 1, 15) for _ in range(4)], [_int(rng, -9, 9)], [_int(rng, -9, 0) for _ in range(3)]]
-        some += [[_int(rng, -20, 20) for _ in range(_int(rng, 2, 6))] for _ in range(12)]
+        some = [[integer(rng, 1, 15) for _ in range(4)], [integer(rng, -9, 9)], [integer(rng, -9, 0) for _ in range(3)]]
+        some += [[integer(rng, -20, 20) for _ in range(integer(rng, 2, 6))] for _ in range(12)]
     return some

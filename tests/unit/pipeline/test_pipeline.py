@@ -11,7 +11,7 @@ from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.pipeline import pipeline
-from reasoner.problems import data
+from reasoner.problems.problem import Problem
 
 
 class Server:
@@ -308,7 +308,7 @@ def trained(job, tmp_path, monkeypatch):
 
 def sources(path):
     answers = [json.loads(line)["answer"] for line in path.read_text().splitlines()]
-    return [data.Problem(f"p{n}", f"q{n}", answer) for n, answer in enumerate(answers)]
+    return [Problem(f"p{n}", f"q{n}", answer) for n, answer in enumerate(answers)]
 
 
 def test_the_verifier_is_audited_on_the_references_before_training(job, trained):
