@@ -37,13 +37,13 @@ SIZES = {"train": 2000, "dev": 200, "test": 500, "ood": 200}
 MIN_STEPS, MAX_STEPS = 1, 2
 NUM_HIDDEN = 7
 
-_NAMES = {
+NAMES = {
     "train": "compute solve change convert apply transform process update adjust build derive evaluate perform "
     "handle make_it do_it run_it work_out figure_out go",
     "dev": "calc prepare rework treat",
     "test": "produce modify turn get_result determine operate shape",
 }
-_PARAMETERS = {
+PARAMETERS = {
     "number": {"train": "x n number value", "dev": "num v", "test": "k amount m"},
     "pair": {"train": "a,b x,y first,second m,n", "dev": "p,q", "test": "u,v left,right"},
     "text": {"train": "s text word", "dev": "string", "test": "t line phrase"},
@@ -52,7 +52,7 @@ _PARAMETERS = {
 
 
 @dataclass(frozen=True)
-class _Step:
+class Op:
     """One operation: `of` what it takes, `to` what it gives, `says` how (|-separated), for `ood` how else.
 
     In the wording, {v} is what it works on and {c} its constant; `code` is an expression on {v}, {c}, and `call` is
@@ -74,112 +74,112 @@ _MORE = tuple(range(2, 31))
 _LETTERS = tuple("aeiostrnl")
 _ENDS = ("!", "?", ".", "ing", "ed", "s", "_1", "abc", " end", "-x")
 
-_STEPS = (
+OPERATIONS = (
     # A number.
-    _Step("add", "number", "number", "adds {c} to {v} | increases {v} by {c}", "puts {c} on top of {v}",
+    Op("add", "number", "number", "adds {c} to {v} | increases {v} by {c}", "puts {c} on top of {v}",
           "{v} + {c}", lambda v, c: v + c, _MORE),
-    _Step("sub", "number", "number", "subtracts {c} from {v} | decreases {v} by {c}", "takes {c} away from {v}",
+    Op("sub", "number", "number", "subtracts {c} from {v} | decreases {v} by {c}", "takes {c} away from {v}",
           "{v} - {c}", lambda v, c: v - c, _MORE),
-    _Step("mul", "number", "number", "multiplies {v} by {c} | computes {c} times {v}", "makes {v} {c} times as large",
+    Op("mul", "number", "number", "multiplies {v} by {c} | computes {c} times {v}", "makes {v} {c} times as large",
           "{v} * {c}", lambda v, c: v * c, _SMALL),
-    _Step("double", "number", "number", "doubles {v}", "makes {v} twice as large", "{v} * 2", lambda v, c: v * 2),
-    _Step("square", "number", "number", "squares {v} | multiplies {v} by itself", "raises {v} to the power of two",
+    Op("double", "number", "number", "doubles {v}", "makes {v} twice as large", "{v} * 2", lambda v, c: v * 2),
+    Op("square", "number", "number", "squares {v} | multiplies {v} by itself", "raises {v} to the power of two",
           "{v} ** 2", lambda v, c: v**2),
-    _Step("negate", "number", "number", "negates {v} | changes the sign of {v}", "flips the sign of {v}",
+    Op("negate", "number", "number", "negates {v} | changes the sign of {v}", "flips the sign of {v}",
           "-{v}", lambda v, c: -v),
-    _Step("abs", "number", "number", "takes the absolute value of {v}", "drops the sign of {v}",
+    Op("abs", "number", "number", "takes the absolute value of {v}", "drops the sign of {v}",
           "abs({v})", lambda v, c: abs(v)),
-    _Step("max", "number", "number", "takes the larger of {v} and {c} | takes the maximum of {v} and {c}",
+    Op("max", "number", "number", "takes the larger of {v} and {c} | takes the maximum of {v} and {c}",
           "lets {v} be no less than {c}", "max({v}, {c})", max, tuple(range(-5, 11))),
-    _Step("min", "number", "number", "takes the smaller of {v} and {c} | takes the minimum of {v} and {c}",
+    Op("min", "number", "number", "takes the smaller of {v} and {c} | takes the minimum of {v} and {c}",
           "lets {v} be no more than {c}", "min({v}, {c})", min, tuple(range(-5, 11))),
-    _Step("above", "number", "truth", "checks whether {v} is greater than {c}", "tells if {v} lies above {c}",
+    Op("above", "number", "truth", "checks whether {v} is greater than {c}", "tells if {v} lies above {c}",
           "{v} > {c}", lambda v, c: v > c, tuple(range(-5, 11))),
-    _Step("even", "number", "truth", "checks whether {v} is even", "tells if two divides {v}",
+    Op("even", "number", "truth", "checks whether {v} is even", "tells if two divides {v}",
           "{v} % 2 == 0", lambda v, c: v % 2 == 0),
     # Two numbers.
-    _Step("sum2", "pair", "number", "adds {a} and {b} | takes the sum of {a} and {b}", "totals {a} and {b}",
+    Op("sum2", "pair", "number", "adds {a} and {b} | takes the sum of {a} and {b}", "totals {a} and {b}",
           "{a} + {b}", lambda v, c: v[0] + v[1]),
-    _Step("sub2", "pair", "number", "subtracts {b} from {a} | takes {a} minus {b}", "takes {b} away from {a}",
+    Op("sub2", "pair", "number", "subtracts {b} from {a} | takes {a} minus {b}", "takes {b} away from {a}",
           "{a} - {b}", lambda v, c: v[0] - v[1]),
-    _Step("mul2", "pair", "number", "multiplies {a} by {b} | takes the product of {a} and {b}",
+    Op("mul2", "pair", "number", "multiplies {a} by {b} | takes the product of {a} and {b}",
           "finds what {a} times {b} is", "{a} * {b}", lambda v, c: v[0] * v[1]),
-    _Step("max2", "pair", "number", "takes the larger of {a} and {b} | takes the maximum of {a} and {b}",
+    Op("max2", "pair", "number", "takes the larger of {a} and {b} | takes the maximum of {a} and {b}",
           "keeps the one of {a} and {b} that is not smaller", "max({a}, {b})", lambda v, c: max(v)),
-    _Step("min2", "pair", "number", "takes the smaller of {a} and {b} | takes the minimum of {a} and {b}",
+    Op("min2", "pair", "number", "takes the smaller of {a} and {b} | takes the minimum of {a} and {b}",
           "keeps the one of {a} and {b} that is not larger", "min({a}, {b})", lambda v, c: min(v)),
-    _Step("plus2", "pair", "number", "adds {a}, {b} and {c} | takes the sum of {a}, {b} and {c}",
+    Op("plus2", "pair", "number", "adds {a}, {b} and {c} | takes the sum of {a}, {b} and {c}",
           "totals {a}, {b} and {c}", "{a} + {b} + {c}", lambda v, c: v[0] + v[1] + c, _MORE),
-    _Step("times2", "pair", "number", "adds {a} to {c} times {b} | takes {a} plus {c} times {b}",
+    Op("times2", "pair", "number", "adds {a} to {c} times {b} | takes {a} plus {c} times {b}",
           "puts {c} times {b} on top of {a}", "{a} + {c} * {b}", lambda v, c: v[0] + c * v[1], _SMALL),
-    _Step("same2", "pair", "truth", "checks whether {a} and {b} are equal", "tells if {a} is the same as {b}",
+    Op("same2", "pair", "truth", "checks whether {a} and {b} are equal", "tells if {a} is the same as {b}",
           "{a} == {b}", lambda v, c: v[0] == v[1]),
     # A text.
-    _Step("upper", "text", "text", "turns {v} into upper case | converts {v} to uppercase",
+    Op("upper", "text", "text", "turns {v} into upper case | converts {v} to uppercase",
           "writes {v} in capital letters", "{v}.upper()", lambda v, c: v.upper()),
-    _Step("lower", "text", "text", "turns {v} into lower case | converts {v} to lowercase",
+    Op("lower", "text", "text", "turns {v} into lower case | converts {v} to lowercase",
           "writes {v} in small letters", "{v}.lower()", lambda v, c: v.lower()),
-    _Step("reverse", "text", "text", "reverses {v} | reverses the characters of {v}", "writes {v} backwards",
+    Op("reverse", "text", "text", "reverses {v} | reverses the characters of {v}", "writes {v} backwards",
           "{v}[::-1]", lambda v, c: v[::-1]),
-    _Step("append", "text", "text", "adds '{c}' to the end of {v} | appends '{c}' to {v}", "writes '{c}' behind {v}",
+    Op("append", "text", "text", "adds '{c}' to the end of {v} | appends '{c}' to {v}", "writes '{c}' behind {v}",
           "{v} + '{c}'", lambda v, c: v + c, _ENDS),
-    _Step("prepend", "text", "text", "adds '{c}' to the start of {v} | puts '{c}' before {v}",
+    Op("prepend", "text", "text", "adds '{c}' to the start of {v} | puts '{c}' before {v}",
           "writes '{c}' in front of {v}", "'{c}' + {v}", lambda v, c: c + v, _ENDS),
-    _Step("repeat", "text", "text", "repeats {v} {c} times", "writes {v} {c} times in a row",
+    Op("repeat", "text", "text", "repeats {v} {c} times", "writes {v} {c} times in a row",
           "{v} * {c}", lambda v, c: v * c, (2, 3, 4, 5)),
-    _Step("without", "text", "text", "removes every '{c}' from {v} | deletes all letters '{c}' from {v}",
+    Op("without", "text", "text", "removes every '{c}' from {v} | deletes all letters '{c}' from {v}",
           "leaves out each '{c}' of {v}", "{v}.replace('{c}', '')", lambda v, c: v.replace(c, ""), _LETTERS),
-    _Step("head", "text", "text", "takes the first {c} characters of {v}", "cuts {v} off after {c} characters",
+    Op("head", "text", "text", "takes the first {c} characters of {v}", "cuts {v} off after {c} characters",
           "{v}[:{c}]", lambda v, c: v[:c], (2, 3, 4, 5)),
-    _Step("length", "text", "number", "takes the length of {v} | counts the characters of {v}",
+    Op("length", "text", "number", "takes the length of {v} | counts the characters of {v}",
           "finds how long {v} is", "len({v})", lambda v, c: len(v)),
-    _Step("count", "text", "number", "counts how often '{c}' occurs in {v} | counts the letters '{c}' in {v}",
+    Op("count", "text", "number", "counts how often '{c}' occurs in {v} | counts the letters '{c}' in {v}",
           "finds how many times {v} has '{c}'", "{v}.count('{c}')", lambda v, c: v.count(c), _LETTERS),
-    _Step("has", "text", "truth", "checks whether {v} contains '{c}'", "tells if '{c}' stands in {v}",
+    Op("has", "text", "truth", "checks whether {v} contains '{c}'", "tells if '{c}' stands in {v}",
           "'{c}' in {v}", lambda v, c: c in v, _LETTERS),
     # A list of whole numbers, never empty.
-    _Step("total", "list", "number", "takes the sum of {v} | adds up all numbers in {v}",
+    Op("total", "list", "number", "takes the sum of {v} | adds up all numbers in {v}",
           "totals the numbers in {v}", "sum({v})", lambda v, c: sum(v)),
-    _Step("size", "list", "number", "takes the length of {v} | counts the elements of {v}",
+    Op("size", "list", "number", "takes the length of {v} | counts the elements of {v}",
           "finds how many elements are in {v}", "len({v})", lambda v, c: len(v)),
-    _Step("largest", "list", "number", "takes the largest number in {v} | takes the maximum of {v}",
+    Op("largest", "list", "number", "takes the largest number in {v} | takes the maximum of {v}",
           "finds the number in {v} that no other exceeds", "max({v})", lambda v, c: max(v)),
-    _Step("smallest", "list", "number", "takes the smallest number in {v} | takes the minimum of {v}",
+    Op("smallest", "list", "number", "takes the smallest number in {v} | takes the minimum of {v}",
           "finds the number in {v} that exceeds no other", "min({v})", lambda v, c: min(v)),
-    _Step("first", "list", "number", "takes the first element of {v}", "finds what {v} starts with",
+    Op("first", "list", "number", "takes the first element of {v}", "finds what {v} starts with",
           "{v}[0]", lambda v, c: v[0]),
-    _Step("last", "list", "number", "takes the last element of {v}", "finds what {v} ends with",
+    Op("last", "list", "number", "takes the last element of {v}", "finds what {v} ends with",
           "{v}[-1]", lambda v, c: v[-1]),
-    _Step("sort", "list", "list", "sorts {v} | sorts {v} in ascending order", "puts {v} in order, smallest first",
+    Op("sort", "list", "list", "sorts {v} | sorts {v} in ascending order", "puts {v} in order, smallest first",
           "sorted({v})", lambda v, c: sorted(v)),
-    _Step("turn", "list", "list", "reverses {v} | reverses the order of {v}", "turns {v} around, last element first",
+    Op("turn", "list", "list", "reverses {v} | reverses the order of {v}", "turns {v} around, last element first",
           "{v}[::-1]", lambda v, c: v[::-1]),
-    _Step("each_add", "list", "list", "adds {c} to each number in {v} | adds {c} to every element of {v}",
+    Op("each_add", "list", "list", "adds {c} to each number in {v} | adds {c} to every element of {v}",
           "makes all numbers in {v} larger by {c}", "[one + {c} for one in {v}]", lambda v, c: [one + c for one in v],
           _MORE),
-    _Step("each_mul", "list", "list", "multiplies each number in {v} by {c} | multiplies every element of {v} by {c}",
+    Op("each_mul", "list", "list", "multiplies each number in {v} by {c} | multiplies every element of {v} by {c}",
           "makes all numbers in {v} {c} times as large", "[one * {c} for one in {v}]",
           lambda v, c: [one * c for one in v], _SMALL),
-    _Step("keep", "list", "list", "keeps only the numbers in {v} that are greater than {c}",
+    Op("keep", "list", "list", "keeps only the numbers in {v} that are greater than {c}",
           "leaves out what is not above {c} in {v}", "[one for one in {v} if one > {c}]",
           lambda v, c: [one for one in v if one > c], tuple(range(-5, 11))),
-    _Step("keep_even", "list", "list", "keeps only the even numbers in {v}", "leaves out what is odd in {v}",
+    Op("keep_even", "list", "list", "keeps only the even numbers in {v}", "leaves out what is odd in {v}",
           "[one for one in {v} if one % 2 == 0]", lambda v, c: [one for one in v if one % 2 == 0]),
-    _Step("push", "list", "list", "appends {c} to the end of {v} | adds {c} at the end of {v}",
+    Op("push", "list", "list", "appends {c} to the end of {v} | adds {c} at the end of {v}",
           "puts {c} behind all of {v}", "{v} + [{c}]", lambda v, c: [*v, c], _MORE),
-    _Step("within", "list", "truth", "checks whether {c} is in {v} | checks whether {v} contains {c}",
+    Op("within", "list", "truth", "checks whether {c} is in {v} | checks whether {v} contains {c}",
           "tells if {c} stands among {v}", "{c} in {v}", lambda v, c: c in v, tuple(range(0, 10))),
 )  # fmt: skip
 _NEEDS_ONE = {"largest", "smallest", "first", "last"}
 """Not after a step that may leave nothing."""
-_OPENINGS = (
+OPENINGS = (
     "Write a Python function {f} that {does} and returns the result.",
     "Write a function {f} that {does}. Return the result.",
     "Define a Python function {f} which {does} and returns what comes out.",
 )
-_OOD_OPENINGS = ("In Python, {f} is to be a function that gives back what comes out when it {does}.",)
-_LINKS = (", then ", " and then ")
-_OOD_LINKS = (" and, after that, ",)
+OOD_OPENINGS = ("In Python, {f} is to be a function that gives back what comes out when it {does}.",)
+LINKS = (", then ", " and then ")
+OOD_LINKS = (" and, after that, ",)
 
 _INTEGERS = "st.integers(-50, 50)"
 STRATEGIES = {
@@ -238,7 +238,7 @@ def generate(
     return distinct(n, draw, lambda row: row["text"], f"{split} tasks", why, fix)
 
 
-_Steps = list[tuple[_Step, Any, str]]
+_Steps = list[tuple[Op, Any, str]]
 """Operations in order, each with its constant and its wording."""
 
 
@@ -249,7 +249,7 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
     steps: _Steps = []
     of = kind
     for _ in range(num_steps):
-        options = [one for one in _STEPS if one.of == of]
+        options = [one for one in OPERATIONS if one.of == of]
         if not options:
             return None
         step = pick(rng, options)
@@ -257,7 +257,7 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
             return None
         steps.append((step, pick(rng, step.constants), pick(rng, (step.ood if is_ood else step.says).split(" | "))))
         of = step.to
-    openings, links = (_OOD_OPENINGS, _OOD_LINKS) if is_ood else (_OPENINGS, _LINKS)
+    openings, links = (OOD_OPENINGS, OOD_LINKS) if is_ood else (OPENINGS, LINKS)
     opening, link = pick(rng, openings), pick(rng, links)
     bones = " ".join(
         [f"{'ood-' if is_ood else ''}{kind}", str(openings.index(opening)), str(links.index(link))]
@@ -266,8 +266,8 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
     if not is_of(split, bones):
         return None
 
-    entry = pick(rng, _NAMES[names].split())
-    given = pick(rng, _PARAMETERS[kind][names].split()).split(",")
+    entry = pick(rng, NAMES[names].split())
+    given = pick(rng, PARAMETERS[kind][names].split()).split(",")
     tests = _tests(rng, kind, entry, steps)
     if tests is None:
         return None
@@ -288,7 +288,7 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
     }
 
 
-def _fits(before: _Step, after: _Step) -> bool:
+def _fits(before: Op, after: Op) -> bool:
     may_be_empty = before.name in ("keep", "keep_even")
     return not (may_be_empty and after.name in _NEEDS_ONE)
 
