@@ -6,12 +6,12 @@ import click.testing
 import pytest
 from made_up_sets import own
 
-from reasoner.cli import commands
+from reasoner.cli import main
 from reasoner.errors import ReasonerError
 
 
 def reasoner(*argv):
-    return click.testing.CliRunner().invoke(commands.cli, ["data", *argv])
+    return click.testing.CliRunner().invoke(main.cli, ["data", *argv])
 
 
 def test_the_command_lists_the_named_sets(gsm8k_files):
