@@ -32,7 +32,7 @@ def check(job: Job) -> None:
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train").outputs):
         grpo.check(job.config)
         evaluate.inputs(job.config)
-        load.check_held_out(job.config)
+        load.held_out(job.config)
         check_disk(job)
 
 

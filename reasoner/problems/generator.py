@@ -41,7 +41,7 @@ def named_after(prefix: str, text: str) -> str:
 
 
 def check(split: str, n: int, seed: int) -> None:
-    """Refuses what no generator can take. Raises `ReasonerError`."""
+    """Refuses what no generator can take."""
     if split not in SPLITS:
         near = difflib.get_close_matches(str(split), SPLITS, n=1, cutoff=0.0)[0]
         raise ReasonerError(f"unknown split {split!r}", why=f"not one of {SPLITS}", fix=f"use {near!r}", code=USAGE)

@@ -35,13 +35,13 @@ def read(data: Data, split: str, num: int | None = None) -> Split:
     """
     found = generated.read(data, split, num) if data.source in GENERATORS else _existing(data, split)
     if not found.problems:
-        carved, fix = found.provenance.carved, OWN_FIX if split == "all" else "name another split"
-        raise ReasonerError(
-            f"{data.source} has no problems" if split == "all" else f"{data.source} has no problems in split {split!r}",
-            why=f"of {found.provenance.rows} rows, {sum(carved.values())} are held out" if carved else None,
-            fix="give it more problems, or train.jsonl and test.jsonl in a folder" if carved else fix,
-            code=USAGE,
-        )
+        where, why, fix = f" in split {split!r}", None, "name another split"
+        if split == "all":
+            where, fix = "", OWN_FIX
+        elif carved := found.provenance.carved:
+            why = f"of {found.provenance.rows} rows, {sum(carved.values())} are held out"
+            fix = "give it more problems, or train.jsonl and test.jsonl in a folder"
+        raise ReasonerError(f"{data.source} has no problems{where}", why=why, fix=fix, code=USAGE)
     return found.first(num)
 
 
@@ -123,14 +123,12 @@ def check_verifiers(config: Config) -> None:
             check_verifier(source, config.verifier.name)
 
 
-def check_held_out(config: Config) -> None:
-    """Fails early where the main evaluation set is not there."""
-    problems(_held_out_data(config), config.eval.split, 1)
-
-
 def held_out(config: Config) -> list[Problem]:
-    """Returns the main evaluation set."""
-    return problems(_held_out_data(config), config.eval.split, config.eval.num_problems)
+    """Returns the main evaluation set: as in training, but for `eval.source` and `eval.max_steps`."""
+    data = _shorter(config)
+    if config.eval.source not in (None, data.source):
+        data = data.model_copy(update={"source": config.eval.source, "subset": None, "revision": None})
+    return problems(data, config.eval.split, config.eval.num_problems)
 
 
 def beside(config: Config, name: str) -> list[Problem] | None:
@@ -188,17 +186,9 @@ def _parted(config: Config, evaluated: dict[str, list[Problem] | None]) -> tuple
     return used[:num], [whole[place] for place in sorted(gone)]
 
 
-def _held_out_data(config: Config) -> Data:
-    """Where the held-out problems come from: as in training, but for `eval.source` and `eval.max_steps`."""
-    found = _shorter(config)
-    if config.eval.source in (None, found.source):
-        return found
-    return found.model_copy(update={"source": config.eval.source, "subset": None, "revision": None})
-
-
 def _shorter(config: Config) -> Data:
-    most = config.eval.max_steps
+    """The training data with the steps of the held-out problems."""
+    most, least = config.eval.max_steps, config.data.min_steps
     if most is None:
         return config.data
-    least = config.data.min_steps
     return config.data.model_copy(update={"max_steps": most, "min_steps": min(least, most) if least else None})

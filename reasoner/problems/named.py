@@ -123,28 +123,20 @@ def read_local(name: str, split: str) -> list[Problem] | None:
 
 def overview() -> list[Overview]:
     """Lists every named set and what is here of it. Reads local files only."""
-    return [_overview(known) for known in SETS.values()]
-
-
-def _overview(known: NamedSet) -> Overview:
-    files = {part.file: part.path.is_file() for part in known.parts}
-    sizes, why = {}, None
-    try:
-        for split in known.splits:
-            if (problems := read_local(known.name, split)) is not None:
-                sizes[split] = len(problems)
-    except ReasonerError as error:
-        why = f"{error.what}: {error.why}" if error.why else error.what
-    return Overview(
-        known.name,
-        known.licence,
-        known.verifier,
-        hub=list(dict.fromkeys(f"{part.hub}@{part.revision}" for part in known.parts)),
-        found=[path for path, is_here in files.items() if is_here],
-        missing=[path for path, is_here in files.items() if not is_here],
-        splits=sizes,
-        error=why,
-    )
+    rows = []
+    for known in SETS.values():
+        sizes, why = {}, None
+        try:
+            for split in known.splits:
+                if (problems := read_local(known.name, split)) is not None:
+                    sizes[split] = len(problems)
+        except ReasonerError as error:
+            why = f"{error.what}: {error.why}" if error.why else error.what
+        hubs = list(dict.fromkeys(f"{part.hub}@{part.revision}" for part in known.parts))
+        files = {part.file: part.path.is_file() for part in known.parts}
+        found, missing = ([file for file, is_here in files.items() if is_here is wanted] for wanted in (True, False))
+        rows.append(Overview(known.name, known.licence, known.verifier, hubs, found, missing, sizes, why))
+    return rows
 
 
 def _are_here(parts: Iterable[Part]) -> bool:

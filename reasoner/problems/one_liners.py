@@ -170,8 +170,8 @@ OPERATIONS = (
     Op("within", "list", "truth", "checks whether {c} is in {v} | checks whether {v} contains {c}",
           "tells if {c} stands among {v}", "{c} in {v}", lambda v, c: c in v, tuple(range(0, 10))),
 )  # fmt: skip
-_NEEDS_ONE = {"largest", "smallest", "first", "last"}
-"""Not after a step that may leave nothing."""
+_MAY_EMPTY, _NEEDS_ONE = {"keep", "keep_even"}, {"largest", "smallest", "first", "last"}
+"""Steps that may leave nothing, and those that must not come after them."""
 OPENINGS = (
     "Write a Python function {f} that {does} and returns the result.",
     "Write a function {f} that {does}. Return the result.",
@@ -249,11 +249,10 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
     steps: _Steps = []
     of = kind
     for _ in range(num_steps):
-        options = [one for one in OPERATIONS if one.of == of]
-        if not options:
+        if not (options := [one for one in OPERATIONS if one.of == of]):
             return None
         step = pick(rng, options)
-        if steps and not _fits(steps[-1][0], step):
+        if steps and steps[-1][0].name in _MAY_EMPTY and step.name in _NEEDS_ONE:
             return None
         steps.append((step, pick(rng, step.constants), pick(rng, (step.ood if is_ood else step.says).split(" | "))))
         of = step.to
@@ -265,11 +264,9 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
     )
     if not is_of(split, bones):
         return None
-
     entry = pick(rng, NAMES[names].split())
     given = pick(rng, PARAMETERS[kind][names].split()).split(",")
-    tests = _tests(rng, kind, entry, steps)
-    if tests is None:
+    if (tests := _tests(rng, kind, entry, steps)) is None:
         return None
     told = link.join(says.format(**_filled(given, constant, k, "the result")) for k, (_, constant, says) in
                      enumerate(steps))  # fmt: skip
@@ -286,11 +283,6 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
         "property": {"args": STRATEGIES[kind], "reference": _source("reference", given, steps)},
         "skeleton": bones,
     }
-
-
-def _fits(before: Op, after: Op) -> bool:
-    may_be_empty = before.name in ("keep", "keep_even")
-    return not (may_be_empty and after.name in _NEEDS_ONE)
 
 
 def _filled(given: list[str], constant: Any, place: int, result: str) -> dict[str, object]:
@@ -324,12 +316,12 @@ def _tests(rng: random.Random, kind: str, entry: str, steps: _Steps) -> list[str
     hidden = Counter(repr(cases[told][1]) for told in kept[1:])
     if len(hidden) < (2 if steps[-1][0].to == "truth" else 3) or max(hidden.values()) > NUM_HIDDEN - 2:
         return None
-    if sum(cases[told][0] != cases[told][1] for told in kept[1:]) < 2:
+    pairs = [cases[told] for told in kept[1:]]
+    if sum(given != value for given, value in pairs) < 2:
         return None
     for k in range(len(steps)):
         others = steps[:k] + steps[k + 1 :]
-        is_comparable = bool(others) and others[0][0].of == kind
-        if is_comparable and all(_run(given, others) == value for given, value in map(cases.__getitem__, kept[1:])):
+        if others and others[0][0].of == kind and all(_run(given, others) == value for given, value in pairs):
             return None
     return [f"assert {entry}({told}) == {cases[told][1]!r}" for told in kept]
 
@@ -347,12 +339,8 @@ def _inputs(rng: random.Random, kind: str) -> list[Any]:
         some = [integer(rng, 2, 12), 0, -integer(rng, 1, 9), 1] + [integer(rng, -30, 30) for _ in range(12)]
     elif kind == "pair":
         same = integer(rng, 1, 9)
-        some = [
-            (integer(rng, 2, 9), integer(rng, 2, 9)),
-            (0, integer(rng, 1, 9)),
-            (same, same),
-            (-integer(rng, 1, 9), 4),
-        ]
+        one = (integer(rng, 2, 9), integer(rng, 2, 9))
+        some = [one, (0, integer(rng, 1, 9)), (same, same), (-integer(rng, 1, 9), 4)]
         some += [(integer(rng, -20, 20), integer(rng, -20, 20)) for _ in range(12)]
     elif kind == "text":
         first = int(rng.random() * len(_WORDS))

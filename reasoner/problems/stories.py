@@ -125,7 +125,7 @@ class Grammar:
     words: dict[str, dict[str, list[str]]]
     themes: dict[str, Theme]
     often: list[Theme]
-    """The themes to draw from, as often as each is to come."""
+    """Themes to draw from, as often as each is to come."""
     people: dict[str, list[tuple[str, str, str]]]
     """Name, `she` or `he`, `her` or `him`."""
 

@@ -77,8 +77,8 @@ def test_the_source_of_held_out_problems_is_checked_too(code_files):
     with pytest.raises(ReasonerError, match="is not for the references of humaneval"):
         load.check_verifiers(asked)
     with pytest.raises(ReasonerError, match="humaneval has no split 'dev'"):
-        load.check_held_out(smol(eval__source="humaneval", eval__split="dev"))
-    load.check_held_out(asked)
+        load.held_out(smol(eval__source="humaneval", eval__split="dev"))
+    load.held_out(asked)
     # What pins the training source says nothing about the other one.
     both = smol(data__source="me/mine", data__subset="main", data__revision="c0ffee", eval__source="humaneval")
     assert len(load.held_out(both)) == 2
