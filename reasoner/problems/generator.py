@@ -31,7 +31,7 @@ def pick(rng: random.Random, items: Sequence[_Item]) -> _Item:
 
 
 def is_of(split: str, skeleton: str) -> bool:
-    """Whether a problem with this skeleton may stand in the split; `ood` has wordings of its own, so all may."""
+    """Says whether a problem with this skeleton may stand in the split; `ood` has its own wordings, so all may."""
     return split == "ood" or hashlib.sha256(skeleton.encode()).digest()[0] in _BUCKETS[split]
 
 

@@ -46,7 +46,7 @@ def read(data: Data, split: str, num: int | None = None) -> Split:
 
 
 def _existing(data: Data, split: str) -> Split:
-    """A split of any source that is not generated. Named sets have an order of their own, others keep theirs."""
+    """Reads a split of any source that is not generated. Named sets have an order of their own, others keep theirs."""
     if known := named.SETS.get(data.source):
         if data.subset is not None or data.revision is not None:
             raise ReasonerError(
@@ -86,7 +86,7 @@ def default_split(source: str) -> str:
 
 
 def verifier_for(source: str) -> str | None:
-    """The family of checkers that reads the references of this source; None for a person's own, and other hub ids.
+    """Returns the family of checkers that reads the source's references; None for a person's own, and other hub ids.
 
     >>> verifier_for("math"), verifier_for("openai/gsm8k"), verifier_for("mine.jsonl")
     ('math', 'number', None)
@@ -98,7 +98,7 @@ def verifier_for(source: str) -> str | None:
 
 
 def check_verifier(source: str, verifier: str) -> None:
-    """Refuse a checker that cannot read the source's references; a person's own (`file.py:name`) is their word."""
+    """Refuses a checker that cannot read the source's references; a person's own (`file.py:name`) is their word."""
     paired = verifier_for(source)
     if paired is None or ".py:" in verifier or verifier in _FAMILIES[paired] or verifier.startswith(f"{paired}-"):
         return
@@ -178,7 +178,7 @@ def _evaluated(config: Config) -> dict[str, list[Problem] | None]:
 
 
 def _parted(config: Config, evaluated: dict[str, list[Problem] | None]) -> tuple[list[Problem], list[Problem]]:
-    """The problems to train on, and those left out as an evaluated set asks them too."""
+    """Returns the problems to train on, and those left out as an evaluated set asks them too."""
     num = config.data.num_train
     whole = problems(config.data, "train", num if config.data.source in GENERATORS else None)
     gone = {place for held in evaluated.values() for place in overlap.exact(whole, held or ())}
@@ -187,7 +187,7 @@ def _parted(config: Config, evaluated: dict[str, list[Problem] | None]) -> tuple
 
 
 def _shorter(config: Config) -> Data:
-    """The training data with the steps of the held-out problems."""
+    """Returns the training data with the steps of the held-out problems."""
     most, least = config.eval.max_steps, config.data.min_steps
     if most is None:
         return config.data

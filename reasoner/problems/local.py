@@ -81,5 +81,5 @@ def _parse_line(line: str) -> object:
 
 
 def _parse(text: str) -> object:
-    """JSON with decimal numbers kept exactly as they are written."""
+    """Reads JSON, its decimal numbers exactly as they are written."""
     return json.loads(text, parse_float=lambda number: rows.number(number) or float(number))

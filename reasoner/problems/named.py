@@ -207,7 +207,7 @@ _MBPP_TASKS = {"test": range(11, 511), "dev": range(511, 601), "train": range(60
 
 
 def _mbpp(split: str) -> Reader:
-    """One split's rows of the one file; shown is the first of the three tests, the others are hidden."""
+    """Reads one split's rows of the one file; the first of the three tests is shown, the others are hidden."""
 
     def problem(row: Row, index: int) -> Problem | None:
         id_ = row.get("task_id")
@@ -237,7 +237,7 @@ def _humaneval(row: Row, index: int) -> Problem:
 
 
 def _judgeable(task_of: Callable[[Row], tasks.Task], row: Row) -> tasks.Task:
-    """The task of a row. Raises `DroppedError` where its tests cannot be lifted, without the number of the test."""
+    """Reads the task of a row. Raises `DroppedError`, without the number of the test, where that cannot be lifted."""
     try:
         task = task_of(row)
         tasks.read(task.to_answer())
@@ -248,7 +248,7 @@ def _judgeable(task_of: Callable[[Row], tasks.Task], row: Row) -> tasks.Task:
 
 
 def _docstring(prompt: str, entry: str) -> str:
-    """What a function is to do, without its examples."""
+    """Returns what a function is to do, without its examples."""
     try:
         tree = ast.parse(prompt)
     except SyntaxError as error:

@@ -53,7 +53,7 @@ PARAMETERS = {
 
 @dataclass(frozen=True)
 class Op:
-    """One operation: `of` what it takes, `to` what it gives, `says` how (|-separated), for `ood` how else.
+    """Describes an operation: `of` what it takes, `to` what it gives, `says` how (|-separated), for `ood` how else.
 
     In the wording, {v} is what it works on and {c} its constant; `code` is an expression on {v}, {c}, and `call` is
     the same as a function, of the value and the constant.
@@ -193,7 +193,7 @@ _WORDS = ("apple", "Tree", "stone", "ROSE", "hello", "Lion", "sea salt", "noon",
 
 
 class LineTask(TypedDict):
-    """One generated task.
+    """Is one generated task.
 
     `kind` is what the function takes (and `in 2 steps` where it has two), `steps` are their names, `text` is what is
     asked, `code` a solution, `visible` and `hidden` are assert lines. `property` has `args`, a strategy, and
@@ -243,7 +243,7 @@ _Steps = list[tuple[Op, Any, str]]
 
 
 def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineTask | None:
-    """One task, or None where its steps do not fit each other or its skeleton belongs to another split."""
+    """Draws a task; None where its steps do not fit each other, or its skeleton belongs to another split."""
     is_ood = split == "ood"
     names = "test" if is_ood else split
     steps: _Steps = []
@@ -286,7 +286,7 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
 
 
 def _filled(given: list[str], constant: Any, place: int, result: str) -> dict[str, object]:
-    """What stands for the braces of a step: the parameters in the first one, the result so far in a later one."""
+    """Returns what fills the braces of a step: the parameters in the first one, the result so far in a later one."""
     value = given[0] if not place else result
     return {"v": value, "a": given[0], "b": given[-1], "c": constant}
 
@@ -298,7 +298,7 @@ def _source(name: str, given: list[str], steps: _Steps) -> str:
 
 
 def _tests(rng: random.Random, kind: str, entry: str, steps: _Steps) -> list[str] | None:
-    """Assert lines, the visible one first, on inputs of which no two are alike; None where they tell too little.
+    """Returns assert lines on different inputs, the visible one first; None where they tell too little.
 
     They are to tell the function from one that gives its input back, from one with a single value, and, where it has
     two steps, from either step alone.
@@ -333,7 +333,7 @@ def _run(value: Any, steps: _Steps) -> Any:
 
 
 def _inputs(rng: random.Random, kind: str) -> list[Any]:
-    """Inputs enough for the tests of one task: an ordinary one first, edges among the rest."""
+    """Draws inputs enough for the tests of one task: an ordinary one first, edges among the rest."""
     some: list[Any]
     if kind == "number":
         some = [integer(rng, 2, 12), 0, -integer(rng, 1, 9), 1] + [integer(rng, -30, 30) for _ in range(12)]

@@ -17,7 +17,7 @@ from reasoner.errors import USAGE, ReasonerError
 
 
 class Step(TypedDict):
-    """One known step of a generated problem, such as 12 + 5 = 17."""
+    """Is one known step of a generated problem, such as 12 + 5 = 17."""
 
     left: int
     op: str

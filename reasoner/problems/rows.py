@@ -68,7 +68,7 @@ def _take(found: Pile, row: object, index: int, reader: Reader) -> None:
 
 
 def _make_ids_unique(problems: list[Problem]) -> None:
-    """Completions are grouped by problem id, so one that repeats gets its place behind it."""
+    """Puts its place behind an id that repeats: completions are grouped by problem id."""
     seen: set[str] = set()
     for index, problem in enumerate(problems):
         if problem.id in seen:

@@ -110,7 +110,7 @@ def settle(piles: Sequence[Pile], about: Provenance, *, may_carve_test: bool = T
 
 
 def _distinct(piles: Sequence[Pile]) -> tuple[dict[str, list[Problem]], dict[str, Counter[str]]]:
-    """The problems of each split, no question twice, and what was dropped from it."""
+    """Returns the problems of each split, no question twice, and what was dropped from it."""
     splits: dict[str, list[Problem]] = {}
     dropped = {name: Counter[str]() for name in PRIORITY}
     first: dict[str, tuple[str, str]] = {}
@@ -131,7 +131,7 @@ def _distinct(piles: Sequence[Pile]) -> tuple[dict[str, list[Problem]], dict[str
 
 
 def _carve(splits: dict[str, list[Problem]], names: Sequence[str]) -> dict[str, int]:
-    """Move a tenth of train, at most `MOST_CARVED`, to each of the named splits; the order within stays."""
+    """Moves a tenth of train, at most `MOST_CARVED`, to each of the named splits; the order within stays."""
     train = splits["train"]
     size = min(MOST_CARVED, max(1, len(train) // 10))
     order = sorted(range(len(train)), key=lambda i: hashed(f"carve:{normalised(train[i].question)}"))

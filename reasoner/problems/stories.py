@@ -44,7 +44,7 @@ _LINKS = ("Then ", "Later ", "After that, ", "Next, ")
 
 
 class Story(TypedDict):
-    """One generated problem.
+    """Is one generated problem.
 
     `answer` has a line `left op right = result` per step, then `#### N`; `kind` is the operations, such as `+-*`;
     `skeleton` is pattern ids and numbers, without names.
@@ -162,7 +162,7 @@ def grammar() -> Grammar:
 
 
 def _attempt(rng: random.Random, split: str, min_steps: int, max_steps: int, max_value: int) -> Story | None:
-    """One problem, or None where the numbers ran into a dead end or the skeleton belongs to another split."""
+    """Draws a problem; None where the numbers ran into a dead end, or the skeleton belongs to another split."""
     theme = pick(rng, grammar().often)
     is_ood = split == "ood"
     plan = _plan(rng, theme.ood if is_ood else theme.common, integer(rng, min_steps, max_steps), max_value)
@@ -195,7 +195,7 @@ _Sentence = tuple[str, str, int]
 def _plan(
     rng: random.Random, patterns: dict[str, list[str]], num_steps: int, max_value: int
 ) -> tuple[_Opening, list[_Sentence], list[Step]] | None:
-    """The numbers and patterns of a story; None where no operation fits the running value."""
+    """Draws the numbers and patterns of a story; None where no operation fits the running value."""
     steps: list[Step] = []
     story: list[_Sentence] = []
 
@@ -249,7 +249,7 @@ def _plan(
 
 
 def _tell(rng: random.Random, theme: Theme, split: str, opening: _Opening, story: list[_Sentence]) -> str:
-    """The story in words: who, what, and a pronoun only where it can mean one person."""
+    """Tells the story in words: who, what, and a pronoun only where it can mean one person."""
     people, objects = grammar().people[split], grammar().words[theme.words][split]
     who = pick(rng, people)
     unit = pick(rng, theme.units)
