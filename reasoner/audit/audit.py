@@ -26,7 +26,8 @@ from reasoner.audit import hostile, render
 from reasoner.audit.results import Audit, Case, Check, Judge, References, Tally, Unjudged
 from reasoner.audit.rewrites import Cases, Reference, near_misses, number_in, rewrites
 from reasoner.errors import GATE, USAGE, ReasonerError
-from reasoner.problems import data, sources
+from reasoner.problems import generated, load
+from reasoner.problems.problem import Problem, split_sha256
 from reasoner.verifiers import registry
 from reasoner.verifiers.checker import Contract
 
@@ -38,7 +39,7 @@ NOT_COMMITTED = "\0no commitment\0"
 """In the place of a completion that cannot be made; the case is left out."""
 
 
-def run(checker: registry.Verifier, problems: Sequence[data.Problem], source: str) -> Audit:
+def run(checker: registry.Verifier, problems: Sequence[Problem], source: str) -> Audit:
     """Asks everything that can be asked of a verifier and its references.
 
     Deterministic but for what is measured in seconds and bytes. `unjudged` has the index of each problem to leave out.
@@ -61,7 +62,7 @@ def run(checker: registry.Verifier, problems: Sequence[data.Problem], source: st
         verifier=Judge(checker.name, checker.version, checker.contract),
         holds=not failed,
         failed=failed,
-        data=References(source, len(problems), len(problems) - len(unjudged), len(chosen), data.split_sha256(problems)),
+        data=References(source, len(problems), len(problems) - len(unjudged), len(chosen), split_sha256(problems)),
         unjudged=unjudged,
         checks=checks,
         checks_per_second=round(speed),
@@ -72,7 +73,7 @@ def run(checker: registry.Verifier, problems: Sequence[data.Problem], source: st
 
 def asked(
     name: str | None, source: str | None, split: str | None, run_name: str | None
-) -> tuple[registry.Verifier, list[data.Problem], str]:
+) -> tuple[registry.Verifier, list[Problem], str]:
     """Finds the verifier, the references and what to call them, for the command: a run's, a data set's, or built in.
 
     Where no verifier is named, it is the run's, else the one that the data set is paired with, else `number`.
@@ -81,26 +82,26 @@ def asked(
         if source is not None:
             raise ReasonerError("--run and --data both name references", fix="give one of them", code=USAGE)
         found, _ = config.read(runs.existing(run_name).config_path)
-        problems = data.training(found)
+        problems = load.training(found)
         return registry.load(name or found.verifier.name), problems, f"{found.data.source} (run {run_name})"
     if source is None:
         checker = registry.load(name or "number")
         return checker, built_in(checker.contract), "built in"
-    checker = registry.load(name or sources.verifier_for(source) or "number")
-    where, split = config.Data(source=source), split or sources.default_split(source)
-    problems = data.load(where, split, SAMPLE if source == sources.GENERATED else None)
+    checker = registry.load(name or load.verifier_for(source) or "number")
+    where, split = config.Data(source=source), split or load.default_split(source)
+    problems = load.problems(where, split, SAMPLE if source == generated.WORDPROBLEMS else None)
     return checker, problems, f"{source} ({split})"
 
 
-def built_in(contract: Contract) -> list[data.Problem]:
+def built_in(contract: Contract) -> list[Problem]:
     """Makes references where no data is named: generated problems, and for `math` the typed answers of the table."""
     from reasoner.problems import stories
 
-    problems = [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", 300)]
+    problems = [Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", 300)]
     if contract != "math":
         return problems
     typed = dict.fromkeys(row.answer for row in hostile.table() if contract in row.reads)
-    return [*problems[:100], *(data.Problem(f"typed-{at}", "", answer) for at, answer in enumerate(typed))]
+    return [*problems[:100], *(Problem(f"typed-{at}", "", answer) for at, answer in enumerate(typed))]
 
 
 def refuse(audit: Audit, command: str) -> None:
@@ -133,7 +134,7 @@ def _versions() -> dict[str, str]:
 
 
 def _references(
-    checker: registry.Verifier, problems: Sequence[data.Problem]
+    checker: registry.Verifier, problems: Sequence[Problem]
 ) -> tuple[Check, list[Reference], list[Unjudged]]:
     """Judges every reference against itself."""
     tally = Tally("references against themselves")

@@ -32,7 +32,7 @@ from reasoner.files import as_json, partial_dir, partial_file, read_jsonl, sha25
 from reasoner.llamacpp import quantize
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.pipeline.job import Job
-from reasoner.problems import data
+from reasoner.problems import load
 from reasoner.reporting import page, report
 from reasoner.serving import register
 from reasoner.training import grpo
@@ -123,7 +123,7 @@ def _audit(job: Job) -> Audit:
     """
     config = job.config
     checker = registry.load(config.verifier.name)
-    found = audit.run(checker, data.training(config), config.data.source)
+    found = audit.run(checker, load.training(config), config.data.source)
     write_json(job.run.path / "audit.json", as_json(found))
     if config.alarms.failed_audit == "stop" or not found.data.judged:
         audit.refuse(found, f"reasoner audit --run {job.run.name}")

@@ -14,18 +14,19 @@ from reasoner.audit.results import Case, Tally
 from reasoner.audit.rewrites import Reference, number_in
 from reasoner.cli import main
 from reasoner.errors import ReasonerError
-from reasoner.problems import data, stories
+from reasoner.problems import stories
+from reasoner.problems.problem import Problem, split_sha256
 from reasoner.verifiers import registry
 from reasoner.verifiers.registry import Verifier
 from reasoner.verifiers.score import Score
 
 
 def problems(*answers):
-    return [data.Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
+    return [Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
 
 
 def generated(num):
-    return [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
+    return [Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
 
 
 def audited(checker, problems, source="mine"):
@@ -72,7 +73,7 @@ def test_a_built_in_verifier_holds():
     assert checks["canary for execution of the text"]["n"] == 6 * len(hostile.CANARIES)
     assert all(check["must_hold"] for check in value["checks"])
     assert checks["near misses that must fail"]["by_family"]["off by one, up"]["n"] == 40
-    assert value["data"]["sha256"] == data.split_sha256(generated(40))
+    assert value["data"]["sha256"] == split_sha256(generated(40))
     json.dumps(value)
 
 

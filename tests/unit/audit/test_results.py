@@ -32,7 +32,8 @@ def test_json_and_back():
 
 def test_what_a_record_keeps():
     assert files.as_json(short(audit())) == {
-        "holds": False, "references": 3, "unjudged": 1, "seconds": 0.1, "checks": {"near misses that must fail": [1, 3]},
+        "holds": False, "references": 3, "unjudged": 1, "seconds": 0.1, 
+        "checks": {"near misses that must fail": [1, 3]},
     }  # fmt: skip
 
 
