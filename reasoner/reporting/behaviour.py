@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reasoner import verifiers
 from reasoner.files import read_jsonl
 from reasoner.verifiers import working as arithmetic
 
@@ -54,7 +53,7 @@ def figures(rows: Sequence[Row]) -> dict[str, Any] | None:
     for row in rows:
         text = row["completion"]
         numbers += len({_plain(found) for found in _NUMBER.findall(text)})
-        working += verifiers.shows_working(text)
+        working += arithmetic.shows_working(text)
         spoken = {found.lower() for found in _PHRASE.findall(text.replace("’", "'"))}
         phrases.update(spoken)
         correcting += bool(spoken)

@@ -14,15 +14,15 @@ from typing import Any
 from reasoner import runs
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.files import read_json, read_jsonl, sha256_json
-from reasoner.problems import data
+from reasoner.files import parse, read_json, read_jsonl, sha256_json
+from reasoner.problems.overlap import Contamination
 from reasoner.reporting import behaviour
+from reasoner.verifiers import registry
 from reasoner.verifiers.code import task as tasks
 
 NAMES = ("train", "merge", "gguf", "modelfile", "register", "evaluate")
 STAGES = ("base", *NAMES, "promote")
 ROLES = ("base", "tuned")
-VERIFIERS = {"number-lenient": "a committed answer, else the value that the last sentence states"}
 """What a verifier counts, where its name does not say it."""
 P_VALUES = (
     "p: McNemar's exact test on the problems that flipped, adjusted by Holm for all kinds and sets of this report. A"
@@ -123,12 +123,18 @@ def _digest(digest: str) -> str:
     return digest if digest.startswith("sha256:") else f"sha256:{digest}"
 
 
+def _label(judge: dict[str, str]) -> str:
+    """Says what a verifier counts, where its name does not."""
+    found = registry.built_in(judge["name"])
+    return found.label if found else ""
+
+
 def lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
     """The closing summary as (what, value) pairs, for terminal and Markdown alike."""
     base, tuned, lift = summary_["base"], summary_["tuned"], summary_["lift"]
     n = summary_["n"]
     judge, served = summary_["verifier"], summary_["served"]
-    counts = f" ({VERIFIERS[judge['name']]})" if judge["name"] in VERIFIERS else ""
+    counts = f" ({label})" if (label := _label(judge)) else ""
     score = f"verifier `{judge['name']}` {judge['version']}{counts}, greedy, served by Ollama {served['ollama']}"
     effect = f"{lift['points']:+.1f} points {_points(lift)}"
     doubt = "" if holds(lift) else ": no measurable lift"
@@ -173,7 +179,7 @@ def _judge_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
     if lenient := summary_.get("lenient"):
         before, after = (share(lenient[role]["pass_at_1"]) for role in ("base", "tuned"))
         effect = f"{lenient['lift']['points']:+.1f} points {_points(lenient['lift'])}"
-        found.append(("lenient rule", f"{before} → {after} right, {effect}: {VERIFIERS['number-lenient']}"))
+        found.append(("lenient rule", f"{before} → {after} right, {effect}: {_label(lenient['base']['verifier'])}"))
     working = summary_.get("steps") or {}
     if working.get("base") and working.get("tuned"):
         found.append(("working", "; ".join(f"{role} {_working(working[role])}" for role in ("base", "tuned"))))
@@ -186,7 +192,7 @@ def _judge_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
             told = " and ".join(f"{count:,} of {what}" for what, count in unjudged.items() if count)
             found.append(("left out", f"references that cannot be judged: {told}"))
     if overlap := summary_.get("overlap"):
-        found.append(("overlap", data.contamination_line(overlap).removeprefix("overlap of ")))
+        found.append(("overlap", parse(Contamination, overlap).line().removeprefix("overlap of ")))
     return found
 
 

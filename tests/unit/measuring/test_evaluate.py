@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config, files, runs, verifiers
+from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
 from reasoner.measuring import engines, evaluate
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.everyday import everyday_prompts
+from reasoner.problems.problem import Problem, split_sha256
 from reasoner.serving import register
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score
 
 
 class Client:
@@ -203,8 +207,8 @@ def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatc
     monkeypatch.setenv("REASONER_DATA", str(tmp_path / "nowhere"))
     overrides = {"eval.beside": '["ood", "svamp"]', "eval.num_beside": "6"}
     found, _ = config.resolve("pocket", {"eval.num_problems": "8", **overrides})
-    problems = data.beside(found, "ood")
-    known = {p.question: p.answer.rpartition("#### ")[2] for p in [*data.held_out(found), *problems]}
+    problems = load.beside(found, "ood")
+    known = {p.question: p.answer.rpartition("#### ")[2] for p in [*load.held_out(found), *problems]}
     labels = {}
 
     def answers(tag, question):
@@ -219,7 +223,7 @@ def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatc
     assert [row["problem_id"] for row in files.read_jsonl(outputs[3])] == [p.id for p in problems]
     ood = facts["beside"]["ood"]
     assert (ood["n"], ood["base"]["pass_at_1"], ood["tuned"]["pass_at_1"], ood["lift"]["points"]) == (6, 0, 1, 100)
-    assert ood["split_sha256"] == data.split_sha256(problems) != facts["split_sha256"]
+    assert ood["split_sha256"] == split_sha256(problems) != facts["split_sha256"]
     assert facts["beside"]["svamp"]["missing"].startswith(str(tmp_path / "nowhere"))
     assert "everyday" not in facts
     assert facts["below_base"] == []
@@ -232,7 +236,7 @@ def test_a_set_that_was_found_since_makes_the_scores_stale(tmp_path, monkeypatch
     before = evaluate.inputs(found)
     assert before["set svamp"] == "missing"
     assert re.fullmatch("[0-9a-f]{64}", before["everyday"])
-    assert evaluate.inputs(config.resolve("pocket")[0]) == {"verifier": f"number {verifiers.load('number').version}"}
+    assert evaluate.inputs(config.resolve("pocket")[0]) == {"verifier": f"number {registry.load('number').version}"}
 
 
 # -- everyday ----------------------------------------------------------------------------------
@@ -459,9 +463,9 @@ def test_forty_prompts_to_ask_sixteen_to_track_and_the_rest_to_keep(everyday):
         "fact", "greeting", "short text", "list", "rewrite", "advice", "refusal", "code", "definition", "translation",
     }  # fmt: skip
     assert {key for row in everyday for key in row} == {"id", "use", "kind", "prompt", "expect", "number_ok"}
-    assert [row for row in data.everyday("eval")] == everyday[:40]
-    assert [row for row in data.everyday("probe")] == everyday[40:56]
-    assert [row for row in data.everyday("keep")] == everyday[56:]
+    assert [prompt.row() for prompt in everyday_prompts("eval")] == everyday[:40]
+    assert [prompt.row() for prompt in everyday_prompts("probe")] == everyday[40:56]
+    assert [prompt.row() for prompt in everyday_prompts("keep")] == everyday[56:]
 
 
 def test_what_training_keeps_is_not_what_evaluation_asks(everyday):
@@ -522,7 +526,7 @@ class Scripted:
         pass
 
 
-PROBLEMS = [data.Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
+PROBLEMS = [Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
 GREEDY = engines.Sampling(32)
 
 
@@ -531,7 +535,7 @@ def ask(tmp_path):
     said = []
 
     def ask(engine, problems=PROBLEMS, checker="number", sampling=GREEDY, **more):
-        checker = verifiers.load(checker) if isinstance(checker, str) else checker
+        checker = registry.load(checker) if isinstance(checker, str) else checker
         return evaluate.score(engine, problems, checker, sampling, tmp_path / "c.jsonl", say=said.append, **more)
 
     ask.path, ask.said = tmp_path / "c.jsonl", said
@@ -592,13 +596,13 @@ def test_completions_of_another_question_are_not_taken(ask, change, says):
 
 
 def test_another_verifier_judges_again_what_is_there(ask):
-    checker = verifiers.load("number")
+    checker = registry.load("number")
     ask(Scripted())
 
     def all_right(completion, answer):
-        return verifiers.Score("right", extracted=completion)
+        return Score("right", extracted=completion)
 
-    other = verifiers.Verifier("number", "next", all_right)
+    other = registry.Verifier("number", "next", all_right)
     engine = Scripted()
     rows = ask(engine, checker=other)
     assert engine.asked == []
@@ -613,9 +617,9 @@ def test_a_verifier_that_waits_for_others_judges_after_the_asking(ask):
 
     def slow(completion, answer):
         asked.append(len(files.read_jsonl(ask.path)))
-        return verifiers.Score("right")
+        return Score("right")
 
-    rows = ask(Scripted(), checker=verifiers.Verifier("slow", "1", slow, is_parallel=True))
+    rows = ask(Scripted(), checker=registry.Verifier("slow", "1", slow, is_parallel=True))
     assert asked == 6 * [6]
     assert {row["verdict"] for row in rows} == {"right"} and files.read_jsonl(ask.path) == rows
 
@@ -661,7 +665,7 @@ def of_run():
 
     def of_run(name, engine, problems=PROBLEMS, checker="number", **more):
         of_run.said.clear()
-        checker = verifiers.load(checker) if isinstance(checker, str) else checker
+        checker = registry.load(checker) if isinstance(checker, str) else checker
         path = runs.runs_dir() / name / "completions" / "base.jsonl"
         rows = evaluate.score(engine, problems, checker, GREEDY, path, say=of_run.said.append, **more)
         assert rows == files.read_jsonl(path)
@@ -685,7 +689,7 @@ def test_a_base_that_another_run_asked_is_not_asked_again_and_it_stays_one_look(
 
 def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run):
     of_run("a", Scripted())
-    today = verifiers.Verifier("number", "next", lambda completion, answer: verifiers.Score("right"))
+    today = registry.Verifier("number", "next", lambda completion, answer: Score("right"))
     rows, _ = of_run("b", Scripted(), checker=today)
     assert {(row["verdict"], row["verifier"]["version"]) for row in rows} == {("right", "next")}
     assert len(of_run.said) == 1, "judged once, not judged and judged again"
@@ -940,7 +944,7 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
     shared = value["overlap"]
     assert (shared["train"], shared["exact"], shared["held_out"]) == (found.data.num_train, 0, 4)
     copied = tmp_path / "copied.jsonl"
-    trained = data.training(found)[0]
+    trained = load.training(found)[0]
     copied.write_text(json.dumps({"question": trained.question.upper(), "answer": trained.answer}) + "\n")
     assert one("mine", str(copied))["overlap"]["exact"] == 1
     assert "1 are asked here too" in "\n".join(evaluate.lines(one("mine", str(copied))))
