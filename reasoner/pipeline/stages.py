@@ -137,7 +137,8 @@ def _audit(job: Job) -> dict[str, Any]:
 
 
 def _merge(job: Job) -> Made:
-    return merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
+    outputs, facts = merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
+    return outputs, dataclasses.asdict(facts)
 
 
 def _gguf(job: Job) -> Made:
