@@ -474,7 +474,7 @@ def eval_command(model: str, as_json: bool, **options: Any) -> None:
 def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | None, as_json: bool) -> None:
     """Write report.html and report.md of a run, finished or not, and print the Markdown; --json: print its summary."""
     from reasoner import runs
-    from reasoner.reporting import compare, page, report
+    from reasoner.reporting import pages
 
     if pair and (run_name or live or as_json):
         raise click.UsageError("--compare A B stands alone; for JSON: reasoner compare A B --json")
@@ -482,11 +482,7 @@ def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | Non
         raise click.UsageError("--live writes a page, --json prints a summary: one of them")
     say = Screen().say
     if pair:
-        found = compare.run(pair)
-        a, b = (report.read(runs.existing(name)) for name in pair)
-        path = a.run.path / f"compare-{b.run.name}.html"
-        files.write_text(path, page.compared(a, b, found))
-        say(f"page     {path}")
+        say(f"page     {pages.write_pair(pair)}")
         return
     run = runs.existing(run_name)
     if as_json:
@@ -495,9 +491,9 @@ def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | Non
         click.echo(json.dumps(summary))
         return
     if live:
-        page.follow(run, say)
+        pages.follow(run, say)
         return
-    markdown, html = page.write(run)
+    markdown, html = pages.write(run)
     click.echo(printable(markdown.read_text(encoding="utf-8")), nl=False)
     say(f"page     {html}\nmarkdown {markdown}")
 
@@ -578,9 +574,9 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         seconds = f"{row['seconds']:.1f} s" if row["seconds"] is not None else ""
         click.echo(f"  {row['stage']:<10} {row['state']:<8} {seconds:>9}  {'; '.join(row['reasons'])}")
     if summary:
-        from reasoner.reporting import report
+        from reasoner.reporting import summary as summaries
 
-        for what, text in report.lines(summary):
+        for what, text in summaries.lines(summaries.parse(summary)):
             click.echo(f"  {what:<16} {text}")
 
 
@@ -940,17 +936,17 @@ class Screen:
 
     def closing(self, job: pipeline.Job, summary: dict[str, Any], seconds: float) -> None:
         """The closing summary: the figures, an example, where things are."""
-        from reasoner.reporting import report
+        from reasoner.reporting import flips, material
+        from reasoner.reporting import summary as summaries
 
         self.say("")
-        for what, text in report.lines(summary):
+        for what, text in summaries.lines(summaries.parse(summary)):
             self.say(f"  {what:<15} {text}")
-        rows = {r: files.read_jsonl(job.run.path / "completions" / f"{r}.jsonl") for r in ("base", "tuned")}
-        if pair := report.example(rows):
-            self.say(f"\n  {pair[0]['question']}")
-            for role, row in zip(report.ROLES, pair, strict=True):
-                text = row["completion"].replace("\n", "\n                  ")
-                self.say(f"    {role:<6} {row['verdict']:<6} {text}")
+        if pair := flips.example(material.completions(job.run)):
+            self.say(f"\n  {pair[0].question}")
+            for role, one in zip(summaries.ROLES, pair, strict=True):
+                text = one.completion.replace("\n", "\n                  ")
+                self.say(f"    {role:<6} {one.verdict or '':<6} {text}")
         if summary["control"]:
             self.say(f"\n  control run ({summary['control']} references): not promoted")
         self.say(f"\n  report   {job.run.path / 'report.html'} (and .md)")

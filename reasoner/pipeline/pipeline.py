@@ -37,7 +37,7 @@ from reasoner.files import partial_dir, partial_file, read_json, read_jsonl, sha
 from reasoner.llamacpp import install, quantize
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.problems import data
-from reasoner.reporting import page, report
+from reasoner.reporting import pages, records, summary
 from reasoner.serving import ollama, register
 from reasoner.training import grpo
 
@@ -429,11 +429,11 @@ def _reuse_scores(job: Job, digest: str, target: Path) -> None:
 
 
 def _report(job: Job) -> Made:
-    records = {stage.name: job.need(stage.name) for stage in STAGES[:-1]}
     server = {"host": str(job.server.host), "version": job.server.version}
-    value = report.summary(job.config, job.run, records, server, versions(job))
-    written = page.write(job.run, value)
-    write_json(job.run.summary_path, value)
+    done = records.read(job.run, job.step)
+    value = summary.make(job.config, job.run, done, server, versions(job))
+    written = pages.write(job.run, value)
+    summary.save(job.run, value)
     return [*written, job.run.summary_path], {}
 
 

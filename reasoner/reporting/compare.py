@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reasoner import files, runs
+from reasoner import files, runs, words
 from reasoner.config import Config, read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
-from reasoner.reporting import report
 
 NEITHER_LEARNED_NOR_SCORED = {
     "train.seed", "train.control", "train.save_every", "train.keep_checkpoints", "train.report_to",
@@ -226,9 +225,7 @@ def lines(value: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    shares = [
-        f"{report.share(row[role]['pass_at_1'])} {report.interval(row[role]['ci95'])}" for role in ("base", "tuned")
-    ]
+    shares = [words.share(row[role]["pass_at_1"], row[role]["ci95"]) for role in ("base", "tuned")]
     return (
         row["run"], row["profile"], str(row["seed"]), row["split"], str(row["n"]), *shares,
         f"{row['lift']['points']:+.1f} {_interval(row['lift'])}",
