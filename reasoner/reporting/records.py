@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from reasoner import runs
 from reasoner.export import facts
-from reasoner.measuring.figures import Evaluation
+from reasoner.measuring.figures import EVALUATE, Evaluation
 from reasoner.runs import Kind, Record
 from reasoner.training.facts import TRAIN, TrainFacts
 
-
-@dataclass(frozen=True)
-class PromoteFacts:
-    """Says whether the model became public, under which tag, and why not."""
-
-    promoted: bool
-    why: list[str] = field(default_factory=list)
-    tag: str | None = None
-    digest: str | None = None
-
-
-EVALUATE = Kind("evaluate", Evaluation)
-PROMOTE = Kind("promote", PromoteFacts)
+KINDS: tuple[Kind[Any], ...] = (
+    facts.BASE, TRAIN, facts.MERGE, facts.GGUF, facts.MODELFILE, facts.REGISTER, EVALUATE, facts.PROMOTE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +27,7 @@ class Records:
     modelfile: Record[facts.ModelfileFacts] | None = None
     register: Record[facts.RegisterFacts] | None = None
     evaluate: Record[Evaluation] | None = None
-    promote: Record[PromoteFacts] | None = None
+    promote: Record[facts.PromoteFacts] | None = None
 
     @property
     def done(self) -> dict[str, Record[Any]]:
@@ -55,15 +45,8 @@ class Records:
         return next((record.versions for record in reversed(self.done.values()) if record.versions), {})
 
 
-KINDS: tuple[Kind[Any], ...] = (
-    facts.BASE, TRAIN, facts.MERGE, facts.GGUF, facts.MODELFILE, facts.REGISTER, EVALUATE, PROMOTE,
-)  # fmt: skip
-
-
 def read(run: runs.Run, steps: int) -> Records:
     """Reads the records of a run and of the export of its last step; raises where another version wrote one."""
     export = run.export_dir(steps)
-    return Records(**{
-        kind.name: runs.read_record((run.path if kind.is_of_run else export) / f"{kind.name}.json", kind)
-        for kind in KINDS
-    })  # fmt: skip
+    paths = {kind: (run.path if kind.is_of_run else export) / f"{kind.name}.json" for kind in KINDS}
+    return Records(**{kind.name: runs.read_record(path, kind) for kind, path in paths.items()})

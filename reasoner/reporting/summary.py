@@ -15,7 +15,7 @@ from reasoner import files, runs, words
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import figures
-from reasoner.measuring.figures import LEFT_OUT, Everyday, Interval, Judge, KindFigures, Missing
+from reasoner.measuring.figures import Everyday, Interval, Judge, KindFigures, Missing
 from reasoner.problems import data
 from reasoner.reporting.records import Records
 from reasoner.verifiers.working import StepCheck
@@ -40,7 +40,7 @@ class Score:
     shows_working: float
     truncated: float
     unscored: int
-    refused: int | None = field(default=None, metadata=LEFT_OUT)
+    refused: int | None = field(default=None, metadata=files.LEFT_OUT)
 
     @property
     def right(self) -> str:
@@ -56,7 +56,7 @@ class Effect:
     ci95: Interval
     p: float
     test: str
-    p_holm: float | None = field(default=None, metadata=LEFT_OUT)
+    p_holm: float | None = field(default=None, metadata=files.LEFT_OUT)
     se: float | None = None
     detectable: float | None = None
 
@@ -149,16 +149,16 @@ class Summary:
     tuned: Score
     lift: Effect
     strict: dict[str, float | None] = field(default_factory=dict)
-    strict_lift: figures.Lift | None = field(default=None, metadata=LEFT_OUT)
-    lenient: figures.Lenient | None = field(default=None, metadata=LEFT_OUT)
+    strict_lift: figures.Lift | None = field(default=None, metadata=files.LEFT_OUT)
+    lenient: figures.Lenient | None = field(default=None, metadata=files.LEFT_OUT)
     overlap: dict[str, object] | None = None
     steps: dict[str, StepCheck | None] = field(default_factory=dict)
     unjudged: int = 0
     audit: AuditCounts | None = None
     by_kind: dict[str, KindFigures] = field(default_factory=dict)
     beside: dict[str, SetComparison | Missing] = field(default_factory=dict)
-    everyday: Everyday | None = field(default=None, metadata=LEFT_OUT)
-    no_system: Comparison | None = field(default=None, metadata=LEFT_OUT)
+    everyday: Everyday | None = field(default=None, metadata=files.LEFT_OUT)
+    no_system: Comparison | None = field(default=None, metadata=files.LEFT_OUT)
     looks: dict[str, dict[str, int]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
     promoted: bool = True
@@ -252,7 +252,7 @@ def beside(scored: figures.Evaluation) -> dict[str, SetComparison | Missing]:
 
 def save(run: runs.Run, value: Summary) -> None:
     """Writes `summary.json`."""
-    files.write_json(run.summary_path, figures.as_json(value))
+    files.write_json(run.summary_path, files.as_json(value))
 
 
 def read(run: runs.Run) -> Summary | None:

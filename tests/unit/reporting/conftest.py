@@ -3,8 +3,7 @@
 import pytest
 from stored_run import parsed, stored_facts
 
-from reasoner import config, runs
-from reasoner.measuring import figures
+from reasoner import config, files, runs
 from reasoner.reporting import markdown, sections
 from reasoner.reporting import material as materials
 from reasoner.reporting import summary as summaries
@@ -41,7 +40,7 @@ def summarised(run):
     def summary(stored):
         server = {"host": "127.0.0.1:11434", "version": "0.34.4"}
         made = summaries.make(config.resolve("pocket")[0], run, parsed(stored), server, {"trl": "1.14.2"})
-        return figures.as_json(made)
+        return files.as_json(made)
 
     return summary
 
