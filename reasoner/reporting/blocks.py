@@ -1,7 +1,6 @@
-"""Holds what a report is made of, as data: a page of sections, sections of blocks, blocks of text, tables and plots.
+"""Holds what a report is made of, as data: a page of sections, sections of blocks, blocks of text, tables and pictures.
 
-`sections` and `pair` make them, `markdown` and `html` render them. A new thing to say needs no new block; a new kind of
-block needs a case in both renderers.
+`sections` and `pair` make them, `markdown` and `html` render them; a new kind of block needs a case in both.
 
 Text is a string or a tuple of strings, of three kinds. A plain `str` is a sentence of ours, in which `backticks` mark
 code. `Code` and `Plain` hold what others wrote: names from data, ids, commands. A renderer escapes all three, `Code`
@@ -15,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from reasoner.reporting.plots import Chart, Plot, Scale
+from reasoner.reporting.markup import Markup
 
 
 class Code(str):
@@ -59,13 +58,14 @@ def listed(texts: Iterable[Text]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Cell:
-    """Is a cell that the page marks: `bad`, `hash` (breaks anywhere), `number`, or in the colour of a role."""
+    """Is a cell that the page marks: `bad`, `hash` (breaks anywhere) or `number`."""
 
     text: Text
-    kind: Literal["bad", "hash", "number", "base", "tuned"]
+    kind: Literal["bad", "hash", "number"]
 
 
-Item = Text | Cell | Plot | None
+Item = Text | Cell | Markup | None
+Row = Sequence[Item]
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Paragraph:
 
     text: Text
     kind: Literal["note", "lede", "live", ""] = "note"
-    of_plot: str = ""
-    """How to read the plot that follows; only the page has both."""
+    of_picture: str = ""
+    """How to read the picture that follows; only the page has both."""
 
 
 @dataclass(frozen=True)
@@ -86,57 +86,24 @@ class Heading:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """Is what `plots` drew. Only the page has it: what it shows stands in a text or a table too."""
+
+    drawn: Markup
+
+
+@dataclass(frozen=True)
 class Table:
     """Is a table, the first cell of a row its head. `label` names it for who cannot see it.
 
-    A column under a `Scale`, or under None, holds plots and so stands on the page alone. The one text of a row that
-    holds None spans all columns but the first. `wide` tables do not break their lines; `pairs` say what and how much.
+    A column whose title is a drawn scale, or None, holds pictures, and so stands on the page alone. The one text of a
+    row that holds None spans all columns but the first. `wide` tables do not break their lines.
     """
 
     label: str
-    titles: Sequence[Text | Scale | None]
-    rows: Sequence[Sequence[Item]]
+    titles: Sequence[Text | Markup | None]
+    rows: Sequence[Row]
     kind: Literal["wide", "pairs", ""] = ""
-
-
-@dataclass(frozen=True)
-class Legend:
-    """Names the two colours; only the page has it."""
-
-    base: str = "base"
-    tuned: str = "tuned"
-
-
-@dataclass(frozen=True)
-class Charts:
-    """Are charts beside each other; only the page has them."""
-
-    charts: Sequence[Chart]
-
-
-class Bar(NamedTuple):
-    """Is a row of `Bars`: a name in the colour of its role, a plot, the figure and its interval."""
-
-    name: str
-    role: str
-    plot: Plot
-    figure: str
-    interval: str
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Are a few large plots over one scale; only the page has them, their figures stand in a table too."""
-
-    rows: Sequence[Bar]
-    scale: Scale
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Is a large plot; only the page has it, its figures stand in a table too."""
-
-    plot: Plot
 
 
 @dataclass(frozen=True)
@@ -160,7 +127,7 @@ class Answers:
 
     title: Text
     prompt: str
-    sides: tuple[Side, Side]
+    sides: Sequence[Side]
     reference: str | None = None
     is_folded: bool = False
     """Whether the page shows the prompt only, until it is opened."""
@@ -176,11 +143,10 @@ class Folded:
     is_open: bool = False
 
 
-Block = Paragraph | Heading | Table | Legend | Charts | Bars | Figure | Quoted | Answers | Folded
+Block = Paragraph | Heading | Picture | Table | Quoted | Answers | Folded
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """Is a part of a page with its name in links; one without blocks is left out."""
 
     name: str
@@ -198,7 +164,7 @@ class Page:
     warnings: Sequence[str]
     """What must be read before any figure."""
     headline: tuple[str, str]
-    """A large figure, which may be empty, and the words behind it; of the page only."""
+    """A large figure, which may be empty, and the words behind it; of the page only, the title says as much."""
     is_finding: bool
     """Whether the large figure has the colour of the tuned model."""
     head: Sequence[Block]

@@ -11,36 +11,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reasoner.reporting.blocks import (
-    Answers,
-    Bars,
-    Block,
-    Cell,
-    Charts,
-    Code,
-    Figure,
-    Folded,
-    Heading,
-    Item,
-    Legend,
-    Page,
-    Paragraph,
-    Quoted,
-    Section,
-    Side,
-    Table,
-    Text,
-    pieces,
-)
+from reasoner.reporting import blocks
+from reasoner.reporting.blocks import Block, Code, Text, pieces
 from reasoner.reporting.markup import Markup, join, tag
-from reasoner.reporting.plots import Scale
 
 STYLE = Path(__file__).with_name("page.css")
 ROLES = ("base", "tuned")
 """Classes of `page.css` for the two sides of whatever has two."""
 
 
-def render(page: Page, refresh: int | None = None) -> str:
+def render(page: blocks.Page, refresh: int | None = None) -> str:
     """Returns the page. `refresh`: seconds after which a browser reads the file again, while the run goes on."""
     style = STYLE.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -63,7 +43,7 @@ def render(page: Page, refresh: int | None = None) -> str:
     )
 
 
-def _head(page: Page) -> Iterator[Markup]:
+def _head(page: blocks.Page) -> Iterator[Markup]:
     facts = (tag("span", name, " ", tag("b", value)) for name, value in page.facts if value)
     yield tag("p", facts, class_="eyebrow")
     yield from (tag("p", text, class_="warning") for text in page.warnings)
@@ -73,7 +53,7 @@ def _head(page: Page) -> Iterator[Markup]:
     yield from map(_block, page.head)
 
 
-def _sections(sections: Sequence[Section]) -> Markup:
+def _sections(sections: Sequence[blocks.Section]) -> Markup:
     """The list of links, then what they lead to."""
     links = (tag("li", tag("a", one.title, href=f"#{one.name}")) for one in sections)
     return join(
@@ -93,43 +73,35 @@ def _piece(one: str) -> Markup:
 
 def _block(block: Block) -> Markup:
     match block:
-        case Paragraph(text, kind, of_plot):
-            told = join(_text(text), f" {of_plot}" if of_plot else "")
+        case blocks.Paragraph(text, kind, of_picture):
+            told = join(_text(text), f" {of_picture}" if of_picture else "")
             return tag("p", told, class_=kind or None, role="status" if kind == "live" else None)
-        case Heading(text):
+        case blocks.Heading(text):
             return tag("h3", _text(text))
-        case Quoted(text):
+        case blocks.Picture(drawn):
+            return drawn
+        case blocks.Quoted(text):
             return tag("pre", text, class_="command")
-        case Table():
+        case blocks.Table():
             return _table(block)
-        case Legend(base, tuned):
-            names = zip(ROLES, (base, tuned), strict=True)
-            return tag("p", (tag("span", name, class_=role) for role, name in names), class_="legend")
-        case Charts(charts):
-            return tag("div", (one.drawn() for one in charts), class_="charts") if charts else join()
-        case Bars():
-            return _bars(block)
-        case Figure(plot):
-            return plot.drawn()
-        case Folded(title, blocks, remark, is_open):
+        case blocks.Folded(title, inner, remark, is_open):
             name = tag("h3", _text(title)) if remark else tag("span", _text(title), class_="title")
             more = tag("span", remark, class_="soft") if remark else None
-            return tag("details", tag("summary", name, more), map(_block, blocks), open=is_open or None)
-        case Answers():
+            return tag("details", tag("summary", name, more), map(_block, inner), open=is_open or None)
+        case blocks.Answers():
             return _folded_answers(block) if block.is_folded else _answers(block)
 
 
-def _table(table: Table) -> Markup:
+def _table(table: blocks.Table) -> Markup:
     """A table that scrolls in a box of its own."""
-    titles = (tag("th", title.drawn() if isinstance(title, Scale) else _text(title or ""), scope="col")
-              for title in table.titles)  # fmt: skip
+    titles = (tag("th", one if isinstance(one, Markup) else _text(one or ""), scope="col") for one in table.titles)
     head = tag("thead", tag("tr", titles)) if any(table.titles) else None
     body = tag("tbody", (tag("tr", _row(row)) for row in table.rows))
     return tag("div", tag("table", head, body, class_=table.kind or None), class_="scroll", tabindex=0, role="region",
                aria_label=table.label)  # fmt: skip
 
 
-def _row(row: Sequence[Item]) -> Iterator[Markup]:
+def _row(row: blocks.Row) -> Iterator[Markup]:
     """The head of a row and its cells; one cell where the others are None."""
     yield _cell(row[0], "th", scope="row")
     rest = row[1:]
@@ -137,22 +109,14 @@ def _row(row: Sequence[Item]) -> Iterator[Markup]:
     yield from (_cell(item, "td", colspan=wide) for item in rest if item is not None)
 
 
-def _cell(item: Item, name: str, **attributes: object) -> Markup:
-    if isinstance(item, Cell):
-        return tag(name, _text(item.text), class_=item.kind, **attributes)
-    if isinstance(item, str | tuple) or item is None:
-        return tag(name, _text(item or ""), **attributes)
-    return tag(name, item.drawn(), class_="plot", **attributes)
-
-
-def _bars(bars: Bars) -> Markup:
-    rows = (
-        tag("tr", tag("th", tag("span", one.name, class_=one.role), scope="row"), _cell(one.plot, "td"),
-            tag("td", tag("b", one.figure), " ", tag("span", one.interval, class_="soft"), class_="number"))
-        for one in bars.rows
-    )  # fmt: skip
-    foot = tag("tfoot", tag("tr", tag("td"), _cell(bars.scale, "td"), tag("td")), aria_hidden="true")
-    return tag("table", tag("tbody", rows), foot, class_="rows hero")
+def _cell(item: blocks.Item, name: str, **attributes: object) -> Markup:
+    match item:
+        case Markup():
+            return tag(name, item, class_="plot", **attributes)
+        case blocks.Cell(text, kind):
+            return tag(name, _text(text), class_=kind, **attributes)
+        case _:
+            return tag(name, _text(item or ""), **attributes)
 
 
 # -- what a model wrote ------------------------------------------------------------------------
@@ -162,7 +126,7 @@ def _said(text: str) -> Markup:
     return tag("pre", text, class_="said", dir="auto")
 
 
-def _answers(answers: Answers) -> Markup:
+def _answers(answers: blocks.Answers) -> Markup:
     reference = answers.reference
     return tag(
         "article",
@@ -174,7 +138,7 @@ def _answers(answers: Answers) -> Markup:
     )
 
 
-def _folded_answers(answers: Answers) -> Markup:
+def _folded_answers(answers: blocks.Answers) -> Markup:
     """The prompt, and what it opens: both answers."""
     base, tuned = answers.sides
     same = "the same answer" if base.text == tuned.text else "; ".join(
@@ -183,7 +147,7 @@ def _folded_answers(answers: Answers) -> Markup:
     return tag("details", tag("summary", title, tag("span", same, class_="soft")), _sides(answers.sides))
 
 
-def _sides(sides: Sequence[Side]) -> Markup:
+def _sides(sides: Sequence[blocks.Side]) -> Markup:
     """Both beside each other; under each other on a phone."""
     return tag(
         "div",

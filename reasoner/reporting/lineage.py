@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reasoner import runs
 from reasoner.files import sha256_json
-from reasoner.reporting.blocks import Block, Cell, Code, Heading, Paragraph, Plain, Quoted, Section, Table
+from reasoner.reporting.blocks import Block, Cell, Code, Heading, Paragraph, Plain, Quoted, Table
 from reasoner.reporting.material import Material
 
 NOTE = (
@@ -120,20 +120,17 @@ def _setting(value: object) -> str:
     return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def section(material: Material) -> Section:
+def origin(material: Material) -> list[Block]:
     """Says where the model came from."""
     rows = [
         (Plain(link.what), Cell(Code(link.value), "hash"), Plain(link.more),
          Cell(link.holds, "bad") if link.named is False else link.holds)
         for link in links(material)
     ]  # fmt: skip
-    table = Table("Lineage", ("", "identity", "of", "named above"), rows)
-    return Section("lineage", "Where it came from", [Paragraph(NOTE), table])
+    return [Paragraph(NOTE), Table("Lineage", ("", "identity", "of", "named above"), rows)]
 
 
-def reproduce(*materials: Material) -> Section:
+def reproduce(*materials: Material) -> list[Block]:
     """Says which commands make these runs again."""
-    blocks: list[Block] = []
-    for why, command in (pair for one in materials for pair in commands(one)):
-        blocks += [Heading(why), Quoted(command)]
-    return Section("reproduce", "How to reproduce it", blocks)
+    told = [pair for one in materials for pair in commands(one)]
+    return [block for why, command in told for block in (Heading(why), Quoted(command))]

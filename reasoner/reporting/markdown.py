@@ -8,37 +8,20 @@ and marks of direction are made visible.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from reasoner.reporting.blocks import (
-    Answers,
-    Block,
-    Cell,
-    Code,
-    Folded,
-    Heading,
-    Item,
-    Page,
-    Paragraph,
-    Plain,
-    Quoted,
-    Table,
-    Text,
-    pieces,
-)
-from reasoner.reporting.markup import visible
-from reasoner.reporting.plots import Scale
+from reasoner.reporting import blocks
+from reasoner.reporting.blocks import Block, Code, Plain, Text, pieces
+from reasoner.reporting.markup import Markup, visible
 
 
-def render(page: Page) -> str:
+def render(page: blocks.Page) -> str:
     """Returns the Markdown of a report. The large figure of its head stands in the title."""
     out = [f"# {_inline(page.title)}", ""]
     out += [line for text in page.warnings for line in (f"**{_inline(text)}**", "")]
     out += [line for block in page.head for line in _block(block, 2)]
-    out += [
-        ", ".join(_inline((f"{name} ", Plain(value)) if name else value) for name, value in page.facts if value),
-        "",
-    ]
+    facts = (_inline((f"{name} ", Plain(value)) if name else value) for name, value in page.facts if value)
+    out += [", ".join(facts), ""]
     for section in page.sections:
         if section.blocks:
             out += [f"## {_inline(section.title)}", ""]
@@ -56,32 +39,32 @@ def _piece(one: str) -> str:
         return "`" + " ".join(told.split()).replace("`", "'") + "`"
     if isinstance(one, Plain):
         return re.sub(r"([\\<>&*_`\[\]#])", r"\\\1", told.strip())
-    return re.sub(r"(<(?=[A-Za-z/!?])|`|\](?=[(\[]))", r"\\\1", told)
+    return re.sub(r"(\\|<(?=[A-Za-z/!?])|`|\](?=[(\[]))", r"\\\1", told)
 
 
 def _block(block: Block, level: int) -> Iterator[str]:
     """Yields the lines of a block, an empty one at its end. `level`: of the headings in it."""
     match block:
-        case Paragraph(text):
+        case blocks.Paragraph(text):
             yield from (_inline(text), "")
-        case Heading(text):
+        case blocks.Heading(text):
             yield from (f"{'#' * level} {_inline(text)}", "")
-        case Quoted(text):
+        case blocks.Quoted(text):
             yield from _quoted(text)
-        case Table():
+        case blocks.Table():
             yield from _table(block)
-        case Folded(title, blocks):
+        case blocks.Folded(title, inner):
             yield from (f"{'#' * level} {_inline(title)}", "")
-            for one in blocks:
+            for one in inner:
                 yield from _block(one, level + 1)
-        case Answers():
+        case blocks.Answers():
             yield from (f"{'#' * level} {_inline(block.title)}", "", *_quoted(block.prompt))
             if block.reference is not None:
                 yield from ("reference:", "", *_quoted(block.reference))
             for name, remark, text in block.sides:
                 yield from (_inline((Plain(name), f" ({remark}):" if remark else ":")), "", *_quoted(text))
-        case _:
-            return  # what only a picture can say
+        case blocks.Picture():
+            return
 
 
 def _quoted(text: str) -> list[str]:
@@ -89,20 +72,19 @@ def _quoted(text: str) -> list[str]:
     return [*(f"    {line}" for line in visible(text).split("\n")), ""]
 
 
-def _table(table: Table) -> Iterator[str]:
-    titles: Sequence[Text | Scale | None] = table.titles or [""] * len(table.rows[0])
-    shown = [at for at, title in enumerate(titles) if title is not None and not isinstance(title, Scale)]
+def _table(table: blocks.Table) -> Iterator[str]:
+    titles = table.titles or [""] * len(table.rows[0])
+    shown = [at for at, title in enumerate(titles) if title is not None and not isinstance(title, Markup)]
     yield _row([titles[at] for at in shown])
     yield "|---" * len(shown) + "|"
     yield from (_row([row[at] for at in shown]) for row in table.rows)
     yield ""
 
 
-def _row(cells: Sequence[Item]) -> str:
+def _row(cells: blocks.Row) -> str:
     """Not even code can hold a bar in a table."""
     return "|" + "".join(" |" if cell is None else f" {_cell(cell)} |" for cell in cells)
 
 
-def _cell(item: Item) -> str:
-    text = item.text if isinstance(item, Cell) else item
-    return _inline(text).replace("|", "\\|") if isinstance(text, str | tuple) else ""
+def _cell(item: Text | blocks.Cell) -> str:
+    return _inline(item.text if isinstance(item, blocks.Cell) else item).replace("|", "\\|")

@@ -63,7 +63,7 @@ class Material:
     records: Records = field(default_factory=Records)
     metrics: list[StepMetrics] = field(default_factory=list)
     by_kind: Mapping[str, KindFigures] = field(default_factory=dict)
-    beside: Mapping[str, SetComparison | Missing] = field(default_factory=dict)
+    beside: Mapping[str, SetComparison | figures.Compared | Missing] = field(default_factory=dict)
     everyday: Everyday | None = None
     completions: Mapping[str, Sequence[Completion]] = field(default_factory=dict)
     """By role, of those that have some; so are the next two."""
@@ -116,7 +116,7 @@ def read(run: runs.Run, summary: Summary | None = None) -> Material:
         records=done,
         metrics=metrics,
         by_kind=scored.by_kind if scored else {},
-        beside=scored.beside if isinstance(scored, Summary) else summaries.beside(scored) if scored else {},
+        beside=scored.beside if scored else {},
         everyday=scored.everyday if scored else None,
         completions=served,
         answers={role: rows for role, rows in chats.items() if rows},

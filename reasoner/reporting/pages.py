@@ -31,7 +31,7 @@ def write_pair(names: tuple[str, str]) -> Path:
     found = compare.run(names)
     a, b = (material.read(runs.existing(name)) for name in names)
     path = a.run.path / f"compare-{b.run.name}.html"
-    files.write_text(path, html.render(pair.report(a, b, found)))
+    files.write_text(path, html.render(pair.report((a, b), found)))
     return path
 
 

@@ -6,66 +6,60 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reasoner import words
-from reasoner.reporting import lineage, sections
+from reasoner.reporting import blocks, lineage, plots, sections
 from reasoner.reporting import summary as summaries
-from reasoner.reporting.blocks import (
-    Bar,
-    Bars,
-    Block,
-    Charts,
-    Code,
-    Heading,
-    Legend,
-    Page,
-    Paragraph,
-    Plain,
-    Section,
-    Table,
-    Text,
-)
+from reasoner.reporting.blocks import Code, Paragraph, Picture, Plain, Section, Table
 from reasoner.reporting.flips import GAINED, LOST
+from reasoner.reporting.markup import Markup
 from reasoner.reporting.material import Material
-from reasoner.reporting.plots import Scale, Whisker, Whiskers, round_scale
 from reasoner.reporting.summary import ROLES, Summary
 
+Pair = tuple[Material, Material]
 
-def report(a: Material, b: Material, found: Mapping[str, Any]) -> Page:
+
+def report(pair: Pair, found: Mapping[str, Any]) -> blocks.Page:
     """Returns the page. `found`: what `compare.run` says of the two, which has refused what must not be compared."""
-    pair = (a, b)
-    summaries_ = [one.summary for one in pair if one.summary]
+    finished = [one.summary for one in pair if one.summary]
     names = [one.run.name for one in pair]
-    return Page(
+    bars = [bar for one in finished for bar in sections.bars(f"{one.run}, ", one)]
+    curves, legend = sections.curves(_coloured(pair)), Picture(plots.legend(*names))
+    trained = [legend, Picture(plots.charts(curves))] if curves else []
+    is_same_set = len({one.split_sha256 for one in finished}) == 1
+    return blocks.Page(
         title=" and ".join(names),
-        facts=[(one.profile, f"{one.run}, seed {one.seed}") for one in summaries_],
-        warnings=[f"{one.run}: {text}" for one in summaries_ for text in sections.warnings(one)],
+        facts=[(one.profile, f"{one.run}, seed {one.seed}") for one in finished],
+        warnings=[f"{one.run}: {text}" for one in finished for text in sections.warnings(one)],
         headline=("", " and ".join(names)),
         is_finding=False,
-        head=[
-            sections.bars([(f"{one.run}, ", one) for one in summaries_]),
-            _lifts(summaries_),
-            *map(Paragraph, _told(found)),
-        ],
+        head=[Picture(plots.bars(bars, plots.scale())), Picture(_lifts(finished)), *map(Paragraph, _told(found))],
         sections=[
-            _figures(names, summaries_), _settings(pair), _training(pair), _kinds(pair), _habits(pair), _flips(pair),
-            lineage.reproduce(a, b),
+            Section("figures", "Figures", [_figures(names, finished)]),
+            Section("settings", "Settings that differ", _settings(pair)),
+            Section("training", "While they trained", trained),
+            Section("kinds", "By kind of problem, tuned", _kinds(pair, legend) if is_same_set else []),
+            Section("behaviour", "Behaviour", _habits(pair, legend)),
+            Section("flips", "The tuned models, problem by problem", _flips(pair) if is_same_set else []),
+            Section("reproduce", "How to reproduce it", lineage.reproduce(*pair)),
         ],
-        version=summaries_[0].versions.get("reasoner"),
-    )  # fmt: skip
+        version=finished[0].versions.get("reasoner"),
+    )
 
 
-def _lifts(found: Sequence[Summary]) -> Bars:
+def _coloured(pair: Pair) -> sections.Coloured:
+    return list(zip(ROLES, pair, strict=True))
+
+
+def _lifts(finished: Sequence[Summary]) -> Markup:
     """The lifts on one scale that holds 0."""
-    every = [0.0, *(end for one in found for end in one.lift.ci95)]
-    scale = round_scale(min(every), max(every))
-    low, high = scale[0], scale[-1]
+    every = [0.0, *(end for one in finished for end in one.lift.ci95)]
+    scale = plots.round_scale(min(every), max(every))
     rows = []
-    for role, one in zip(ROLES, found, strict=True):
+    for role, one in zip(ROLES, finished, strict=True):
         points, ends = one.lift.points, one.lift.ci95
-        plot = Whiskers(
-            f"{one.run}: lift {words.points(points, ends, ' points')}", [Whisker(role, points, ends)], low, high
-        )
-        rows.append(Bar(f"{one.run}, lift", role, plot, words.points(points), words.points_interval(ends)))
-    return Bars(rows, Scale(low, high, len(scale) - 1, ""))
+        title = f"{one.run}: lift {words.points(points, ends, ' points')}"
+        plot = plots.whiskers(title, [(role, points, ends)], scale[0], scale[-1])
+        rows.append(plots.Bar(f"{one.run}, lift", role, plot, words.points(points), words.points_interval(ends)))
+    return plots.bars(rows, plots.scale(scale[0], scale[-1], len(scale) - 1, ""))
 
 
 def _told(found: Mapping[str, Any]) -> list[str]:
@@ -81,13 +75,13 @@ def _told(found: Mapping[str, Any]) -> list[str]:
     return [*told, *(f"{note[:1].upper()}{note[1:]}." for note in found["notes"])]
 
 
-def _figures(names: Sequence[str], found: Sequence[Summary]) -> Section:
-    told = [dict(summaries.lines(one)) for one in found]
+def _figures(names: Sequence[str], finished: Sequence[Summary]) -> Table:
+    told = [dict(summaries.lines(one)) for one in finished]
     rows = [(Plain(what), *(one.get(what, "") for one in told)) for what in dict.fromkeys([*told[0], *told[1]])]
-    return Section("figures", "Figures", [Table("Figures", ("", *map(Plain, names)), rows, "pairs")])
+    return Table("Figures", ("", *map(Plain, names)), rows, "pairs")
 
 
-def _settings(pair: Sequence[Material]) -> Section:
+def _settings(pair: Pair) -> sections.Made:
     flat = [
         {f"{section}.{key}": value for section, values in one.config.items() if isinstance(values, dict)
          for key, value in values.items()}
@@ -96,48 +90,28 @@ def _settings(pair: Sequence[Material]) -> Section:
     keys = [key for key in dict.fromkeys([*flat[0], *flat[1]]) if flat[0].get(key) != flat[1].get(key)]
     rows = [(Code(key), *(Plain(str(one.get(key, ""))) for one in flat)) for key in keys]
     titles = ("", *(Plain(one.run.name) for one in pair))
-    table = Table("Settings that differ", titles, rows, "pairs")
-    return Section("settings", "Settings that differ", [table] if rows else [])
+    return [Table("Settings that differ", titles, rows, "pairs")] if rows else []
 
 
-def _legend(pair: Sequence[Material]) -> Legend:
-    return Legend(*(one.run.name for one in pair))
-
-
-def _training(pair: Sequence[Material]) -> Section:
-    charts = sections.curves(list(zip(ROLES, pair, strict=True)))
-    return Section("training", "While they trained", [_legend(pair), Charts(charts)] if charts else [])
-
-
-def _is_same_set(pair: Sequence[Material]) -> bool:
-    return len({one.summary.split_sha256 for one in pair if one.summary}) == 1
-
-
-def _kinds(pair: Sequence[Material]) -> Section:
-    rows = []
+def _kinds(pair: Pair, legend: Picture) -> sections.Made:
     first, second = (one.by_kind for one in pair)
-    for kind in first:
-        if _is_same_set(pair) and kind in second:
-            plot, *counts = sections.counted(kind, (first[kind].tuned, second[kind].tuned))
-            rows.append((Plain(kind), plot, *counts))
-    titles: list[Text | Scale | None] = ["kind", sections.SHARES, *(Plain(one.run.name) for one in pair)]
-    blocks: list[Block] = [_legend(pair), Table("By kind", titles, rows, "wide")]
-    return Section("kinds", "By kind of problem, tuned", blocks if rows else [])
+    both = [kind for kind in first if kind in second and first[kind].tuned.scored and second[kind].tuned.scored]
+    rows = [(Plain(kind), *sections.counted(kind, first[kind].tuned, second[kind].tuned)) for kind in both]
+    titles = ("kind", plots.SHARES, *(Plain(one.run.name) for one in pair))
+    return [legend, Table("By kind", titles, rows, "wide")] if rows else []
 
 
-def _habits(pair: Sequence[Material]) -> Section:
-    blocks: list[Block] = [Paragraph(sections.BEHAVIOUR), _legend(pair)]
-    blocks.append(Charts(sections.habit_curves(list(zip(ROLES, pair, strict=True)))))
+def _habits(pair: Pair, legend: Picture) -> sections.Made:
+    made: sections.Made = [Paragraph(sections.BEHAVIOUR), legend, *sections.habit_curves(_coloured(pair))]
     for one in pair:
         if table := sections.habit_table(one, f"Behaviour of {one.run.name}"):
-            blocks += [Heading(Plain(one.run.name)), *table]
-    return Section("behaviour", "Behaviour", blocks)
+            made += [blocks.Heading(Plain(one.run.name)), *table]
+    return made
 
 
-def _flips(pair: Sequence[Material]) -> Section:
+def _flips(pair: Pair) -> sections.Made:
     """Both tuned models on the same problems."""
     a, b = (one.run.name for one in pair)
     titles = {LOST: f"Right in {a}, wrong in {b}", GAINED: f"Wrong in {a}, right in {b}"}
-    both = {role: one.completions.get("tuned", ()) for role, one in zip(ROLES, pair, strict=True)}
-    blocks = sections.flip_blocks(both, (a, b), titles) if _is_same_set(pair) else []
-    return Section("flips", "The tuned models, problem by problem", blocks)
+    tuned = {role: one.completions.get("tuned", ()) for role, one in _coloured(pair)}
+    return sections.flipped(tuned, (a, b), titles)

@@ -1,12 +1,10 @@
 """Makes `summary.json`, whose fields other programs rely on, and says it in a few lines; its one writer and reader.
 
-Shares are 0-1, points are percentage points. A field that says so is left out of the JSON where it is None; a summary
-that an older version wrote may lack whatever has a default here.
+Shares are 0-1, points are percentage points. A summary that an older version wrote may lack whatever has a default.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from reasoner import files, runs, words
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.files import LEFT_OUT
 from reasoner.measuring import figures
 from reasoner.measuring.figures import Everyday, Interval, Judge, KindFigures, Missing
 from reasoner.problems import data
@@ -40,12 +39,7 @@ class Score:
     shows_working: float
     truncated: float
     unscored: int
-    refused: int | None = field(default=None, metadata=files.LEFT_OUT)
-
-    @property
-    def right(self) -> str:
-        """The share right with its interval, as people read it."""
-        return words.share(self.pass_at_1, self.ci95)
+    refused: int | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,7 @@ class Effect:
     ci95: Interval
     p: float
     test: str
-    p_holm: float | None = field(default=None, metadata=files.LEFT_OUT)
+    p_holm: float | None = field(default=None, metadata=LEFT_OUT)
     se: float | None = None
     detectable: float | None = None
 
@@ -68,7 +62,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Compares base and tuned on one set."""
+    """Compares base and tuned on the main set."""
 
     base: Score
     tuned: Score
@@ -88,7 +82,7 @@ class SetComparison:
 
 @dataclass(frozen=True)
 class AuditCounts:
-    """Is what a run's record keeps of its audit: by check, how many cases failed of how many."""
+    """Is what a training's record keeps of the audit before it: by check, how many cases failed of how many."""
 
     holds: bool
     references: int
@@ -149,16 +143,16 @@ class Summary:
     tuned: Score
     lift: Effect
     strict: dict[str, float | None] = field(default_factory=dict)
-    strict_lift: figures.Lift | None = field(default=None, metadata=files.LEFT_OUT)
-    lenient: figures.Lenient | None = field(default=None, metadata=files.LEFT_OUT)
+    strict_lift: figures.Lift | None = field(default=None, metadata=LEFT_OUT)
+    lenient: figures.Lenient | None = field(default=None, metadata=LEFT_OUT)
     overlap: dict[str, object] | None = None
     steps: dict[str, StepCheck | None] = field(default_factory=dict)
     unjudged: int = 0
     audit: AuditCounts | None = None
     by_kind: dict[str, KindFigures] = field(default_factory=dict)
     beside: dict[str, SetComparison | Missing] = field(default_factory=dict)
-    everyday: Everyday | None = field(default=None, metadata=files.LEFT_OUT)
-    no_system: Comparison | None = field(default=None, metadata=files.LEFT_OUT)
+    everyday: Everyday | None = field(default=None, metadata=LEFT_OUT)
+    no_system: Comparison | None = field(default=None, metadata=LEFT_OUT)
     looks: dict[str, dict[str, int]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
     promoted: bool = True
@@ -166,7 +160,7 @@ class Summary:
     served: Served
     gguf: Gguf | None = None
     base_sha256: dict[str, str] = field(default_factory=dict)
-    train: Training = Training()
+    train: Training = field(default_factory=Training)
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -175,79 +169,31 @@ class Summary:
         return {"base": self.base, "tuned": self.tuned}
 
 
-# -- the file ----------------------------------------------------------------------------------
-
-
 def make(
-    config: Config, run: runs.Run, records: Records, server: Mapping[str, str], versions: dict[str, str]
+    config: Config, run: runs.Run, records: Records, server: Mapping[str, str], versions: Mapping[str, str]
 ) -> Summary:
     """Makes the summary of a run whose stages are all done. `server`: host and version of Ollama."""
-    train, gguf, register = records.train, records.gguf, records.register
-    evaluate, promote = records.evaluate, records.promote
-    assert train and gguf and register and evaluate and promote
-    scored, trained, promoted, tuned = evaluate.facts, train.facts, promote.facts, register.facts.tuned
-    file, output = next(iter(gguf.outputs.items()))
-    digest, bare = promoted.digest or tuned.digest, scored.no_system
+    assert records.train and records.gguf and records.register and records.evaluate and records.promote
+    scored, trained, tuned = records.evaluate.facts, records.train.facts, records.register.facts.tuned
+    promoted = records.promote.facts
+    file, output = next(iter(records.gguf.outputs.items()))
+    digest = (promoted.digest or tuned.digest).removeprefix("sha256:")
     seconds = {name: round(value, 2) for name, value in records.seconds.items()}
-    return Summary(
-        run=run.name,
-        profile=config.profile,
-        seed=config.train.seed,
-        control=config.train.control,
-        device=trained.device,
-        n=scored.n,
-        split=scored.split,
-        split_sha256=scored.split_sha256,
-        verifier=scored.verifier,
-        base=_score(scored.base),
-        tuned=_score(scored.tuned),
-        lift=_effect(scored.lift),
-        strict={"base": scored.base.strict, "tuned": scored.tuned.strict},
-        strict_lift=scored.strict_lift,
-        lenient=scored.lenient,
-        overlap=trained.overlap,
-        steps={"base": scored.base.steps, "tuned": scored.tuned.steps},
-        unjudged=scored.unjudged or 0,
-        audit=files.parse(AuditCounts, trained.audit) if trained.audit else None,
-        by_kind=scored.by_kind,
-        beside=beside(scored),
-        everyday=scored.everyday,
-        no_system=Comparison(_score(bare.base), _score(bare.tuned), _effect(bare.lift)) if bare else None,
-        looks=scored.looks,
-        taken=scored.taken,
-        promoted=promoted.promoted,
-        gate=promoted.why,
-        served=Served(
-            server["host"], promoted.tag or tuned.tag, f"sha256:{digest.removeprefix('sha256:')}", server["version"]
-        ),
-        gguf=Gguf(str(run.path / file), gguf.facts.quant, output.bytes, output.sha256),
-        base_sha256=dataclasses.asdict(trained.base_weights_sha256),
-        train=Training(
-            steps=trained.steps, first=trained.first, last=trained.last, engine=trained.engine,
-            threads=trained.threads, reward=config.verifier.reward, chat_kl=trained.chat_kl,
-            chat_kl_weight=config.train.chat_kl,
-        ),
-        seconds={**seconds, "total": round(sum(seconds.values()), 2)},
-        versions=versions,
-    )  # fmt: skip
-
-
-def _score(found: figures.Measure) -> Score:
-    return Score(found.pass_at_1, found.ci95, found.shows_working, found.truncated, found.unscored, found.refused)
-
-
-def _effect(found: figures.Lift) -> Effect:
-    return Effect(found.points, found.ci95, found.p, found.test, found.p_holm, found.se, found.detectable)
-
-
-def beside(scored: figures.Evaluation) -> dict[str, SetComparison | Missing]:
-    """Returns what a summary keeps of the sets beside the main one."""
-    return {
-        name: one
-        if isinstance(one, Missing)
-        else SetComparison(one.n, one.split_sha256, _score(one.base), _score(one.tuned), _effect(one.lift))
-        for name, one in scored.beside.items()
-    }
+    sides = {"base": scored.base, "tuned": scored.tuned}
+    paid = {"reward": config.verifier.reward, "chat_kl_weight": config.train.chat_kl}
+    return parse({
+        **files.as_json(scored),  # of which the classes above keep what they name
+        "run": run.name, "profile": config.profile, "seed": config.train.seed, "control": config.train.control,
+        "device": trained.device,
+        "strict": {role: one.strict for role, one in sides.items()},
+        "steps": {role: one.steps for role, one in sides.items()},
+        "overlap": trained.overlap, "audit": trained.audit,
+        "promoted": promoted.promoted, "gate": promoted.why,
+        "served": Served(server["host"], promoted.tag or tuned.tag, f"sha256:{digest}", server["version"]),
+        "gguf": Gguf(str(run.path / file), records.gguf.facts.quant, output.bytes, output.sha256),
+        "base_sha256": files.as_json(trained.base_weights_sha256), "train": {**files.as_json(trained), **paid},
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}, "versions": dict(versions),
+    })  # fmt: skip
 
 
 def save(run: runs.Run, value: Summary) -> None:

@@ -59,7 +59,7 @@ def made_of(summary, stored, run):
         scored = done.evaluate.facts
         whole = {
             "run": run, "config": {}, "origin": {}, "summary": summaries.parse(summary), "records": done,
-            "by_kind": scored.by_kind, "beside": summaries.beside(scored), "everyday": scored.everyday, "adapter": "a1",
+            "by_kind": scored.by_kind, "beside": scored.beside, "everyday": scored.everyday, "adapter": "a1",
         }  # fmt: skip
         return materials.Material(**whole | parts)
 

@@ -34,7 +34,7 @@ def test_a_bar_or_a_tick_in_a_name_does_not_break_a_table(stored, told):
     assert "| 2.0 % | `'\\|x` 100 % |" in text
 
 
-HOSTILE = "</td><script>x</script> [a](http://x) ![b](c) *d* _e_ `f | g` <!-- \x1b[31m \u202e\n# h"
+HOSTILE = "</td>\\<i><script>x</script> [a](http://x) ![b](c) *d* _e_ `f | g` <!-- \x1b[31m \u202e\n# h"
 
 
 def page(*blocks, **parts):
