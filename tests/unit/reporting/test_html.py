@@ -149,7 +149,7 @@ def test_an_older_summary_and_a_training_of_one_step_have_a_page(folder):
 def test_a_step_without_a_figure_leaves_a_gap_and_no_error(folder):
     run = made_up.run(folder)
     rows = files.read_jsonl(run.path / "metrics.jsonl")
-    rows[3] |= {"entropy": float("nan"), "length": None, "reward": 0.0}
+    rows[3] |= {"entropy": float("nan"), "strict_gap": None, "reward": 0.0}
     files.write_text(run.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     found = read(run)
     assert "Entropy, nats a token, steps 1 to 40: 1.0" in found.text("title") and "nan" not in found.text("title")
