@@ -140,20 +140,8 @@ Kind = TypeVar("Kind")
 
 def _read(path: Path, kind: type[Kind]) -> Kind | None:
     stored = files.read_json(path)
-    return None if stored is None else _parse(path, kind, stored)
+    return None if stored is None else records.parse(kind, stored, str(path))
 
 
 def _rows(path: Path, kind: type[Kind]) -> list[Kind]:
-    return _parse(path, list[kind], files.read_jsonl(path))  # type: ignore[valid-type]
-
-
-def _parse(path: Path, kind: type[Kind], stored: object) -> Kind:
-    try:
-        return files.parse(kind, stored)
-    except ValueError as error:
-        raise ReasonerError(
-            f"{path} was written by another version of reasoner",
-            why=str(error),
-            fix="read it with that version, or make it again",
-            code=USAGE,
-        ) from None
+    return records.parse(list[kind], files.read_jsonl(path), str(path))  # type: ignore[valid-type]

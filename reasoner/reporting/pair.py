@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from reasoner import words
 from reasoner.reporting import blocks, lineage, plots, sections
 from reasoner.reporting import summary as summaries
 from reasoner.reporting.blocks import Code, Paragraph, Picture, Plain, Section, Table
+from reasoner.reporting.compare import Comparison
 from reasoner.reporting.flips import GAINED, LOST
 from reasoner.reporting.markup import Markup
 from reasoner.reporting.material import Material
@@ -17,7 +17,7 @@ from reasoner.reporting.summary import ROLES, Summary
 Pair = tuple[Material, Material]
 
 
-def report(pair: Pair, found: Mapping[str, Any]) -> blocks.Page:
+def report(pair: Pair, found: Comparison) -> blocks.Page:
     """Returns the page. `found`: what `compare.run` says of the two, which has refused what must not be compared."""
     finished = [one.summary for one in pair if one.summary]
     names = [one.run.name for one in pair]
@@ -62,17 +62,16 @@ def _lifts(finished: Sequence[Summary]) -> Markup:
     return plots.bars(rows, plots.scale(scale[0], scale[-1], len(scale) - 1, ""))
 
 
-def _told(found: Mapping[str, Any]) -> list[str]:
+def _told(found: Comparison) -> list[str]:
     """What `compare.run` found across the two."""
     told = []
-    for one in found["seeds"]:
-        mean = words.points(one["points"], one["ci95"], " points")
-        told.append(f"Over {one['seeds']} training seeds: mean lift {mean} (95 %, {one['interval']}).")
-    for one in found["controls"]:
-        gap = one["difference"]
-        points = words.points(gap["points"], gap["ci95"], " points")
-        told.append(f"{one['run']} minus its control {one['control']}: {points} ({gap['test']}).")
-    return [*told, *(f"{note[:1].upper()}{note[1:]}." for note in found["notes"])]
+    for one in found.seeds:
+        mean = words.points(one.points, one.ci95, " points")
+        told.append(f"Over {one.seeds} training seeds: mean lift {mean} (95 %, {one.interval}).")
+    for control in found.controls:
+        gap = words.points(control.difference.points, control.difference.ci95, " points")
+        told.append(f"{control.run} minus its control {control.control}: {gap} ({control.difference.test}).")
+    return [*told, *(f"{note[:1].upper()}{note[1:]}." for note in found.notes)]
 
 
 def _figures(names: Sequence[str], finished: Sequence[Summary]) -> Table:

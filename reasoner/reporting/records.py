@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from reasoner import runs
+from reasoner import files, runs
+from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import facts
 from reasoner.measuring.figures import EVALUATE, Evaluation
 from reasoner.runs import Kind, Record
@@ -50,3 +51,15 @@ def read(run: runs.Run, steps: int) -> Records:
     export = run.export_dir(steps)
     paths = {kind: (run.path if kind.is_of_run else export) / f"{kind.name}.json" for kind in KINDS}
     return Records(**{kind.name: runs.read_record(path, kind) for kind, path in paths.items()})
+
+
+Read = TypeVar("Read")
+
+
+def parse(kind: type[Read], value: object, what: str, fix: str = "make it again") -> Read:
+    """Parses JSON; raises where another version wrote `what` otherwise."""
+    try:
+        return files.parse(kind, value)
+    except ValueError as error:
+        told = f"{what} was written by another version of reasoner"
+        raise ReasonerError(told, why=str(error), fix=f"read it with that version, or {fix}", code=USAGE) from None

@@ -113,7 +113,7 @@ def warnings(summary: Summary) -> list[str]:
     """Returns what must be read before any figure."""
     control = f"Control run ({summary.control} references): no lift is what it should show."
     refused = f"Not promoted: {'; '.join(summary.gate)}"
-    return [*([control] if summary.control else []), *([] if summary.promoted else [refused])]
+    return [*([control] if summary.control else []), *([refused] if summary.promoted is False else [])]
 
 
 def bars(name: str, summary: Summary) -> list[plots.Bar]:

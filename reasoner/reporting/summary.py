@@ -11,11 +11,11 @@ from typing import Any
 
 from reasoner import files, runs, words
 from reasoner.config import Config
-from reasoner.errors import USAGE, ReasonerError
 from reasoner.files import LEFT_OUT
 from reasoner.measuring import figures
 from reasoner.measuring.figures import Everyday, Interval, Judge, KindFigures, Missing
-from reasoner.problems import data
+from reasoner.problems.overlap import Contamination
+from reasoner.reporting import records
 from reasoner.reporting.records import Records
 from reasoner.verifiers.working import StepCheck
 
@@ -145,7 +145,7 @@ class Summary:
     strict: dict[str, float | None] = field(default_factory=dict)
     strict_lift: figures.Lift | None = field(default=None, metadata=LEFT_OUT)
     lenient: figures.Lenient | None = field(default=None, metadata=LEFT_OUT)
-    overlap: dict[str, object] | None = None
+    overlap: Contamination | None = None
     steps: dict[str, StepCheck | None] = field(default_factory=dict)
     unjudged: int = 0
     audit: AuditCounts | None = None
@@ -155,7 +155,7 @@ class Summary:
     no_system: Comparison | None = field(default=None, metadata=LEFT_OUT)
     looks: dict[str, dict[str, int]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
-    promoted: bool = True
+    promoted: bool | None = None
     gate: list[str] = field(default_factory=list)
     served: Served
     gguf: Gguf | None = None
@@ -170,15 +170,15 @@ class Summary:
 
 
 def make(
-    config: Config, run: runs.Run, records: Records, server: Mapping[str, str], versions: Mapping[str, str]
+    config: Config, run: runs.Run, done: Records, server: Mapping[str, str], versions: Mapping[str, str]
 ) -> Summary:
     """Makes the summary of a run whose stages are all done. `server`: host and version of Ollama."""
-    assert records.train and records.gguf and records.register and records.evaluate and records.promote
-    scored, trained, tuned = records.evaluate.facts, records.train.facts, records.register.facts.tuned
-    promoted = records.promote.facts
-    file, output = next(iter(records.gguf.outputs.items()))
+    assert done.train and done.gguf and done.register and done.evaluate and done.promote
+    scored, trained, tuned = done.evaluate.facts, done.train.facts, done.register.facts.tuned
+    promoted = done.promote.facts
+    file, output = next(iter(done.gguf.outputs.items()))
     digest = (promoted.digest or tuned.digest).removeprefix("sha256:")
-    seconds = {name: round(value, 2) for name, value in records.seconds.items()}
+    seconds = {name: round(value, 2) for name, value in done.seconds.items()}
     sides = {"base": scored.base, "tuned": scored.tuned}
     paid = {"reward": config.verifier.reward, "chat_kl_weight": config.train.chat_kl}
     return parse({
@@ -190,7 +190,7 @@ def make(
         "overlap": trained.overlap, "audit": trained.audit,
         "promoted": promoted.promoted, "gate": promoted.why,
         "served": Served(server["host"], promoted.tag or tuned.tag, f"sha256:{digest}", server["version"]),
-        "gguf": Gguf(str(run.path / file), records.gguf.facts.quant, output.bytes, output.sha256),
+        "gguf": Gguf(str(run.path / file), done.gguf.facts.quant, output.bytes, output.sha256),
         "base_sha256": files.as_json(trained.base_weights_sha256), "train": {**files.as_json(trained), **paid},
         "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}, "versions": dict(versions),
     })  # fmt: skip
@@ -209,15 +209,8 @@ def read(run: runs.Run) -> Summary | None:
 
 def parse(value: Mapping[str, Any]) -> Summary:
     """Returns the summary that JSON gave back; raises where another version wrote it otherwise."""
-    try:
-        return files.parse(Summary, value)
-    except ValueError as error:
-        raise ReasonerError(
-            f"the summary of run {value.get('run')!r} was written by another version of reasoner",
-            why=str(error),
-            fix=f"read it with that version, or score the run again: reasoner evaluate {value.get('run')}",
-            code=USAGE,
-        ) from None
+    name = value.get("run")
+    return records.parse(Summary, value, f"the summary of run {name}", f"score it again: reasoner evaluate {name}")
 
 
 # -- in a few lines ----------------------------------------------------------------------------
@@ -271,7 +264,7 @@ def _judging(summary: Summary) -> Iterator[tuple[str, str]]:
             told = " and ".join(f"{count:,} of {what}" for what, count in unjudged.items() if count)
             yield "left out", f"references that cannot be judged: {told}"
     if summary.overlap:
-        yield "overlap", data.contamination_line(summary.overlap).removeprefix("overlap of ")
+        yield "overlap", summary.overlap.line().removeprefix("overlap of ")
 
 
 def _change(before: float, after: float, lift: figures.Lift | Effect | None, what: str = "", unit: str = "") -> str:

@@ -118,7 +118,7 @@ def test_the_lenient_verifier_says_what_it_counts(summary, lines):
 
 def test_a_summary_that_is_none_is_refused_by_its_run(summary):
     del summary["lift"]
-    with pytest.raises(ReasonerError, match="summary of run 'demo' was written by another version") as raised:
+    with pytest.raises(ReasonerError, match="summary of run demo was written by another version") as raised:
         summaries.parse(summary)
     assert raised.value.code == USAGE
 
