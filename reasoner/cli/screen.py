@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reasoner import words
 from reasoner.errors import printable
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Screen:
         if verdict == "fresh":
             self.say(f"= {name:<10} fresh: {reason}")
         else:
-            self.say(f"+ {name:<10} {verdict} in {duration(seconds)}")
+            self.say(f"+ {name:<10} {verdict} in {words.duration(seconds)}")
 
     def _train_step(self, row: dict[str, Any]) -> None:
         facts = (
@@ -79,7 +80,7 @@ class Screen:
         if done == total or now - self._last >= 15:
             self._last = now
             rate = (now - first[0]) / max(done - first[1], 1)
-            left = f"  left {duration(rate * (total - done))}" if done < total and done > first[1] else ""
+            left = f"  left {words.duration(rate * (total - done))}" if done < total and done > first[1] else ""
             self.say(f"  {name} {done}/{total}  {facts}{left}")
 
     def _bar(self) -> Any:
@@ -121,7 +122,9 @@ class Screen:
             self.say(f"\n  control run ({summary['control']} references): not promoted")
         self.say(f"\n  report   {job.run.path / 'report.html'} (and .md)")
         self.say(f"  summary  {job.run.summary_path}")
-        self.say(f"  this call took {duration(seconds)}; the stages together {duration(summary['seconds']['total'])}")
+        self.say(
+            f"  this call took {words.duration(seconds)}; the stages together {words.duration(summary['seconds']['total'])}"
+        )
 
 
 class WatchScreen:
@@ -179,17 +182,3 @@ class WatchScreen:
             begin=lambda name, reason: self._show(f"{name}: {reason}"),
             scored=lambda role, done, total: self._show(f"scoring {role}: {done} of {total}"),
         )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person reads them.
-
-    >>> duration(4.21), duration(75), duration(7320)
-    ('4.2 s', '1 min 15 s', '2 h 02 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from reasoner import files, verifiers
+from reasoner.measuring.figures import Completion
 from reasoner.verifiers import working as arithmetic
 
 PHRASES = (
@@ -32,26 +33,6 @@ _PHRASE = re.compile(
     "|".join(rf"(?<!\w){re.escape(p)}(?!\w)" for p in sorted(PHRASES, key=len, reverse=True)), re.IGNORECASE
 )
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-
-
-class Text(Protocol):
-    """Is a completion, of training or of the evaluation."""
-
-    @property
-    def completion(self) -> str: ...
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def steps(self) -> arithmetic.StepCheck | None: ...
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """Is a completion of training, as far as it is counted."""
-
-    completion: str
-    tokens: int
-    steps: arithmetic.StepCheck | None = None
 
 
 @dataclass(frozen=True)
@@ -78,13 +59,8 @@ class Figures:
     phrases: dict[str, int]
     """Completions that hold each."""
 
-    @property
-    def correct_share(self) -> float | None:
-        """Share of the equations that hold; None where none was written."""
-        return self.correct / self.equations if self.equations else None
 
-
-def figures(completions: Iterable[Text]) -> Figures | None:
+def figures(completions: Iterable[Completion]) -> Figures | None:
     """Returns what these completions look like; None without any."""
     n = tokens = numbers = working = correcting = equations = correct = known = in_order = 0
     phrases: Counter[str] = Counter()
@@ -158,4 +134,4 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 @functools.lru_cache(maxsize=4 * MOST_STEPS)
 def _of_file(path: Path, mtime_ns: int, size: int) -> Figures | None:
     """Keeps what it counted, so that a page of a run in progress reads each step once."""
-    return figures(files.parse(list[Rollout], files.read_jsonl(path)))
+    return figures(files.parse(list[Completion], files.read_jsonl(path)))

@@ -5,16 +5,18 @@ import dataclasses
 import pytest
 
 from reasoner import files, runs
+from reasoner.measuring.figures import Completion
 from reasoner.reporting import behaviour
 from reasoner.verifiers.working import StepCheck
 
 
 def row(text, tokens=10, known=0, in_order=0):
-    return behaviour.Rollout(text, tokens, StepCheck(0, 0, known, in_order) if known else None)
+    steps = StepCheck(0, 0, known, in_order) if known else None
+    return Completion(problem_id="p", completion=text, finish_reason="stop", tokens=tokens, steps=steps)
 
 
 def line(text):
-    return {"completion": text, "tokens": 10, "verdict": "right"}
+    return {"problem_id": "p", "completion": text, "tokens": 10, "finish_reason": "stop", "verdict": "right"}
 
 
 def count(*rows):
