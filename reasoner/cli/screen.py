@@ -122,9 +122,8 @@ class Screen:
             self.say(f"\n  control run ({summary['control']} references): not promoted")
         self.say(f"\n  report   {job.run.path / 'report.html'} (and .md)")
         self.say(f"  summary  {job.run.summary_path}")
-        self.say(
-            f"  this call took {words.duration(seconds)}; the stages together {words.duration(summary['seconds']['total'])}"
-        )
+        together = words.duration(summary["seconds"]["total"])
+        self.say(f"  this call took {words.duration(seconds)}; the stages together {together}")
 
 
 class WatchScreen:

@@ -101,7 +101,7 @@ def pooled(parts: Sequence[Figures]) -> Figures:
 
 
 def _plain(number: str) -> str:
-    """One spelling for `1,000`, `1000` and `1000.0`."""
+    """Gives one spelling to `1,000`, `1000` and `1000.0`."""
     digits = number.replace(",", "")
     return (digits.rstrip("0").rstrip(".") if "." in digits else digits).lstrip("0") or "0"
 

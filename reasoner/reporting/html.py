@@ -54,7 +54,7 @@ def _head(page: blocks.Page) -> Iterator[Markup]:
 
 
 def _sections(sections: Sequence[blocks.Section]) -> Markup:
-    """The list of links, then what they lead to."""
+    """Renders the list of links, then what they lead to."""
     links = (tag("li", tag("a", one.title, href=f"#{one.name}")) for one in sections)
     return join(
         tag("nav", tag("ul", links), aria_label="Parts of this report"),
@@ -93,7 +93,7 @@ def _block(block: Block) -> Markup:
 
 
 def _table(table: blocks.Table) -> Markup:
-    """A table that scrolls in a box of its own."""
+    """Renders a table that scrolls in a box of its own."""
     titles = (tag("th", one if isinstance(one, Markup) else _text(one or ""), scope="col") for one in table.titles)
     head = tag("thead", tag("tr", titles)) if any(table.titles) else None
     body = tag("tbody", (tag("tr", _row(row)) for row in table.rows))
@@ -102,7 +102,7 @@ def _table(table: blocks.Table) -> Markup:
 
 
 def _row(row: blocks.Row) -> Iterator[Markup]:
-    """The head of a row and its cells; one cell where the others are None."""
+    """Renders the head of a row and its cells; one wide cell where the others are None."""
     yield _cell(row[0], "th", scope="row")
     rest = row[1:]
     wide = len(rest) if None in rest else None
@@ -139,7 +139,7 @@ def _answers(answers: blocks.Answers) -> Markup:
 
 
 def _folded_answers(answers: blocks.Answers) -> Markup:
-    """The prompt, and what it opens: both answers."""
+    """Renders the prompt, and what it opens: both answers."""
     base, tuned = answers.sides
     same = "the same answer" if base.text == tuned.text else "; ".join(
         f"{one.name}: {one.remark}" for one in answers.sides if one.remark)  # fmt: skip
@@ -148,7 +148,7 @@ def _folded_answers(answers: blocks.Answers) -> Markup:
 
 
 def _sides(sides: Sequence[blocks.Side]) -> Markup:
-    """Both beside each other; under each other on a phone."""
+    """Renders both beside each other; under each other on a phone."""
     return tag(
         "div",
         (tag("div", tag("h4", one.name, tag("span", one.remark)), _said(one.text), class_=f"side {role}")

@@ -56,7 +56,7 @@ def _named(by: object, expected: object) -> bool | None:
 
 
 def _files(material: Material) -> Iterator[Link]:
-    """The served file, what was merged into it, and the adapter."""
+    """Yields the served file, what was merged into it, and the adapter."""
     done = material.records
     if done.gguf:
         name, output = next(iter(done.gguf.outputs.items()))
@@ -83,7 +83,7 @@ def _weights(what: str, outputs: Mapping[str, runs.Output], holds: bool | None) 
 
 
 def _base(material: Material) -> Iterator[Link]:
-    """The training data and the base."""
+    """Yields the training data and the base."""
     done = material.records
     if done.train:
         what = f"{done.train.facts.problems:,} problems of {material.setting('data.source', '')}"

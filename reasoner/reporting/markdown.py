@@ -68,7 +68,7 @@ def _block(block: Block, level: int) -> Iterator[str]:
 
 
 def _quoted(text: str) -> list[str]:
-    """An indented code block: nothing in it is markup."""
+    """Indents lines as code: nothing in them is markup."""
     return [*(f"    {line}" for line in visible(text).split("\n")), ""]
 
 
@@ -82,7 +82,7 @@ def _table(table: blocks.Table) -> Iterator[str]:
 
 
 def _row(cells: blocks.Row) -> str:
-    """Not even code can hold a bar in a table."""
+    """Renders a row, in whose cells not even code can hold a bar."""
     return "|" + "".join(" |" if cell is None else f" {_cell(cell)} |" for cell in cells)
 
 

@@ -50,7 +50,7 @@ def _coloured(pair: Pair) -> sections.Coloured:
 
 
 def _lifts(finished: Sequence[Summary]) -> Markup:
-    """The lifts on one scale that holds 0."""
+    """Draws the lifts on one scale that holds 0."""
     every = [0.0, *(end for one in finished for end in one.lift.ci95)]
     scale = plots.round_scale(min(every), max(every))
     rows = []
@@ -63,7 +63,7 @@ def _lifts(finished: Sequence[Summary]) -> Markup:
 
 
 def _told(found: Comparison) -> list[str]:
-    """What `compare.run` found across the two."""
+    """Says what `compare.run` found across the two."""
     told = []
     for one in found.seeds:
         mean = words.points(one.points, one.ci95, " points")
@@ -109,7 +109,7 @@ def _habits(pair: Pair, legend: Picture) -> sections.Made:
 
 
 def _flips(pair: Pair) -> sections.Made:
-    """Both tuned models on the same problems."""
+    """Shows what both tuned models said to the same problems."""
     a, b = (one.run.name for one in pair)
     titles = {LOST: f"Right in {a}, wrong in {b}", GAINED: f"Wrong in {a}, right in {b}"}
     tuned = {role: one.completions.get("tuned", ()) for role, one in _coloured(pair)}

@@ -32,17 +32,17 @@ class Records:
 
     @property
     def done(self) -> dict[str, Record[Any]]:
-        """Those that are there, by stage."""
+        """Returns those that are there, by stage."""
         return {name: record for name, record in vars(self).items() if record}
 
     @property
     def seconds(self) -> dict[str, float]:
-        """What each stage took; the promotion, which takes none, is left out."""
+        """Returns what each stage took; the promotion, which takes no time, is left out."""
         return {name: record.seconds for name, record in self.done.items() if name != "promote"}
 
     @property
     def versions(self) -> dict[str, str]:
-        """What the newest record that says so was made with."""
+        """Returns what the newest record that says so was made with."""
         return next((record.versions for record in reversed(self.done.values()) if record.versions), {})
 
 

@@ -182,12 +182,12 @@ Coloured = Sequence[tuple[str, Material]]
 
 
 def _points(values: Iterable[tuple[float, float | None]]) -> list[Point]:
-    """A figure that is none (NaN of a broken step) has no place on a curve."""
+    """Leaves out figures that are none (NaN of a broken step): they have no place on a curve."""
     return [(x, y) for x, y in values if y is not None and math.isfinite(y)]
 
 
 def _chart(title: str, series: Sequence[Series], show: Show, least: float, *, keeps_zero: bool) -> list[Markup]:
-    """A chart; none where nothing was measured, or where all is 0 and that says nothing."""
+    """Draws a chart; none where nothing was measured, or where all is 0 and that says nothing."""
     is_there = any(y or keeps_zero for one in series for _, y in one.points)
     return [plots.chart(title, series, show, least)] if is_there else []
 
