@@ -33,13 +33,16 @@ GGUF = {
 }  # fmt: skip
 
 
+OVERLAP = {"rule": "r", "train": 100, "dropped": 0, "sets": {"held-out": None}, "seconds": 0.1}
+
+
 def stored_facts():
     train = {
         "device": "cpu", "base_weights_sha256": {"before": "aa", "after": "aa"}, "steps": 100,
         "first": {"reward": 0.2}, "last": {"reward": 0.2}, "engine": "trl", "threads": 2, "problems_sha256": "11",
         "problems": 4000, "sampler": "generate", "why_not_fast": None, "resumed_from": None, "loop_seconds": 1,
         "verifier": {"name": "number", "version": "1"}, "reward": "verdict", "unscored": 0, "scored": 9,
-        "unjudged_problems": 0, "overlap": None, "curriculum": None, "chat_kl": None,
+        "unjudged_problems": 0, "overlap": OVERLAP, "curriculum": None, "chat_kl": None,
     }  # fmt: skip
     scored = {
         "n": 500, "split": "test", "split_sha256": "cc", "verifier": {"name": "number", "version": "1"},

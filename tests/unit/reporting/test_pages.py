@@ -5,6 +5,7 @@ import json
 import click.testing
 import made_up
 import pytest
+from page_reader import Reader
 
 from reasoner import files, runs
 from reasoner.cli import main
@@ -24,6 +25,13 @@ def test_the_command_writes_both_and_prints_the_markdown(folder):
     assert (run.path / "report.html").read_text() == html.render(sections.report(material.read(run)))
     assert f"{run.path / 'report.html'}" in done.stderr and f"{run.path / 'report.md'}" in done.stderr
     assert not list(run.path.glob("*.partial"))
+
+
+def test_both_reports_say_the_same_sections_in_the_same_order(folder):
+    markdown, page = (path.read_text() for path in pages.write(made_up.run(folder)))
+    titles = [line.removeprefix("## ") for line in markdown.split("\n") if line.startswith("## ")]
+    found = Reader(page)
+    assert len(titles) == 12 and "".join(titles) == found.text("h2") == found.text("a")
 
 
 def test_the_command_compares(folder):

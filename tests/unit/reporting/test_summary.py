@@ -64,7 +64,7 @@ def test_many_kinds_are_cut_to_one_line(summary, lines):
 
 
 def test_a_summary_without_the_newer_parts_still_prints(summary, lines):
-    for key in ("by_kind", "beside", "everyday"):
+    for key in ("by_kind", "beside", "everyday", "overlap"):
         del summary[key]
     assert list(lines()) == ["problems", "base", "tuned", "lift", "cut, unscored"]
 
