@@ -18,7 +18,7 @@ from reasoner.bases import locate
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import MergeFacts
-from reasoner.problems import data
+from reasoner.problems.problem import messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,7 +54,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     embeddings = model.get_input_embeddings().weight
     tied = next((name for name, tensor in model.named_parameters() if tensor is embeddings), "")
     tuned = _with_adapter(model, adapter)
-    probes = [locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _PROBES]
+    probes = [locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in _PROBES]
     with_adapter = _logits(tuned, probes)
     merged = tuned.merge_and_unload()
     as_merged = _logits(merged, probes)
