@@ -32,11 +32,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files
-from reasoner.bases import from_gguf
 from reasoner.errors import ReasonerError
 from reasoner.export import merge
+from reasoner.llamacpp import header as header_module
 from reasoner.llamacpp import install
-from reasoner.llamacpp import quantize as gguf
 from reasoner.machine import cpu
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def run(
     return [out], {
         "quant": quant,
         "bytes": bytes_,
-        **gguf.of_header(plan.header),  # the same to the byte
+        **header_module.of_header(plan.header),  # the same to the byte
         "sha256": digest,
         "seconds": seconds,
         "peak_memory_bytes": peak,
@@ -276,7 +275,7 @@ class _Touched:
 
 @dataclass(frozen=True)
 class _Plan:
-    header: from_gguf.Header
+    header: header_module.Header
     reference: int
     size: int
     touched: list[_Touched]
@@ -289,7 +288,7 @@ def _plan(base_dir: Path, adapter_dir: Path, reference: Path, quant: str, opened
 
     changes, weights = _changes(adapter_dir, opened), _base(base_dir, opened)
     try:
-        header = from_gguf.read_header(reference)
+        header = header_module.read_header(reference)
         handle = opened.enter_context(reference.open("rb"))
     except (ValueError, OSError) as error:
         raise _Refused(f"{reference.name} cannot be read: {error}") from None

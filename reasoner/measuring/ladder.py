@@ -23,7 +23,7 @@ from reasoner import files, runs, verifiers
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
-from reasoner.llamacpp import quantize
+from reasoner.llamacpp import header, quantize
 from reasoner.machine import cpu
 from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import data
@@ -119,7 +119,7 @@ class _Climb:
             facts = engine.facts
         speed = self._speed(name, str(facts["digest"]), rows, len(new), seconds)
         file = Path(model) if engine.name == "llama.cpp" else None
-        described = quantize.described(file) if file else {}
+        described = header.described(file) if file else {}
         found = statistics.measure(rows)
         entry: Entry = {
             "rung": name,

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 from reasoner import __version__, runs, verifiers
 from reasoner.audit import audit
-from reasoner.bases import from_gguf, locate
+from reasoner.bases import from_gguf, locate, proof, specs
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.export import delta, merge, modelfile
@@ -87,7 +87,7 @@ class Job:
                     facts["spec"], path, facts["architecture"], facts["weights_bytes"], files, facts.get("imported")
                 )
         model = self.config.model
-        if not from_gguf.is_spec(model.base):
+        if not specs.is_spec(model.base):
             return locate.resolve(model)
         made = from_gguf.materialize(model.base, self.reporter.say, lambda: self.client)
         folder = locate.resolve(model.model_copy(update={"base": str(made.path)}))
@@ -192,7 +192,7 @@ def _base(job: Job) -> Made:
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
     made, facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
     if found.imported:
-        from_gguf.check_reexport(found.imported, facts)
+        proof.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = sha256_file(job.base_gguf)
     tag = register.put(

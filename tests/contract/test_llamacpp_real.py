@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reasoner.bases import locate
-from reasoner.llamacpp import install, quantize
+from reasoner.llamacpp import header, install, quantize
 from reasoner.problems import data, stories
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
@@ -125,4 +125,4 @@ def test_a_file_that_is_not_whole_is_refused(pocket, tmp_path):
 
     (tmp_path / "cut.gguf").write_bytes(pocket[0].read_bytes()[:100_000])
     with pytest.raises(ReasonerError, match="is not a whole GGUF"):
-        quantize.check(tmp_path / "cut.gguf")
+        header.check(tmp_path / "cut.gguf")

