@@ -113,9 +113,7 @@ def check_reexport(made_from: Provenance, described: Described) -> None:
     pairs = [(key, plain(described, key), plain(made_from, key)) for key in keys]
     wrong = [f"{key} is {found!r}, was {wanted!r}" for key, found, wanted in pairs if found != wanted]
     if wrong:
-        raise ReasonerError(
-            f"{made_from.spec} does not survive the way back to a GGUF", why="; ".join(wrong), fix=_BUG
-        )
+        raise ReasonerError(f"{made_from.spec} does not survive the way back to a GGUF", why="; ".join(wrong), fix=_BUG)
 
 
 _CHATS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reasoner import files, runs
 from reasoner.bases import locate
-from reasoner.llamacpp.quantize import CALIBRATION_TOKENS, CHUNK
+from reasoner.llamacpp import quantize
 from reasoner.problems import data
 
 
@@ -21,14 +21,14 @@ def write(run: runs.Run, model_dir: Path, system: str | None, out: Path) -> int:
     tokens = 0
     for path in sorted((run.path / "rollouts").glob("step-*.jsonl"), reverse=True):
         for row in files.read_jsonl(path):
-            if tokens >= CALIBRATION_TOKENS:
+            if tokens >= quantize.CALIBRATION_TOKENS:
                 break
             if row["verdict"] != "right" or row["problem_id"] in texts:
                 continue
             chat = [*data.messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
             text = texts[row["problem_id"]] = str(tokenizer.apply_chat_template(chat, tokenize=False))
             tokens += len(tokenizer(text, add_special_tokens=False)["input_ids"])
-    if tokens < 8 * CHUNK:
+    if tokens < 8 * quantize.CHUNK:
         return 0
     files.write_text(out, "".join(texts.values()))
     return tokens

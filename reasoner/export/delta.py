@@ -27,15 +27,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files
 from reasoner.errors import ReasonerError
 from reasoner.export import merge
-from reasoner.llamacpp import header as header_module
 from reasoner.llamacpp import install
+from reasoner.llamacpp.header import Header, read_header
 from reasoner.machine import cpu
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def run(
     return [out], {
         "quant": quant,
         "bytes": bytes_,
-        **header_module.of_header(plan.header),  # the same to the byte
+        **asdict(plan.header.describe()),  # the same to the byte
         "sha256": digest,
         "seconds": seconds,
         "peak_memory_bytes": peak,
@@ -275,7 +275,7 @@ class _Touched:
 
 @dataclass(frozen=True)
 class _Plan:
-    header: header_module.Header
+    header: Header
     reference: int
     size: int
     touched: list[_Touched]
@@ -288,7 +288,7 @@ def _plan(base_dir: Path, adapter_dir: Path, reference: Path, quant: str, opened
 
     changes, weights = _changes(adapter_dir, opened), _base(base_dir, opened)
     try:
-        header = header_module.read_header(reference)
+        header = read_header(reference)
         handle = opened.enter_context(reference.open("rb"))
     except (ValueError, OSError) as error:
         raise _Refused(f"{reference.name} cannot be read: {error}") from None

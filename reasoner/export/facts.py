@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from reasoner.bases.provenance import Provenance
+from reasoner.llamacpp.quantize import Quantized
 from reasoner.runs import Kind, Output
 
 Pinned = dict[str, int | float | list[str]]
@@ -26,28 +28,12 @@ class Registered:
 
 
 @dataclass(frozen=True)
-class Described:
-    """What a GGUF says of itself; counts of tensors by type."""
-
-    architecture: str
-    tokenizer: str | None
-    pre_tokenizer: str | None
-    eos_token_id: int | None
-    bos_token_id: int | None
-    context_length: int | None
-    chat_template_sha256: str | None
-    tensor_types: dict[str, int]
-
-
-@dataclass(frozen=True)
-class GgufFacts(Described):
+class GgufFacts(Quantized):
     """A quantized file: what it says of itself, and how it came about.
 
     `chosen` says what `gguf.quant = auto` came to and why; what stands behind it only the delta route has.
     """
 
-    quant: str
-    bytes: int
     chosen: dict[str, Any] | None = None
     route: str = "reference"
     sha256: str | None = None
@@ -68,7 +54,7 @@ class BaseFacts:
     sha256: str
     special_tokens: list[str]
     license: str
-    imported: dict[str, Any] | None
+    imported: Provenance | None
     gguf: GgufFacts
     pinned: Pinned
     tag: Registered
@@ -80,8 +66,8 @@ class BaseFacts:
         if not made:
             return self.spec
         return (
-            f"{self.spec}, a GGUF of {made['quantization']} ({made['bits_per_weight']:.2f} bits a weight, sha256"
-            f" {made['sha256']}): the adapter was fitted to the de-quantized weights"
+            f"{self.spec}, a GGUF of {made.quantization} ({made.bits_per_weight:.2f} bits a weight, sha256"
+            f" {made.sha256}): the adapter was fitted to the de-quantized weights"
         )
 
 

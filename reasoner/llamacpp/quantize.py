@@ -68,7 +68,15 @@ def convert(model_dir: Path, out: Path, log: Path, say: Callable[[str], None], o
     tools = install.llama_cpp(say)
     offline = {"PYTHONPATH": str(tools.gguf_py), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "NO_COLOR": "1"}
     with partial_file(out) as partial:
-        argv = [sys.executable, tools.convert_script, model_dir, "--outfile", partial, "--outtype", outtype]
+        argv: list[str | Path] = [
+            sys.executable,
+            tools.convert_script,
+            model_dir,
+            "--outfile",
+            partial,
+            "--outtype",
+            outtype,
+        ]
         processes.run(argv, log=log, env={**os.environ, **offline})
 
 

@@ -32,8 +32,8 @@ from reasoner.audit import audit
 from reasoner.bases import from_gguf, locate, proof, specs
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
-from reasoner.export import delta, merge, modelfile
-from reasoner.files import partial_dir, partial_file, read_json, read_jsonl, sha256_file, write_json, write_text
+from reasoner.export import calibration, delta, merge, modelfile
+from reasoner.files import parse, partial_dir, partial_file, read_json, read_jsonl, sha256_file, write_json, write_text
 from reasoner.llamacpp import install, quantize
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.problems import data
@@ -76,16 +76,10 @@ class Job:
     @cached_property
     def base(self) -> locate.Base:
         recorded = self.record("base")
-        if recorded is not None:
-            path = Path(recorded.facts["path"])
-            if recorded.config.get("model") == self.config.slice("model")["model"] and not locate.changed_files(
-                path, recorded.facts["files"]
-            ):
-                files = {k: runs.Output(**v) for k, v in recorded.facts["files"].items()}
-                facts = recorded.facts
-                return locate.Base(
-                    facts["spec"], path, facts["architecture"], facts["weights_bytes"], files, facts.get("imported")
-                )
+        if recorded is not None and recorded.config.get("model") == self.config.slice("model")["model"]:
+            found = parse(locate.Base, recorded.facts)
+            if not found.changes():
+                return found
         model = self.config.model
         if not specs.is_spec(model.base):
             return locate.resolve(model)
@@ -190,7 +184,7 @@ def _base(job: Job) -> Made:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
-    made, facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
+    facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
     if found.imported:
         proof.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
@@ -198,17 +192,17 @@ def _base(job: Job) -> Made:
     tag = register.put(
         config, job.client, register.base_tag(config), job.base_gguf, sha256, pinned, folder, job.reporter.say
     )
-    return made, {
+    return [job.base_gguf], {
         "spec": found.spec,
         "path": str(found.path),
         "architecture": found.architecture,
         "weights_bytes": found.weights_bytes,
         "files": {name: dataclasses.asdict(output) for name, output in found.files.items()},
         "sha256": found.sha256,
-        "special_tokens": sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}),
+        "special_tokens": locate.special_tokens(tokenizer),
         "license": locate.licence(found.path),
-        "imported": found.imported,
-        "gguf": facts,
+        "imported": dataclasses.asdict(found.imported) if found.imported else None,
+        "gguf": dataclasses.asdict(facts),
         "pinned": pinned,
         "tag": tag,
     }
@@ -267,16 +261,17 @@ def _gguf(job: Job) -> Made:
     config, log, say = job.config, job.run.log_path("gguf"), job.reporter.say
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
-        return quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
+        return [job.tuned_gguf], dataclasses.asdict(quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say))
     chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
     text = job.export / "calibration.txt"
     if chosen["imatrix"]:
-        quantize.write_calibration(job.run, merged, config.data.system, text)
+        calibration.write(job.run, merged, config.data.system, text)
     given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
-    tuned, facts = quantize.run(merged, job.export / f"model.{chosen['quant']}.gguf", *given)
-    untouched, _ = quantize.run(job.run.path / "base" / "model", job.export / f"base.{chosen['quant']}.gguf", *given)
+    outputs = [job.export / f"{name}.{chosen['quant']}.gguf" for name in ("model", "base")]
+    facts = quantize.run(merged, outputs[0], *given)
+    quantize.run(job.run.path / "base" / "model", outputs[1], *given)
     text.unlink(missing_ok=True)
-    return [*tuned, *untouched], {**facts, "chosen": chosen}
+    return outputs, {**dataclasses.asdict(facts), "chosen": chosen}
 
 
 def _reference(job: Job) -> Made:
