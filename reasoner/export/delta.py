@@ -410,7 +410,7 @@ def _equal(reference: int, item: _Touched, heads: list[int]) -> None:
 @functools.cache
 def _ggml() -> Callable[[int, int, int, int, int], None]:
     """ggml's quantizer: type, weights, room for the result, rows, width. Threads may call it at the same time."""
-    folder = install.llama_cpp().need("lib_dir")
+    folder = install.llama_cpp().need("libllama")
     chunk = ctypes.CDLL(str(folder / install.library("ggml-base"))).ggml_quantize_chunk
     chunk.restype = ctypes.c_size_t
     chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]

@@ -106,7 +106,7 @@ def importance(source: Path, calibration: Path, out: Path, log: Path, say: Calla
     with partial_file(out) as partial:
         processes.run(
             [
-                tools.need("imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
+                tools.need("llama-imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
                 "--parse-special", "--no-escape", "--no-ppl", "-c", str(CHUNK), "-b", str(CHUNK),
                 "--chunks", str(CALIBRATION_TOKENS // CHUNK), "-ngl", "0", "-t", str(cpu.free_cores()),
             ],

@@ -65,6 +65,15 @@ def is_installed(folder: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+@contextmanager
+def installing(final: Path) -> Iterator[tuple[Path, dict[str, object]]]:
+    """Gives an empty folder to fill and the facts to fill in; both take the name `final` when the block ends well."""
+    facts: dict[str, object] = {}
+    with files.partial_dir(final) as partial:
+        yield partial, facts
+        files.write_json(partial / MARKER, facts)
+
+
 def finish_folder(partial: Path, final: Path, facts: dict[str, Any]) -> None:
     """Gives a finished folder its final name; the marker is the last file in it."""
     files.write_json(partial / MARKER, facts)

