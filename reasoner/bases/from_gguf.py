@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from reasoner.bases import proof, shape, specs
 from reasoner.bases.provenance import Provenance
-from reasoner.bases.tokenizer import Reference, write_tokenizer
+from reasoner.bases.tokenizer import write_tokenizer
 from reasoner.bases.weights import write_weights
 from reasoner.errors import FAILED, MISSING, ReasonerError
 from reasoner.files import parse, partial_dir, read_json, sha256_file, write_json, write_text
 from reasoner.llamacpp import install
 from reasoner.llamacpp.header import Broken, Header, read_header
+from reasoner.llamacpp.loaded import LoadedModel
 from reasoner.machine import cache
 from reasoner.serving import ollama
 
@@ -123,7 +123,11 @@ def _import(source: specs.Source, folder: Path, say: specs.Say) -> Provenance:
     suffix = "" if bits >= 16 else ": the adapter will be fitted to the de-quantized weights"
     say(f"base: {spec}, {header.weights / 1e6:.1f} M weights, {quant}, {bits:.2f} bits a weight{suffix}")
     install.use_python_binding(install.llama_cpp(say))
-    with closing(Reference(spec, path)) as reference:
+    try:
+        reference = LoadedModel(path, vocab_only=True)
+    except ReasonerError:
+        raise specs.unfit(spec, "llama.cpp cannot load its tokenizer", "name another file of the model") from None
+    with reference:
         tokenizer, claimed = write_tokenizer(spec, header, reference, folder, say)
         compared = proof.prove_ids(spec, tokenizer, reference)
     write_weights(spec, header, tokenizer, folder)

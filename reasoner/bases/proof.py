@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from reasoner.bases import locate
 from reasoner.bases.provenance import Agreement, Provenance
-from reasoner.bases.tokenizer import PRE_TOKENIZERS, Reference, quiet_llama_cpp
+from reasoner.bases.tokenizer import PRE_TOKENIZERS
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp.header import Described
+from reasoner.llamacpp.loaded import LoadedModel
 from reasoner.problems import stories
 
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ Q4_1 (of which 0.0001 is the rounding to bfloat16, the rest llama.cpp's rounding
 _BUG = "this is a bug worth reporting, with the name of the model"
 
 
-def prove_ids(spec: str, tokenizer: PreTrainedTokenizerBase, reference: Reference) -> int:
+def prove_ids(spec: str, tokenizer: PreTrainedTokenizerBase, reference: LoadedModel) -> int:
     """Compares token ids with llama.cpp's and returns on how many strings; raises at the first that differs."""
     texts = list(dict.fromkeys(_strings(tokenizer)))
     if len(texts) < MIN_STRINGS:
         raise AssertionError(f"only {len(texts)} strings to compare")
     ours = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    pairs = [(text, ids, reference.ids(text)) for text, ids in zip(texts, ours, strict=True)]
+    pairs = [(text, ids, reference.encode(text)) for text, ids in zip(texts, ours, strict=True)]
     text = "A text."
-    pairs.append((text, tokenizer(text)["input_ids"], reference.ids(text, add_special=True)))
+    pairs.append((text, tokenizer(text)["input_ids"], reference.encode(text, add_special=True)))
     for text, ids, theirs in pairs:
         if ids != theirs:
             raise ReasonerError(
@@ -65,7 +66,6 @@ def prove_weights(spec: str, path: Path, tokenizer: PreTrainedTokenizerBase, fol
     for question, answer in zip(_CHATS, _ANSWERS, strict=True):
         ids = locate.prompt_ids(tokenizer, [{"role": "user", "content": question}])
         texts.append((ids + tokenizer(answer, add_special_tokens=False)["input_ids"])[-192:])
-    quiet_llama_cpp()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True).float().eval()
     engine = llama_cpp.Llama(
         str(path), n_ctx=256, n_batch=256, n_threads=torch.get_num_threads(), logits_all=True, verbose=False

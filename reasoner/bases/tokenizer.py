@@ -6,7 +6,6 @@ llama.cpp's own is not shown here but in `proof`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from reasoner.bases import locate
 from reasoner.bases.specs import Say, unfit
 from reasoner.files import write_json
 from reasoner.llamacpp.header import Header
+from reasoner.llamacpp.loaded import LoadedModel
 
 if TYPE_CHECKING:
     import tokenizers
@@ -37,48 +37,8 @@ PRE_TOKENIZERS = {
 _CONTROL, _USER_DEFINED, _UNUSED = 8, 16, 2  # attributes of a token in llama.cpp
 
 
-class Reference:
-    """Tokenizes as llama.cpp does with the original file; `close` frees it."""
-
-    def __init__(self, spec: str, path: Path) -> None:
-        import llama_cpp
-
-        quiet_llama_cpp()
-        self._api = llama_cpp
-        params = llama_cpp.llama_model_default_params()
-        params.vocab_only = True
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
-        if not self._model:
-            raise unfit(spec, "llama.cpp cannot load its tokenizer", "name another file of the model")
-        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-
-    def close(self) -> None:
-        self._api.llama_model_free(self._model)
-
-    def ids(self, text: str, add_special: bool = False) -> list[int]:
-        raw = text.encode()
-        room = len(raw) + 8
-        tokens = (self._api.llama_token * room)()
-        count = self._api.llama_tokenize(self._vocab, raw, len(raw), tokens, room, add_special, True)
-        if count < 0:
-            raise AssertionError(f"{text!r} has more tokens than bytes")
-        return list(tokens[:count])
-
-    def attribute(self, token: int) -> int:
-        """Returns what llama.cpp takes a token for, which may be more than the file says of it."""
-        return int(self._api.llama_vocab_get_attr(self._vocab, token))
-
-    def adds_bos(self) -> bool:
-        return bool(self._api.llama_vocab_get_add_bos(self._vocab))
-
-
-def quiet_llama_cpp() -> None:
-    """Silences the logger that llama.cpp's messages go through; what fails is said by us."""
-    logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL + 1)
-
-
 def write_tokenizer(
-    spec: str, header: Header, reference: Reference, folder: Path, say: Say
+    spec: str, header: Header, reference: LoadedModel, folder: Path, say: Say
 ) -> tuple[PreTrainedTokenizerBase, str | None]:
     """Writes the tokenizer's files; returns it as every later stage loads it, and the end token that the file claims.
 
@@ -89,7 +49,7 @@ def write_tokenizer(
     special = {key: None if token is None else tokens[token] for key, token in named.items()}
     attributes = [reference.attribute(i) for i in range(len(tokens))]
     settings: dict[str, object] = {
-        "add_bos_token": reference.adds_bos(),
+        "add_bos_token": reference.adds_bos,
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
         "bos_token": special["bos"],
