@@ -41,10 +41,9 @@ class Base:
         shards = [self.files[name].sha256 for name in sorted(self.files) if name.endswith(".safetensors")]
         return shards[0] if len(shards) == 1 else sha256_json(shards)
 
-    def changes(self) -> list[str]:
+    def changed_files(self) -> list[str]:
         """Returns why the folder is not what it was when it was checked; empty where it is."""
-        record = runs.Record[object]("base", {}, {}, {}, self.files, {}, 0.0, "")
-        return runs.broken_outputs(self.path, record)
+        return runs.broken_outputs(self.path, self.files)
 
 
 def shipped() -> dict[str, Path]:
