@@ -69,9 +69,9 @@ class Server:
             raise Refused("a sandbox server could not be started", str(error), code=MISSING) from error
         finally:
             theirs.close()
-        self.version = self._await_ready(tier)
+        self._await_ready(tier)
 
-    def _await_ready(self, tier: str) -> int:
+    def _await_ready(self, tier: str) -> None:
         self.control.settimeout(START_S)
         try:
             word = self.control.recv(4096)
@@ -83,7 +83,7 @@ class Server:
         self.control.settimeout(None)
         if word[:1] == b"R":
             self._close_stderr()
-            return int(why)
+            return
         if not word:
             self.process.kill()
             assert self.process.stderr is not None
