@@ -426,7 +426,7 @@ def _stdin(text: str, is_full: bool) -> int:
 
 
 def _limit(cpu_s: float, memory_bytes: int, processes: int) -> None:
-    """Sets the limits; that on time is for a server that does not watch. Process 1 of a namespace ignores a soft one."""
+    """Sets the limits; that on time is for a server that does not watch. A namespace's process 1 ignores a soft one."""
     import resource
 
     seconds = 2 * int(cpu_s) + 2
