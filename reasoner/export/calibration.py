@@ -7,7 +7,7 @@ from pathlib import Path
 from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.llamacpp import quantize
-from reasoner.problems import data
+from reasoner.problems.problem import messages
 
 
 def write(run: runs.Run, model_dir: Path, system: str | None, out: Path) -> int:
@@ -25,7 +25,7 @@ def write(run: runs.Run, model_dir: Path, system: str | None, out: Path) -> int:
                 break
             if row["verdict"] != "right" or row["problem_id"] in texts:
                 continue
-            chat = [*data.messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
+            chat = [*messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
             text = texts[row["problem_id"]] = str(tokenizer.apply_chat_template(chat, tokenize=False))
             tokens += len(tokenizer(text, add_special_tokens=False)["input_ids"])
     if tokens < 8 * quantize.CHUNK:
