@@ -105,7 +105,7 @@ def find_llama_cpp() -> LlamaCpp | None:
             return _given(Path(user).expanduser().absolute(), None)
         except ReasonerError:
             return None
-    folder, converter = _build_dir(), _converter_dir()
+    folder, converter = build_dir(), converter_dir()
     return _ours(folder, converter) if cache.is_installed(folder) and cache.is_installed(converter) else None
 
 
@@ -120,11 +120,13 @@ def use_python_binding(tools: LlamaCpp | None = None) -> None:
     os.environ["LLAMA_CPP_LIB_PATH"] = folder
 
 
-def _build_dir() -> Path:
+def build_dir() -> Path:
+    """Returns the folder of the programs and libraries, for this kind of processor."""
     return cache.tools_dir() / f"llama.cpp-{LLAMA_CPP_PYTHON}-{cache.machine_key()}"
 
 
-def _converter_dir() -> Path:
+def converter_dir() -> Path:
+    """Returns the folder of the converter, which is Python and the same for every machine."""
     return cache.tools_dir() / f"llama.cpp-{LLAMA_CPP_PYTHON}-converter"
 
 
@@ -154,7 +156,7 @@ def _given(folder: Path, progress: cache.Progress | None) -> LlamaCpp:
     tree = next((t for t in trees if all((t / part).exists() for part in wanted)), None)
     libraries = [bin_dir, bin_dir.parent / "lib", bin_dir.parent]
     lib_dir = next((p for p in libraries if (p / library("llama")).exists()), None)
-    if tree is None and progress is None and not cache.is_installed(_converter_dir()):
+    if tree is None and progress is None and not cache.is_installed(converter_dir()):
         raise ReasonerError("LLAMA_CPP_DIR has no convert_hf_to_gguf.py", fix="make setup", code=MISSING)
     converter = tree or _converter(progress or cache.quiet)
     digest = files.sha256_file(bin_dir / "llama-quantize")[:12]
@@ -170,17 +172,18 @@ def _given(folder: Path, progress: cache.Progress | None) -> LlamaCpp:
 
 
 def library(name: str) -> str:
+    """Returns the file name of a shared library on this system."""
     return f"lib{name}.dylib" if sys.platform == "darwin" else f"lib{name}.so"
 
 
 def _converter(progress: cache.Progress) -> Path:
     """Returns the pinned converter alone: for a user who brings the programs."""
-    final = _converter_dir()
+    final = converter_dir()
     if cache.is_installed(final):
         return final
     with cache.locked("llama.cpp", progress):
         if not cache.is_installed(final):
-            source = _source(progress)
+            source = unpacked_source(progress)
             _keep_converter(source, final)
             shutil.rmtree(source.parent)
     return final
@@ -188,7 +191,7 @@ def _converter(progress: cache.Progress) -> Path:
 
 def built(progress: cache.Progress) -> LlamaCpp:
     """Returns the pinned llama.cpp, whatever `LLAMA_CPP_DIR` says, and builds it where it is not there yet."""
-    final, converter = _build_dir(), _converter_dir()
+    final, converter = build_dir(), converter_dir()
     if not (cache.is_installed(final) and cache.is_installed(converter)):
         with cache.locked("llama.cpp", progress):
             if not (cache.is_installed(final) and cache.is_installed(converter)):
@@ -196,13 +199,14 @@ def built(progress: cache.Progress) -> LlamaCpp:
     return _ours(final, converter)
 
 
-def _work_dir() -> Path:
+def work_dir() -> Path:
+    """Returns the folder of sources and of what is being compiled; it goes when a build has ended well."""
     return cache.tools_dir() / f"llama.cpp-{LLAMA_CPP_PYTHON}-{cache.machine_key()}.build"
 
 
-def _source(progress: cache.Progress) -> Path:
+def unpacked_source(progress: cache.Progress) -> Path:
     """Returns the unpacked llama.cpp tree; an interrupted download or unpacking starts again."""
-    source = _work_dir() / "src"
+    source = work_dir() / "src"
     if source.exists():
         return source
     with files.partial_dir(source) as partial:
@@ -219,7 +223,7 @@ def _source(progress: cache.Progress) -> Path:
 
 def _sdist(progress: cache.Progress) -> Path:
     """Downloads the source distribution as pip is configured to; its hash is checked twice."""
-    folder = _work_dir() / "download"
+    folder = work_dir() / "download"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     progress(f"llama.cpp: downloading the sources of llama-cpp-python {LLAMA_CPP_PYTHON} (73 MiB)")
@@ -264,7 +268,7 @@ def _build(final: Path, converter: Path, progress: cache.Progress) -> None:
             else "sudo apt-get install g++ (or your system's package for it)",
             code=MISSING,
         )
-    source, work, log = _source(progress), _work_dir(), cache.log_path("llama.cpp")
+    source, work, log = unpacked_source(progress), work_dir(), cache.log_path("llama.cpp")
     if not cache.is_installed(converter):
         _keep_converter(source, converter)
     cmake, ninja = programs.bring_cmake(progress), programs.bring_ninja(progress)
