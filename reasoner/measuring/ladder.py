@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
@@ -30,6 +30,7 @@ from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import load
 from reasoner.problems.problem import Problem, messages, split_sha256
 from reasoner.serving import ollama, register
+from reasoner.verifiers import registry
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -61,7 +62,7 @@ class _Climb:
     split: str
     margin: float
     problems: list[Problem]
-    checker: verifiers.Verifier
+    checker: registry.Verifier
     trained: list[list[int]]
     """Prompt token ids as the trainer fed them."""
     end: int
@@ -187,7 +188,7 @@ def _climb(
     if split == "dev":  # always there, carved from the training source where it has none; another source may lack it
         wanted["source"] = None
     problems = load.held_out(config.model_copy(update={"eval": config.eval.model_copy(update=wanted)}))
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     if checker.ready is not None:
         checker.ready()
     problems = evaluate.judged(checker, f"the {split} problems", problems)

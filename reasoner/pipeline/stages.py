@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import runs, verifiers
+from reasoner import runs
 from reasoner.audit import audit
+from reasoner.audit.results import Audit, short
 from reasoner.bases import locate, proof
 from reasoner.errors import ReasonerError
 from reasoner.export import calibration, delta, merge, modelfile
@@ -35,6 +36,7 @@ from reasoner.problems import load
 from reasoner.reporting import pages, records, summary
 from reasoner.serving import register
 from reasoner.training import grpo
+from reasoner.verifiers import registry
 
 Made = tuple[list[Path], dict[str, Any]]
 
@@ -98,12 +100,12 @@ def _train(job: Job) -> Made:
         )
 
     audited = _audit(job)
-    unjudged = {row["index"] for row in audited["unjudged"]}
+    unjudged = {row.index for row in audited.unjudged}
     outputs, facts = grpo.run(
         job.config, job.run, job.base.path, to_gguf, job.reporter.say, job.reporter.train_step, unjudged
     )
     _give_back_memory()
-    return outputs, {**facts, "audit": audit.short(audited)}
+    return outputs, {**facts, "audit": as_json(short(audited))}
 
 
 def _give_back_memory() -> None:
@@ -113,27 +115,25 @@ def _give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _audit(job: Job) -> dict[str, Any]:
+def _audit(job: Job) -> Audit:
     """The run's verifier on the run's own references: `audit.json` first, then a refusal where it does not hold.
 
     `alarms.failed_audit = tell` says so instead. Not an output of the stage: its seconds differ from one time to the
     next, and nothing is made from it.
     """
     config = job.config
-    checker = verifiers.load(config.verifier.name)
-    value = audit.run(checker, load.training(config), config.data.source)
-    write_json(job.run.path / "audit.json", value)
-    if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
-        audit.refuse(value, f"reasoner audit --run {job.run.name}")
-    left_out = f", {len(value['unjudged']):,} that it cannot judge are left out" if value["unjudged"] else ""
-    holds = (
-        "holds" if value["holds"] else f"FAILS its audit ({'; '.join(value['failed'])}), as alarms.failed_audit allows,"
-    )
+    checker = registry.load(config.verifier.name)
+    found = audit.run(checker, load.training(config), config.data.source)
+    write_json(job.run.path / "audit.json", as_json(found))
+    if config.alarms.failed_audit == "stop" or not found.data.judged:
+        audit.refuse(found, f"reasoner audit --run {job.run.name}")
+    left_out = f", {len(found.unjudged):,} that it cannot judge are left out" if found.unjudged else ""
+    holds = "holds" if found.holds else f"FAILS its audit ({'; '.join(found.failed)}), as alarms.failed_audit allows,"
     job.reporter.say(
-        f"verifier {checker.name} {checker.version} {holds} on {value['data']['judged']:,} references{left_out}"
-        f" ({value['seconds']:.1f} s, {job.run.path / 'audit.json'})"
+        f"verifier {checker.name} {checker.version} {holds} on {found.data.judged:,} references{left_out}"
+        f" ({found.seconds:.1f} s, {job.run.path / 'audit.json'})"
     )
-    return value
+    return found
 
 
 def _merge(job: Job) -> Made:
