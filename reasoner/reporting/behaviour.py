@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from reasoner import files
 from reasoner.measuring.figures import Completion
 from reasoner.verifiers import working as arithmetic
 
