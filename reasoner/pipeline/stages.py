@@ -33,7 +33,7 @@ from reasoner.llamacpp import quantize
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.pipeline.job import Job
 from reasoner.problems import load
-from reasoner.reporting import page, report
+from reasoner.reporting import pages, records, summary
 from reasoner.serving import register
 from reasoner.training import grpo
 from reasoner.verifiers import registry
@@ -315,11 +315,11 @@ def _reuse_scores(job: Job, digest: str, target: Path) -> None:
 
 
 def _report(job: Job) -> Made:
-    records = {stage.name: job.need(stage.name) for stage in STAGES[:-1]}
     server = {"host": str(job.server.host), "version": job.server.version}
-    value = report.summary(job.config, job.run, records, server, job.versions())
-    written = page.write(job.run, value)
-    write_json(job.run.summary_path, value)
+    done = records.read(job.run, job.step)
+    value = summary.make(job.config, job.run, done, server, job.versions())
+    written = pages.write(job.run, value)
+    summary.save(job.run, value)
     return [*written, job.run.summary_path], {}
 
 
