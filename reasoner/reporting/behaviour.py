@@ -18,7 +18,6 @@ from typing import TypeVar
 from reasoner import files
 from reasoner.measuring.figures import Completion
 from reasoner.verifiers import working as arithmetic
-from reasoner.verifiers.working import shows_working
 
 PHRASES = (
     "wait", "hold on", "hmm", "let me check", "let's check", "let me double-check", "double-check", "let me verify",
@@ -68,7 +67,7 @@ def figures(completions: Iterable[Completion]) -> Figures | None:
     for one in completions:
         n, tokens = n + 1, tokens + one.tokens
         numbers += len({_plain(found) for found in _NUMBER.findall(one.completion)})
-        working += shows_working(one.completion)
+        working += arithmetic.shows_working(one.completion)
         spoken = {found.lower() for found in _PHRASE.findall(one.completion.replace("’", "'"))}
         phrases.update(spoken)
         correcting += bool(spoken)

@@ -205,12 +205,6 @@ def parse(value: Mapping[str, Any]) -> Summary:
 # -- in a few lines ----------------------------------------------------------------------------
 
 
-def _label(judge: Judge) -> str:
-    """Says what a verifier counts, where its name does not."""
-    found = registry.built_in(judge.name)
-    return found.label if found else ""
-
-
 def lines(summary: Summary) -> list[tuple[str, str]]:
     """Returns the closing summary as (what, value) pairs, for terminal and report alike."""
     base, tuned, lift, judge = summary.base, summary.tuned, summary.lift, summary.verifier
@@ -236,6 +230,12 @@ def lines(summary: Summary) -> list[tuple[str, str]]:
         told = f"base {base.refused}, tuned {tuned.refused}: open with “I cannot”, and are not right"
         found.append(("refused", told))
     return [*found, *_judging(summary), *_more(summary)]
+
+
+def _label(judge: Judge) -> str:
+    """Says what a verifier counts, where its name does not."""
+    found = registry.built_in(judge.name)
+    return found.label if found else ""
 
 
 def _judging(summary: Summary) -> Iterator[tuple[str, str]]:
