@@ -25,15 +25,15 @@ from typing import Any, Literal
 from reasoner import runs
 from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
-from reasoner.bases import from_gguf, locate
+from reasoner.bases import locate, proof
 from reasoner.errors import ReasonerError
-from reasoner.export import delta, merge, modelfile
+from reasoner.export import calibration, delta, merge, modelfile
 from reasoner.files import as_json, partial_dir, partial_file, read_jsonl, sha256_file, write_json, write_text
 from reasoner.llamacpp import quantize
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.pipeline.job import Job
 from reasoner.problems import load
-from reasoner.reporting import page, report
+from reasoner.reporting import pages, records, summary
 from reasoner.serving import register
 from reasoner.training import grpo
 from reasoner.verifiers import registry
@@ -69,25 +69,25 @@ def _base(job: Job) -> Made:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
-    made, facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
+    facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
     if found.imported:
-        from_gguf.check_reexport(found.imported, facts)
+        proof.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = sha256_file(job.base_gguf)
     tag = register.put(
         config, job.client, register.base_tag(config), job.base_gguf, sha256, pinned, folder, job.reporter.say
     )
-    return made, {
+    return [job.base_gguf], {
         "spec": found.spec,
         "path": str(found.path),
         "architecture": found.architecture,
         "weights_bytes": found.weights_bytes,
         "files": {name: dataclasses.asdict(output) for name, output in found.files.items()},
         "sha256": found.sha256,
-        "special_tokens": sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}),
+        "special_tokens": locate.special_tokens(tokenizer),
         "license": locate.licence(found.path),
-        "imported": found.imported,
-        "gguf": facts,
+        "imported": as_json(found.imported),
+        "gguf": as_json(facts),
         "pinned": pinned,
         "tag": tag,
     }
@@ -137,23 +137,25 @@ def _audit(job: Job) -> Audit:
 
 
 def _merge(job: Job) -> Made:
-    return merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
+    outputs, facts = merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
+    return outputs, dataclasses.asdict(facts)
 
 
 def _gguf(job: Job) -> Made:
     config, log, say = job.config, job.run.log_path("gguf"), job.reporter.say
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
-        return quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
+        return [job.tuned_gguf], as_json(quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say))
     chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
     text = job.export / "calibration.txt"
     if chosen["imatrix"]:
-        quantize.write_calibration(job.run, merged, config.data.system, text)
+        calibration.write(job.run, merged, config.data.system, text)
     given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
-    tuned, facts = quantize.run(merged, job.export / f"model.{chosen['quant']}.gguf", *given)
-    untouched, _ = quantize.run(job.run.path / "base" / "model", job.export / f"base.{chosen['quant']}.gguf", *given)
+    outputs = [job.export / f"{name}.{chosen['quant']}.gguf" for name in ("model", "base")]
+    facts = quantize.run(merged, outputs[0], *given)
+    quantize.run(job.run.path / "base" / "model", outputs[1], *given)
     text.unlink(missing_ok=True)
-    return [*tuned, *untouched], {**facts, "chosen": chosen}
+    return outputs, {**as_json(facts), "chosen": chosen}
 
 
 def _reference(job: Job) -> Made:
@@ -315,11 +317,11 @@ def _reuse_scores(job: Job, digest: str, target: Path) -> None:
 
 
 def _report(job: Job) -> Made:
-    records = {stage.name: job.need(stage.name) for stage in STAGES[:-1]}
     server = {"host": str(job.server.host), "version": job.server.version}
-    value = report.summary(job.config, job.run, records, server, job.versions())
-    written = page.write(job.run, value)
-    write_json(job.run.summary_path, value)
+    done = records.read(job.run, job.step)
+    value = summary.make(job.config, job.run, done, server, job.versions())
+    written = pages.write(job.run, value)
+    summary.save(job.run, value)
     return [*written, job.run.summary_path], {}
 
 

@@ -28,6 +28,7 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import sampler
+from reasoner.llamacpp.live import LiveWeights
 from reasoner.machine import cpu
 from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
@@ -853,7 +854,7 @@ class _Fast:
                 getattr(wanted, "num_key_value_heads", None) or wanted.num_attention_heads,
             }
             weights = {name: module.weight.data for name, module in self._linear.items()}
-            self._live = sampler.LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
+            self._live = LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
             if is_brain and is_mixed:
                 for module in self._linear.values():  # exact, and what autocast would make of them at every step
                     module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 from reasoner import config, runs
-from reasoner.llamacpp import quantize, sampler
+from reasoner.llamacpp import quantize
+from reasoner.llamacpp.live import LiveWeights
 from reasoner.measuring import engines, evaluate, statistics
 from reasoner.pipeline import job
 from reasoner.problems import load
@@ -60,7 +61,7 @@ def main() -> None:
             path = Path(temporary) / f"{kind}.gguf"
             quantize.run(folder, path, kind, Path(temporary) / "log", print)
             heads = {shape.num_attention_heads, shape.num_key_value_heads}
-            live = sampler.LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
+            live = LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
             for name, weight in weights.items():
                 live.write(name, weight + changes[name])
             engine = engines.open_engine(str(path), concurrency=32, num_ctx=1024, num_thread=args.threads)

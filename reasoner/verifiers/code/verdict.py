@@ -426,9 +426,9 @@ def _pool() -> Pool:
     global _open
     with _opening:
         if _open is None:
-            from reasoner.sandbox import Pool
+            from reasoner.sandbox import Pool, choose
 
-            _open = Pool()
+            _open = Pool(choose())
         return _open
 
 
