@@ -37,7 +37,7 @@ from reasoner.files import read_json, sha256_file, write_json, write_text
 from reasoner.llamacpp import install
 from reasoner.machine import cache, processes
 from reasoner.problems import stories
-from reasoner.serving import ollama
+from reasoner.serving.client import Client
 
 if TYPE_CHECKING:
     import tokenizers
@@ -94,7 +94,7 @@ def is_spec(text: str) -> bool:
     return text.startswith(_SCHEMES)
 
 
-def materialize(spec: str, say: Say, client: Callable[[], ollama.Client]) -> Imported:
+def materialize(spec: str, say: Say, client: Callable[[], Client]) -> Imported:
     """The model folder of a GGUF, made once and kept in the cache.
 
     `client` is asked for a server only for `ollama:`. The folder appears whole and proven, or not at all.
@@ -194,7 +194,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "model"
 
 
-def _file(spec: str, name: str, _: Callable[[], ollama.Client]) -> _Source:
+def _file(spec: str, name: str, _: Callable[[], Client]) -> _Source:
     path = Path(name).expanduser().absolute()
     if not path.is_file():
         near = ", ".join(p.name for p in sorted(path.parent.glob("*.gguf"))[:5]) if path.parent.is_dir() else ""
@@ -205,7 +205,7 @@ def _file(spec: str, name: str, _: Callable[[], ollama.Client]) -> _Source:
     return _Source(spec, f"{_slug(path.stem)}-{mark[:12]}", lambda folder, say: (path, ""))
 
 
-def _tag(spec: str, name: str, client: Callable[[], ollama.Client]) -> _Source:
+def _tag(spec: str, name: str, client: Callable[[], Client]) -> _Source:
     if not name:
         raise _unfit(spec, "it names no model", "ollama:NAME[:TAG], as `ollama list` shows it")
     blob, licence = client().model_file(name)
@@ -213,7 +213,7 @@ def _tag(spec: str, name: str, client: Callable[[], ollama.Client]) -> _Source:
     return _Source(spec, f"{_slug(name)}-{digest[:12]}", lambda folder, say: (blob, licence), digest)
 
 
-def _package(spec: str, name: str, _: Callable[[], ollama.Client]) -> _Source:
+def _package(spec: str, name: str, _: Callable[[], Client]) -> _Source:
     if not (parts := _PACKAGE.fullmatch(name)):
         raise _unfit(spec, "a package is named with its exact version", "pypi:NAME==VERSION")
     pin = f"{re.sub('[-_.]+', '-', parts[1]).lower()}=={parts[2]}"

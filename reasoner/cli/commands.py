@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reasoner.pipeline import pipeline
+    from reasoner.serving.history import Event
 
 
 class Commands(click.Group):
@@ -200,7 +201,7 @@ def run_command(
 ) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
     from reasoner.pipeline import pipeline
-    from reasoner.serving import ollama
+    from reasoner.serving import links
 
     screen = Screen()
     started = time.monotonic()
@@ -210,7 +211,7 @@ def run_command(
     assert summary is not None
     screen.closing(job, summary, time.monotonic() - started)
     if not control and summary["promoted"]:
-        screen.say(f"\n  {ollama.install_link(job.config.serve.name)}\n")
+        screen.say(f"\n  {links.install_link(job.config.serve.name)}\n")
     if as_json:
         click.echo(json.dumps(summary))
 
@@ -260,7 +261,7 @@ def promote_command(names: tuple[str, ...]) -> None:
     enough; the model must answer, and the one before it stays for `reasoner rollback`.
     """
     from reasoner.pipeline import pipeline
-    from reasoner.serving import register
+    from reasoner.serving import tags
 
     steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
     others = [name for name in names if not name.removeprefix("step-").isdigit()]
@@ -273,7 +274,7 @@ def promote_command(names: tuple[str, ...]) -> None:
             pipeline.run(job, origin, until="promote")
             return
         event = pipeline.promote_step(job.at(steps[0]), "reasoner promote")
-    tag = register.public_tag(job.config)
+    tag = tags.public_tag(job.config)
     screen.say(f"{tag} is {'' if event else 'already '}step {steps[0]} of run {job.run.name}")
 
 
@@ -286,7 +287,7 @@ def rollback_command(run_name: str | None) -> None:
     screen = Screen()
     job, _ = _existing(run_name, screen)
     event = pipeline.rollback(job)
-    screen.say(f"{event['tag']} is {event['from']} again; the promotion of step {event['step']} is undone")
+    screen.say(f"{event.tag} is {event.source} again; the promotion of step {event.step} is undone")
 
 
 @cli.command("export")
@@ -382,15 +383,16 @@ def history_command(run_name: str | None, as_json: bool) -> None:
     """What became of a run's checkpoints: exported, scored, promoted, kept, and what is served where."""
     from reasoner import runs
     from reasoner.pipeline import watch
-    from reasoner.serving import register
+    from reasoner.serving import history
 
     run = runs.existing(run_name)
-    events = register.history(run)
-    stack = register.promotions(run)
+    events = history.events(run)
+    stack = history.promotions(run)
     hosts = files.read_json(run.path / "hosts.json") or {}
     if as_json:
-        value = {"run": run.name, "promoted": stack[-1] if stack else None, "hosts": hosts, "events": events}
-        click.echo(json.dumps(value))
+        promoted = stack[-1].as_json() if stack else None
+        rows = [event.as_json() for event in events]
+        click.echo(json.dumps({"run": run.name, "promoted": promoted, "hosts": hosts, "events": rows}))
         return
     from rich.console import Console
 
@@ -635,9 +637,9 @@ def audit_command(
 @_json
 def serve_command(stop: bool, as_json: bool) -> None:
     """Start Ollama on loopback where none answers, or stop the one we started."""
-    from reasoner.serving import ollama
+    from reasoner.serving import server as serving
 
-    found = ollama.serve(stop, Screen().say)
+    found = serving.serve(stop, Screen().say)
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return
@@ -657,11 +659,11 @@ def serve_command(stop: bool, as_json: bool) -> None:
 def setup_command() -> None:
     """Build or find llama.cpp and Ollama; does nothing where they are whole."""
     from reasoner.llamacpp import install as toolchain
-    from reasoner.serving import ollama
+    from reasoner.serving import server as serving
 
     screen = Screen()
     tools = toolchain.llama_cpp(screen.say)
-    server = ollama.find_server()
+    server = serving.find_server()
     if server:
         found = f"Ollama {server.version} answers on {server.host}"
     else:
@@ -833,18 +835,19 @@ def _cut(line: str, most: int = 300) -> str:
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
     from reasoner.bases import from_gguf
-    from reasoner.serving import ollama, register
+    from reasoner.serving import links, tags
+    from reasoner.serving import server as serving
 
     screen = Screen()
-    if register.has_registered():
-        server = ollama.find_server()
+    if tags.has_registered():
+        server = serving.find_server()
         if server is None and ollama_install.find_ollama() is not None:
-            server = ollama.ensure_server(screen.say)
-        for tag in register.remove_all(server.client()) if server else []:
+            server = serving.ensure_server(screen.say)
+        for tag in tags.remove_all(server.client()) if server else []:
             screen.say(f"removed {tag} from Ollama")
     for folder in from_gguf.remove_imported():
         screen.say(f"removed {folder}")
-    ollama.uninstall_tools(screen.say)
+    links.uninstall_tools(screen.say)
     screen.say("runs/ and your other models were not touched")
 
 
@@ -963,7 +966,7 @@ class WatchScreen:
 
     def __init__(self, screen: Screen, as_json: bool) -> None:
         self._screen, self._as_json = screen, as_json
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._live: Any = None
         self._now = ""
 
@@ -987,19 +990,19 @@ class WatchScreen:
         if self._live:
             self._live.update(watch.table(self._events, self._now), refresh=True)
 
-    def event(self, row: dict[str, Any]) -> None:
+    def event(self, row: Event) -> None:
         self._events.append(row)
         if self._as_json:
-            click.echo(json.dumps(row))
+            click.echo(json.dumps(row.as_json()))
         elif self._live:
             self._show("")
         else:
             from reasoner.pipeline import watch
 
-            last = next(one for one in watch.rows(self._events) if one["step"] == row["step"])
-            score = last["score"] if row["event"] == "scored" else ""
-            says = last["verdict"] if row["event"] in ("skipped", "kept", "failed", "promoted") else ""
-            self._screen.say(f"  step {row['step']:<6} {row['event']:<9} {score}{says}")
+            last = next(one for one in watch.rows(self._events) if one["step"] == row.step)
+            score = last["score"] if row.event == "scored" else ""
+            says = last["verdict"] if row.event in ("skipped", "kept", "failed", "promoted") else ""
+            self._screen.say(f"  step {row.step:<6} {row.event:<9} {score}{says}")
 
     def reporter(self) -> pipeline.Reporter:
         from reasoner.pipeline import pipeline

@@ -32,13 +32,19 @@ from reasoner.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.config import Config, defaults, dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
-from reasoner.export import delta, merge, modelfile
-from reasoner.files import partial_dir, partial_file, read_json, read_jsonl, sha256_file, write_json, write_text
+from reasoner.export import delta, merge, modelfile, register
+from reasoner.files import parse, partial_dir, partial_file, read_json, read_jsonl, sha256_file, write_json, write_text
 from reasoner.llamacpp import install, quantize
 from reasoner.measuring import evaluate, ladder, statistics
+from reasoner.measuring import gate as measured
+from reasoner.pipeline import promotion
 from reasoner.problems import data
 from reasoner.reporting import page, report
-from reasoner.serving import ollama, register
+from reasoner.serving import history, tags
+from reasoner.serving import server as serving
+from reasoner.serving.client import Client
+from reasoner.serving.host import models_dir
+from reasoner.serving.tags import Registered, Tagged
 from reasoner.training import grpo
 
 Made = tuple[list[Path], dict[str, Any]]
@@ -66,11 +72,11 @@ class Job:
     """Step of the checkpoint that is exported; None: what the training ends with."""
 
     @cached_property
-    def server(self) -> ollama.Server:
-        return ollama.ensure_server(self.reporter.say)
+    def server(self) -> serving.Server:
+        return serving.ensure_server(self.reporter.say)
 
     @cached_property
-    def client(self) -> ollama.Client:
+    def client(self) -> Client:
         return self.server.client()
 
     @cached_property
@@ -195,9 +201,8 @@ def _base(job: Job) -> Made:
         from_gguf.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = sha256_file(job.base_gguf)
-    tag = register.put(
-        config, job.client, register.base_tag(config), job.base_gguf, sha256, pinned, folder, job.reporter.say
-    )
+    made_of = register.Servable(job.base_gguf, sha256, pinned, folder)
+    tag = register.put(config, job.client, tags.base_tag(config), made_of, job.reporter.say)
     return made, {
         "spec": found.spec,
         "path": str(found.path),
@@ -210,7 +215,7 @@ def _base(job: Job) -> Made:
         "imported": found.imported,
         "gguf": facts,
         "pinned": pinned,
-        "tag": tag,
+        "tag": dataclasses.asdict(tag),
     }
 
 
@@ -337,63 +342,62 @@ def _register(job: Job) -> Made:
     config, source = job.config, job.need("base")
     say = job.reporter.say
     folder = job.run.path / "base" / "model"
-    untouched = source.facts["tag"]
-    if untouched["gguf_sha256"] != job.served_base[1] or register.not_there(job.client, [untouched]):
-        untouched = register.put(
-            config, job.client, register.base_tag(config), *job.served_base, source.facts["pinned"], folder, say
-        )
-    made = job.need("gguf")
-    sha256 = next(iter(made.outputs.values())).sha256
-    tuned = register.put(
-        config, job.client, register.step_tag(config, job.step), job.tuned_gguf, sha256,
-        job.need("modelfile").facts["pinned"], folder, say,
-    )  # fmt: skip
-    return [], {"base": untouched, "tuned": tuned, "identity": [untouched["digest"], tuned["digest"]]}
+    untouched = parse(Registered, source.facts["tag"])
+    if untouched.gguf_sha256 != job.served_base[1] or tags.not_there(job.client, [untouched]):
+        made_of = register.Servable(*job.served_base, source.facts["pinned"], folder)
+        untouched = register.put(config, job.client, tags.base_tag(config), made_of, say)
+    sha256 = next(iter(job.need("gguf").outputs.values())).sha256
+    made_of = register.Servable(job.tuned_gguf, sha256, job.need("modelfile").facts["pinned"], folder)
+    tuned = register.put(config, job.client, tags.step_tag(config, job.step), made_of, say)
+    found = {"base": dataclasses.asdict(untouched), "tuned": dataclasses.asdict(tuned)}
+    return [], {**found, "identity": [untouched.digest, tuned.digest]}
+
+
+def _registered(job: Job, role: Literal["base", "tuned"] = "tuned") -> Registered:
+    return parse(Registered, job.need("register").facts[role])
 
 
 def _evaluate(job: Job) -> Made:
-    tags = job.need("register").facts
     special = job.need("base").facts["special_tokens"]
-    models = {"base": tags["base"]["tag"], "tuned": tags["tuned"]["tag"]}
+    models = {"base": _registered(job, "base").tag, "tuned": _registered(job).tag}
     return evaluate.run(job.config, job.run, job.client, models, special, job.reporter.scored, job.reporter.say)
 
 
 def _promote(job: Job) -> Made:
     """Against the base; and where a watch made an earlier step of this run public, against that one too."""
-    tuned, scored = job.need("register").facts["tuned"], job.need("evaluate").facts
-    register.settle(job.config, job.client, job.run)
-    public = register.public(job.config, job.client)
-    earlier = {row["digest"] for row in register.promotions(job.run)} - {tuned["digest"]}
-    if public and public["digest"] in earlier and not job.config.train.control:
+    tuned, scored = _registered(job), job.need("evaluate").facts
+    history.settle(job.config, job.client, job.run)
+    public = tags.public(job.config, job.client)
+    earlier = {one.digest for one in history.promotions(job.run)} - {tuned.digest}
+    if public and public.digest in earlier and not job.config.train.control:
         _run_stage(job, GATE_STAGE)
         scored = {**scored, "problems_found": [*scored["problems_found"], *job.need("gate").facts["why"]]}
-    facts = register.promote(job.config, job.client, job.run, tuned, scored, job.step)
-    return [], {**facts, "against": public and public["digest"]}
+    facts = promotion.promote(job.config, job.client, job.run, tuned, scored, job.step)
+    return [], {**facts, "against": public and public.digest}
 
 
 def _gate(job: Job) -> Made:
     """Candidate against public model on the same dev problems, both as served."""
     config, client = job.config, job.client
-    settings, candidate = config.gate, job.need("register").facts["tuned"]
-    against = register.public(config, client) or job.need("register").facts["base"]
-    against = {name: against[name] for name in ("tag", "digest")}
+    settings, candidate = config.gate, _registered(job)
+    against = tags.public(config, client) or _registered(job, "base")
     folder = job.export / "gate"
-    _reuse_scores(job, against["digest"], folder / "completions")
+    _reuse_scores(job, against.digest, folder / "completions")
     changes = {"split": "dev", "num_problems": settings.num_problems, "beside": ()}
     dev = config.model_copy(update={"eval": config.eval.model_copy(update=changes)})
     outputs, facts = evaluate.run(
-        dev, runs.Run(folder), client, {"base": against["tag"], "tuned": candidate["tag"]},
+        dev, runs.Run(folder), client, {"base": against.tag, "tuned": candidate.tag},
         job.need("base").facts["special_tokens"], job.reporter.scored, job.reporter.say, is_final=False,
     )  # fmt: skip
-    if register.not_there(client, [against]):
-        raise ReasonerError(f"{against['tag']} became another model while it was scored", fix="score it again")
+    if tags.not_there(client, [against]):
+        raise ReasonerError(f"{against.tag} became another model while it was scored", fix="score it again")
     rows = {role: read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
     rule: Literal["strict", "verdict"] = "strict" if settings.metric == "strict" else "verdict"
     differences = list(statistics.differences(rows["base"], rows["tuned"], rule).values())
     key = "strict" if settings.metric == "strict" else "pass_at_1"
     found = {
-        "candidate": {name: candidate[name] for name in ("tag", "digest")},
-        "against": against,
+        "candidate": {"tag": candidate.tag, "digest": candidate.digest},
+        "against": {"tag": against.tag, "digest": against.digest},
         "metric": settings.metric,
         "n": len(differences),
         "split_sha256": facts["split_sha256"],
@@ -403,9 +407,10 @@ def _gate(job: Job) -> Made:
         "points": 100 * sum(differences) / max(len(differences), 1),
         "lower": statistics.lower_bound(differences, settings.confidence) if differences else None,
     }
-    before = [row for row in register.promotions(job.run) if row.get("split_sha256") == found["split_sha256"]]
-    best = max((row["score"] for row in before if row.get("metric") == settings.metric), default=None)
-    why = register.verdict(config, found, best, facts["problems_found"] + register.lost(facts["below_base"], "it"))
+    before = [one for one in history.promotions(job.run) if one.split_sha256 == found["split_sha256"]]
+    best = max((one.score for one in before if one.metric == settings.metric and one.score is not None), default=None)
+    lost = facts["problems_found"] + measured.lost(facts["below_base"], "it")
+    why = measured.verdict(config, found, best, lost)
     return outputs, {**found, "best": best, "passed": not why, "why": why}
 
 
@@ -418,7 +423,7 @@ def _reuse_scores(job: Job, digest: str, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for source in (path.parent / "gate" / "completions").glob("*"):
             if "tuned" in source.name:
-                note = {"role": "base", "model": register.public_tag(job.config)}
+                note = {"role": "base", "model": tags.public_tag(job.config)}
                 copy = target / source.name.replace("tuned", "base")
                 if source.suffix == ".jsonl":
                     rows = [{**row, **note} for row in read_jsonl(source)]
@@ -445,16 +450,16 @@ def _report_inputs(job: Job) -> dict[str, str]:
 
 def _tags(*names: str) -> Callable[[Job, runs.Record[Any]], list[str]]:
     def outside(job: Job, record: runs.Record[Any]) -> list[str]:
-        return register.not_there(job.client, [record.facts[name] for name in names])
+        return tags.not_there(job.client, [parse(Tagged, record.facts[name]) for name in names])
 
     return outside
 
 
 def _public(job: Job, record: runs.Record[Any]) -> list[str]:
     if record.facts["promoted"]:
-        return register.not_there(job.client, [record.facts])
-    now = register.public(job.config, job.client)
-    is_old = "against" in record.facts and record.facts["against"] != (now and now["digest"])
+        return tags.not_there(job.client, [parse(Tagged, record.facts)])
+    now = tags.public(job.config, job.client)
+    is_old = "against" in record.facts and record.facts["against"] != (now and now.digest)
     return ["another model is public by now"] if is_old and not record.facts["is_control"] else []
 
 
@@ -522,7 +527,7 @@ GATE_STAGE = Stage(
     "gate",
     _gate,
     ("data", "verifier", "eval", "serve", "gate", "alarms"),
-    lambda job: {**_key("register")(job), "public": (register.public(job.config, job.client) or {}).get("digest", "")},
+    lambda job: {**_key("register")(job), "public": getattr(tags.public(job.config, job.client), "digest", "")},
 )
 
 
@@ -609,7 +614,7 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, An
         promoted = job.need("promote").facts
         if not promoted["promoted"] and not promoted["is_control"]:
             raise ReasonerError(
-                f"the scored model was not promoted: {register.public_tag(job.config)} stays as it was",
+                f"the scored model was not promoted: {tags.public_tag(job.config)} stays as it was",
                 why="\n".join(promoted["why"]),
                 fix=f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name",
                 code=GATE,
@@ -645,7 +650,7 @@ def export(job: Job, route: Literal["auto", "reference", "delta"] = "auto") -> d
         "why": why,
         "gguf": {"path": str(job.run.path / name), "quant": made.facts["quant"], "bytes": output.bytes,
                  "sha256": output.sha256},
-        **{key: job.need("register").facts["tuned"][key] for key in ("tag", "digest", "file")},
+        **{key: getattr(_registered(job), key) for key in ("tag", "digest", "file")},
         "stage_seconds": {stage.name: round(job.need(stage.name).seconds, 2) for stage in ROUTES[taken]},
         "seconds": round(time.monotonic() - started, 2),
     }  # fmt: skip
@@ -675,23 +680,23 @@ def gate(job: Job) -> dict[str, Any]:
     return found
 
 
-def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> dict[str, Any] | None:
+def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> history.Event | None:
     """Make a registered checkpoint the public model; the history's event, None where it is public already."""
     if job.config.train.control:
         raise ReasonerError(f"a {job.config.train.control} control is never promoted", code=GATE)
-    model = job.need("register").facts["tuned"]
+    model = _registered(job)
     figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
     with _exporting(job):
-        register.settle(job.config, job.client, job.run)
+        history.settle(job.config, job.client, job.run)
         facts = {name: passed[name] for name in figures} if passed else {}
-        return register.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
+        return history.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
 
 
-def rollback(job: Job) -> dict[str, Any]:
+def rollback(job: Job) -> history.Event:
     """Undo the run's newest promotion; the history's event."""
     with _exporting(job):
-        register.settle(job.config, job.client, job.run)
-        return register.rollback(job.config, job.client, job.run)
+        history.settle(job.config, job.client, job.run)
+        return history.rollback(job.config, job.client, job.run)
 
 
 def _run_stage(job: Job, stage: Stage) -> None:
@@ -822,7 +827,7 @@ def check_disk(job: Job) -> None:
     weights = job.base.weights_bytes
     adapters = int(0.15 * weights) * (config.train.keep_checkpoints + 2) * 3
     here = int(weights * (2 + 2 * share)) + adapters + 200 * 2**20
-    store = job.server.models_dir or ollama.models_dir()
+    store = job.server.models_dir or models_dir()
     there = int(weights * 2 * share) + 50 * 2**20 if job.client.would_copy(run.path) else 0
     needs: dict[int, tuple[Path, int]] = {}
     for path, amount in ((run.path, here), (store, there)):

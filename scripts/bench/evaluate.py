@@ -28,7 +28,7 @@ import httpx
 from reasoner import config, verifiers
 from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
 
 REASONER = Path(sys.executable).with_name("reasoner")
 TASK = """\
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=256)
     args = parser.parse_args()
-    server = ollama.ensure_server(print)
+    server = serving.ensure_server(print)
     url = f"{server.host.url}/v1#{args.tag}"
     settings, _ = config.resolve("smol", {"eval.num_problems": str(args.n)})
     problems = data.held_out(settings)

@@ -16,7 +16,7 @@ from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
 from reasoner.measuring import statistics
 from reasoner.problems import data
-from reasoner.serving import ollama
+from reasoner.serving import server
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     settings, _ = config.resolve("smol", {"model.base": args.base, "eval.num_problems": str(args.n)})
-    client = ollama.ensure_server(print).client()
+    client = server.ensure_server(print).client()
     folder = from_gguf.materialize(args.base, print, lambda: client).path
     original = next(folder.glob("*.gguf"))
     with tempfile.TemporaryDirectory() as temporary:

@@ -17,7 +17,8 @@ from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.measuring import engines, evaluate
 from reasoner.problems import data
-from reasoner.serving import install, ollama, register
+from reasoner.serving import client as client_module
+from reasoner.serving import install, register, server
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
@@ -48,10 +49,10 @@ def client(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
         patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
-        with ollama.ensure_server().client() as made:
+        with server.ensure_server().client() as made:
             yield made
-        ollama.stop_server()
-        ollama.server_log(port).unlink(missing_ok=True)
+        server.stop_server()
+        server.server_log(port).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +232,7 @@ def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, fil
             locate.load_tokenizer(locate.shipped()["pocket"]), chat
         )
         assert client.prompt_ids("engines:brief", chat) != client.prompt_ids(bare, chat)
-        assert ollama.shown_parameters(client.show(bare))["stop"] == ["####"]
+        assert client_module.shown_parameters(client.show(bare))["stop"] == ["####"]
     assert client.digest(bare) is None and not register.has_registered()
     left = register.without_system(client, "engines:brief")  # as a kill leaves it: never closed
     assert left.__enter__() == bare and client.digest(bare)

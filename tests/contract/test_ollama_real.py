@@ -14,7 +14,8 @@ import pytest
 
 from reasoner import files
 from reasoner.errors import FAILED, ReasonerError
-from reasoner.serving import install, ollama
+from reasoner.serving import install
+from reasoner.serving import server as ollama
 
 pytestmark = pytest.mark.needs_ollama
 

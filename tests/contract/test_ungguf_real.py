@@ -16,7 +16,7 @@ from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.machine import cache
 from reasoner.problems import stories
-from reasoner.serving import ollama
+from reasoner.serving import server as ollama
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 

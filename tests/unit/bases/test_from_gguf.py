@@ -13,7 +13,8 @@ from gguf import GGUFWriter
 from reasoner.bases import from_gguf
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.files import write_json
-from reasoner.serving import ollama
+from reasoner.serving import client as client_module
+from reasoner.serving import host
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
 TOKENS = ["<|im_start|>", "<|im_end|>", "a", "b", "ab"]
@@ -328,11 +329,11 @@ def test_a_package_with_another_file_than_the_pinned_one(tmp_path, monkeypatch):
 # -- Ollama
 
 
-class Server(ollama.Client):
+class Server(client_module.Client):
     """A client whose server answers from a table."""
 
     def __init__(self, modelfile, models=None):
-        super().__init__(ollama.Host(), models)
+        super().__init__(host.Host(), models)
         self.modelfile = modelfile
 
     def list_tags(self):
