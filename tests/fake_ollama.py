@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import httpx
+import ollama
+
 from reasoner.serving.client import Client, full_tag
 from reasoner.serving.host import parse
 
@@ -92,6 +95,30 @@ class FakeOllama:
 
     def client(self, **how):
         return Client(parse(self.host), **how)
+
+    def quick_client(self):
+        """The client without the wire, for tests that ask hundreds of questions: 0.3 ms each."""
+        made = Client(parse(self.host))
+        made.close()
+        made.api = ollama.Client(made.host.url, transport=httpx.MockTransport(self._in_process))
+        return made
+
+    def _in_process(self, request):
+        found = self.take(request.method, request.url.path, request.content)
+        if found is None:
+            raise httpx.ReadError("the connection was dropped")
+        status, data = found
+        return httpx.Response(status, content=data)
+
+    def take(self, method, path, data):
+        """One request: status and bytes of its answer, None where the connection is to be dropped."""
+        is_json = data and not path.startswith("/api/blobs/")
+        request = Request(f"{method} {path}", json.loads(data) if is_json else data)
+        self.seen.append(request)
+        found = self.respond(request) if self.is_up else None
+        if found is None:
+            return None
+        return found[0], found[1] if isinstance(found[1], bytes) else json.dumps(found[1]).encode()
 
     @property
     def tags(self):
@@ -205,16 +232,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     fake: FakeOllama
 
     def _answer(self):
-        data = self._read()
-        is_upload = self.path.startswith("/api/blobs/")
-        request = Request(f"{self.command} {self.path}", data if is_upload or not data else json.loads(data))
-        self.fake.seen.append(request)
-        found = self.fake.respond(request) if self.fake.is_up else None
+        found = self.fake.take(self.command, self.path, self._read())
         if found is None:
             self.close_connection = True
             return
-        status, value = found
-        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        status, data = found
         self.send_response(status)
         self.send_header("content-length", str(len(data)))
         self.end_headers()

@@ -7,6 +7,7 @@ from typing import Any
 
 from reasoner import runs
 from reasoner.config import Config
+from reasoner.export.facts import PromoteFacts
 from reasoner.measuring import gate
 from reasoner.serving import history, tags
 from reasoner.serving.client import Client
@@ -14,11 +15,10 @@ from reasoner.serving.client import Client
 
 def promote(
     config: Config, client: Client, run: runs.Run, model: tags.Tagged, scored: Mapping[str, Any], step: int
-) -> dict[str, object]:
-    """Points the public tag at the scored model unless the gate forbids it; returns what the stage writes down."""
+) -> PromoteFacts:
+    """Points the public tag at the scored model unless the gate forbids it; `step` is the model's."""
     why = gate.control(config) or gate.refusals(scored)
-    facts: dict[str, object] = {"promoted": not why, "why": why, "is_control": bool(config.train.control)}
     if why:
-        return facts
+        return PromoteFacts(promoted=False, why=why, is_control=bool(config.train.control))
     history.publish(config, client, run, model, step, by="reasoner run")
-    return {**facts, "tag": tags.public_tag(config), "digest": model.digest}
+    return PromoteFacts(promoted=True, why=[], tag=tags.public_tag(config), digest=model.digest)

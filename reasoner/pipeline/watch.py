@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError, printable
 from reasoner.export import register
-from reasoner.pipeline import pipeline
+from reasoner.pipeline import checkpoint
+from reasoner.pipeline.job import Job
 from reasoner.serving import history, host, tags
 from reasoner.serving.client import Client
 from reasoner.serving.history import Event
@@ -112,12 +113,12 @@ def step_of(folder: Path) -> int | None:
     return int(number) if folder.name.startswith("checkpoint-") and number.isdigit() else None
 
 
-def checkpoints_dir(job: pipeline.Job) -> Path:
+def checkpoints_dir(job: Job) -> Path:
     other = job.config.watch.checkpoints
     return Path(other).expanduser().absolute() if other else job.run.checkpoints_dir
 
 
-def take(job: pipeline.Job, source: Path) -> None:
+def take(job: Job, source: Path) -> None:
     """Copy the adapter out of a checkpoint into the export folder.
 
     A copy and not a hard link: a trainer that saves the same step again may write into the same file.
@@ -127,7 +128,7 @@ def take(job: pipeline.Job, source: Path) -> None:
             shutil.copyfile(source / name, partial / name)
 
 
-def export(job: pipeline.Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
+def export(job: Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
     """`reasoner export`: one checkpoint, by default the end of the training, else the newest that is whole."""
     folder = checkpoints_dir(job)
     ready = [n for path in folder.glob("checkpoint-*") if (n := step_of(path)) and is_whole(path / WEIGHTS)]
@@ -154,7 +155,7 @@ def export(job: pipeline.Job, step: int | None, route: Literal["auto", "referenc
     if why:
         shutil.rmtree(one.adapter)
         raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
-    made = pipeline.export(one, route)
+    made = checkpoint.export(one, route)
     history.tell(job.run, step, "exported", by="reasoner export", **_short(made))
     return made
 
@@ -174,7 +175,7 @@ class Watcher:
     as it is appended to the history.
     """
 
-    make: Callable[[], pipeline.Job]
+    make: Callable[[], Job]
     on_event: Callable[[Event], None]
     say: Callable[[str], None]
     every: int | None = None
@@ -431,10 +432,10 @@ class Watcher:
         job = self.job.at(step)
         if not job.adapter.exists():
             raise ReasonerError(f"the adapter of step {step} is gone", why=f"{job.adapter} was removed")
-        made = pipeline.export(job)
+        made = checkpoint.export(job)
         self.tell(step, "exported", by="reasoner watch", **_short(made))
         started = time.monotonic()
-        found = pipeline.gate(job)
+        found = checkpoint.gate(job)
         names = ("metric", "n", "score", "score_ci95", "against_score", "points", "lower")
         against = found["against"]["tag"]
         self.tell(step, "scored", **{name: found[name] for name in names}, against=against,
@@ -442,7 +443,7 @@ class Watcher:
         if not found["passed"]:
             self.tell(step, "kept", tag=made["tag"], reason="; ".join(found["why"]), score=found["score"])
         else:
-            event = pipeline.promote_step(job, "reasoner watch", found)
+            event = checkpoint.promote_step(job, "reasoner watch", found)
             if event is None:
                 self.tell(step, "kept", tag=made["tag"], reason="it is the public model", score=found["score"])
             else:
@@ -489,7 +490,7 @@ class Watcher:
             return True
         return step == self.job.config.train.steps and runs.is_locked(self.run_)
 
-    def _retain(self, job: pipeline.Job) -> None:
+    def _retain(self, job: Job) -> None:
         """Keep the public model, the one before it, and the best others; of what the watch exported the rest goes."""
         mine: dict[int, Event] = {}
         scores: dict[int, float] = {}
@@ -570,7 +571,7 @@ class Watcher:
             }
             files.write_json(path, states)
 
-    def _serve_one(self, name: str, job: pipeline.Job, wanted: str) -> dict[str, Any]:
+    def _serve_one(self, name: str, job: Job, wanted: str) -> dict[str, Any]:
         try:
             made, pinned = job.need("register").facts["tuned"], job.need("modelfile").facts["pinned"]
             file = register.Servable(job.tuned_gguf, made["gguf_sha256"], pinned, self.run_.path / "base" / "model")
@@ -635,7 +636,7 @@ class Watcher:
 
 def run(
     run_: runs.Run,
-    make: Callable[[], pipeline.Job],
+    make: Callable[[], Job],
     on_event: Callable[[Event], None],
     say: Callable[[str], None],
     *,

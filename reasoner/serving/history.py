@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,7 +62,7 @@ class Event:
     def as_json(self) -> dict[str, Any]:
         """Returns the event as it stands in the history, and as `watch --json` prints it."""
         kept = ("step", *_NULLS.get(self.event, ()))
-        found = {key: value for key, value in asdict(self).items() if value is not None or key in kept}
+        found = {key: value for key, value in files.as_json(self).items() if value is not None or key in kept}
         return {"from" if key == "source" else key: value for key, value in found.items()}
 
 

@@ -4,9 +4,9 @@ import hashlib
 
 import fake_ollama
 import pytest
+from fake_ollama import FakeOllama
 
 from reasoner import config
-from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.export import register
 from reasoner.problems import data
@@ -15,12 +15,23 @@ from reasoner.serving.tags import Registered
 SETTINGS = config.resolve("pocket")[0]
 
 
+class Tokenizer:
+    """The trainer's: it renders as the fake server does, an id for each sign."""
+
+    def apply_chat_template(self, messages, **how):
+        return {"input_ids": [1, *map(ord, FakeOllama.render(messages))]}
+
+    def convert_ids_to_tokens(self, i):
+        return chr(i)
+
+
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
     monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
     problems = [data.Problem(str(n), f"What is {n} + 1?", str(n + 1), "sum") for n in range(3)]
     monkeypatch.setattr(register.data, "held_out", lambda config: problems)
+    monkeypatch.setattr(register.locate, "load_tokenizer", lambda folder: Tokenizer())
     with fake_ollama.running() as made:
         yield made
 
@@ -30,34 +41,10 @@ def servable(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF")
     pinned = {"temperature": 0.0, "num_ctx": 512, "stop": ["<end>"]}
-    return register.Servable(path, hashlib.sha256(b"GGUF").hexdigest(), pinned, locate.shipped()["pocket"])
-
-
-def as_trained(fake):
-    """The server asks what the trainer asks."""
-    tokenizer = locate.load_tokenizer(locate.shipped()["pocket"])
-
-    def ids(messages):
-        return locate.prompt_ids(tokenizer, messages)
-
-    def chat(request):
-        body = request.body
-        if "_debug_render_only" in body:
-            fake.asked = body["messages"]
-            return 200, {"_debug_info": {"rendered_template": "the prompt"}}
-        return 200, fake_ollama.said("y", prompt_eval_count=len(ids(body["messages"])))
-
-    def generate(request):
-        if "_debug_render_only" in request.body:
-            return 200, {"_debug_info": {"rendered_template": "the prompt"}}
-        found = ids(fake.asked)
-        return 200, {"response": "y", "prompt_eval_count": len(found), "context": [*found, 7]}
-
-    fake.faults |= {"POST /api/chat": chat, "POST /api/generate": generate}
+    return register.Servable(path, hashlib.sha256(b"GGUF").hexdigest(), pinned, tmp_path)
 
 
 def test_a_tag_is_made_read_back_and_compared(fake, servable):
-    as_trained(fake)
     said = []
     with fake.client() as client:
         made = register.put(SETTINGS, client, "reasoner:base", servable, said.append)
@@ -67,9 +54,10 @@ def test_a_tag_is_made_read_back_and_compared(fake, servable):
 
 
 def test_other_ids_are_refused_with_the_first_that_differs(fake, servable):
+    fake.render = lambda messages: "<|im_start|>" + FakeOllama.render(messages)
     with fake.client() as client, pytest.raises(ReasonerError, match="is asked something else than was") as caught:
         register.put(SETTINGS, client, "reasoner:base", servable, lambda text: None)
-    assert "at token 0 the trainer has" in caught.value.why
+    assert "problem 0: at token 3 the trainer has 117 ('u'), the server 105 ('i')" in caught.value.why
 
 
 def test_other_parameters_are_refused(fake, servable):

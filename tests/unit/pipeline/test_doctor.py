@@ -52,7 +52,7 @@ def test_packages_are_held_to_our_own_pins(monkeypatch):
 
 def test_port_taken_by_something_else_is_missing(monkeypatch):
     def taken():
-        raise host._taken(host.host("127.0.0.1:9"), "why")
+        raise host.taken(host.parse("127.0.0.1:9"), "why")
 
     monkeypatch.setattr(server, "find_server", taken)
     (one,) = doctor._server()

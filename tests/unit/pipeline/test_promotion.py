@@ -5,7 +5,8 @@ import pytest
 
 from reasoner import config, runs
 from reasoner.errors import GATE, ReasonerError
-from reasoner.pipeline import pipeline, promotion
+from reasoner.export.facts import PromoteFacts
+from reasoner.pipeline import checkpoint, job, promotion
 from reasoner.serving import history
 from reasoner.serving.tags import Tagged
 
@@ -39,7 +40,7 @@ def promote(fake, run):
 
 def test_a_fit_model_becomes_latest(fake, promote, run):
     made = promote()
-    assert made == {"promoted": True, "why": [], "is_control": False, "tag": PUBLIC, "digest": "sha256:d1"}
+    assert made == PromoteFacts(promoted=True, why=[], tag=PUBLIC, digest="sha256:d1")
     assert fake.tags[PUBLIC] == "sha256:d1"
     event = history.events(run)[-1]
     assert (event.event, event.step, event.digest, event.by) == ("promoted", 150, "sha256:d1", "reasoner run")
@@ -56,8 +57,8 @@ def test_a_fit_model_becomes_latest(fake, promote, run):
 )
 def test_a_model_that_is_refused_leaves_the_public_tag_as_it_was(facts, fake, promote, run):
     made = promote(**facts)
-    assert made["promoted"] is False and made["why"] and "tag" not in made
-    assert made["is_control"] is ("train.control" in facts)
+    assert made.promoted is False and made.why and made.tag is None
+    assert made.is_control is ("train.control" in facts)
     assert fake.tags[PUBLIC] == "sha256:old" and history.events(run) == []
 
 
@@ -70,5 +71,5 @@ def test_a_tag_rewritten_meanwhile_is_seen(fake, promote):
 def test_a_control_has_no_step_to_promote_either(run):
     control, _ = config.resolve("pocket", {"train.control": "shuffled"})
     with pytest.raises(ReasonerError, match="never promoted") as caught:
-        pipeline.promote_step(pipeline.Job(control, run).at(2), "reasoner promote")
+        checkpoint.promote_step(job.Job(control, run).at(2), "reasoner promote")
     assert caught.value.code == GATE

@@ -98,8 +98,7 @@ def test_refusals_carry_the_servers_reason(body, why, fake, client):
 
 @pytest.fixture
 def asked(fake):
-    facts = {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.bos_token_id": 1}
-    fake.put("a", "sha256:a", info=facts)
+    fake.put("a", "sha256:a")
     return fake
 
 
