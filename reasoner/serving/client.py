@@ -28,19 +28,20 @@ THROUGH = "{{ .Prompt }}"
 
 @dataclass(frozen=True)
 class Shown:
-    """Describes a tag: what the server renders with, samples with, and knows of the file behind it."""
+    """Describes a tag: what the server renders with, samples with, and knows of the file behind it.
+
+    `template` should be the GGUF's own, to the letter. Ollama puts a Go template in front unasked when the GGUF's is
+    within 100 edits of one it knows (`server/model.go`, `detectChatTemplate`), which short templates are; a Jinja
+    comment of more than 100 characters keeps it away. `info` is the metadata of the GGUF, by its names for them.
+    """
 
     template: str
-    """What the server renders with; one wants it to be the GGUF's own, to the letter. Ollama puts a Go template in
-    front unasked when the GGUF's is within 100 edits of one it knows (`server/model.go`, `detectChatTemplate`), which
-    short templates are; a Jinja comment of more than 100 characters in the chat template keeps it away."""
     modelfile: str
     license: str
     system: str | None
     quantization: str | None
     parameters: dict[str, list[str]]
     info: Mapping[str, Any]
-    """Metadata of the GGUF, by its names for them."""
 
     @property
     def context_length(self) -> int | None:
@@ -115,22 +116,21 @@ class Client:
         except ollama.ResponseError as error:
             raise ReasonerError(
                 f"Ollama refused {what} (HTTP {error.status_code})",
-                why=str(error.error)[:500] or "no reason given",
+                why=str(error.error)[:2000] or "no reason given",
                 log=self.log,
                 code=FAILED,
             ) from error
-        except httpx.TransportError as error:
+        except (httpx.TransportError, ConnectionError) as error:  # the package's word for httpx.ConnectError
+            happened, why = f"went away during {what}", [str(error) or type(error).__name__]
             if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
-                raise ReasonerError(
-                    f"the Ollama server at {self.host} gave no answer within {self.timeout_s:.0f} s",
-                    why=f"asked for {what}",
-                    fix="run the command again; what is done stays done",
-                    log=self.log,
-                    code=FAILED,
-                ) from error
-            raise self._gone(what, error) from error
-        except ConnectionError as error:  # the package's word for a connection that was not made
-            raise self._gone(what, error) from error
+                happened, why = f"gave no answer within {self.timeout_s:.0f} s", [f"asked for {what}"]
+            raise ReasonerError(
+                f"the Ollama server at {self.host} {happened}",
+                why="\n".join([*why, *(tail(self.log) if self.log else [])]),
+                fix="run the command again: nothing is half registered, and what is done stays done",
+                log=self.log,
+                code=FAILED,
+            ) from error
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise ReasonerError(
                 f"Ollama's answer to {what} cannot be read",
@@ -138,15 +138,6 @@ class Client:
                 fix=f"is {self.host} an Ollama? see `reasoner doctor`",
                 log=self.log,
             ) from error
-
-    def _gone(self, what: str, error: Exception) -> ReasonerError:
-        return ReasonerError(
-            f"the Ollama server at {self.host} went away during {what}",
-            why="\n".join([str(error) or type(error).__name__, *(tail(self.log) if self.log else [])]),
-            fix="run the command again: nothing is half registered, and what is done stays done",
-            log=self.log,
-            code=FAILED,
-        )
 
     # -- what is there
 
@@ -297,19 +288,6 @@ class Client:
                 return extra.chat(self.api, {**_chat(tag, messages, options), **more})
             return self.api.chat(tag, messages, options=options)
 
-    def generate(
-        self,
-        tag: str,
-        prompt: str,
-        options: Mapping[str, Any] | None = None,
-        *,
-        template: str | None = None,
-        raw: bool = False,
-    ) -> ollama.GenerateResponse:
-        """Returns one completion: `response`, `done_reason`, `eval_count`, …"""
-        with self._asking(f"a completion of {tag}"):
-            return self.api.generate(tag, prompt, options=options, template=template or "", raw=raw)
-
     def render(self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> str:
         """Returns the prompt text the server makes of messages (without a BOS the tokenizer adds itself)."""
         with self._asking(f"the rendered prompt of {tag}"):
@@ -325,11 +303,11 @@ class Client:
         `/api/chat` must confirm, says where the prompt ends.
         """
         text = self.render(tag, messages, options)
-        with self._asking(f"the rendered prompt of {tag}"):
+        one = {**(options or {}), "num_predict": 1, "temperature": 0}
+        with self._asking(f"the prompt of {tag}"):
             request = {"model": tag, "prompt": text, "options": dict(options or {}), "template": THROUGH}
             shown = extra.rendered(self.api, "/api/generate", request)
-        one = {**(options or {}), "num_predict": 1, "temperature": 0}
-        answer = self.generate(tag, text, one, template=THROUGH)
+            answer = self.api.generate(tag, text, template=THROUGH, options=one)
         count, in_chat = answer.prompt_eval_count, self.chat(tag, messages, one).prompt_eval_count
         if shown != text or count is None or count != in_chat:
             raise ReasonerError(

@@ -46,7 +46,7 @@ def main() -> None:
     def ask(tag: str, question: str) -> dict:
         chat = data.messages(question, settings.data.system)
         prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        return client.generate(tag, prompt, options, raw=True)
+        return client.api.generate(tag, prompt, options=options, raw=True)
 
     rows: dict[str, list[dict]] = {}
     for name in tags:

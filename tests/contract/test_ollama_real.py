@@ -211,7 +211,7 @@ def test_all_three_ways_of_asking_agree(client, tag):
     assert answer["done"] and answer["done_reason"] in ("stop", "length") and answer["eval_count"] >= 1
     assert answer["prompt_eval_count"] == len(expected_ids("<|user|>Ab 12?<|assistant|>"))
     assert client.chat(tag, MESSAGES)["message"]["content"] == answer["message"]["content"]  # as pinned
-    through = client.generate(tag, client.render(tag, MESSAGES), GREEDY, raw=True)
+    through = client.api.generate(tag, client.render(tag, MESSAGES), options=GREEDY, raw=True)
     assert through["response"] == answer["message"]["content"]
     assert client.chat(tag, MESSAGES, GREEDY, truncate=False, shift=False).message == answer.message
     body = {"model": tag, "messages": MESSAGES, "temperature": 0, "max_tokens": 8, "seed": 1}
