@@ -129,7 +129,8 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     from reasoner.reporting import compare
 
     value = compare.run(names)
-    click.echo(json.dumps(value) if as_json else printable("\n".join(compare.lines(value))))
+    text = printable("\n".join(compare.lines(value)))
+    click.echo(json.dumps(files.as_json(value)) if as_json else text)
 
 
 @click.command("ladder")

@@ -14,7 +14,8 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import Pinned
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import messages
 from reasoner.serving import tags
 from reasoner.serving.client import Client
 
@@ -61,9 +62,9 @@ def other_parameters(client: Client, tag: str, pinned: Mapping[str, object]) -> 
 def compare_prompt_ids(config: Config, client: Client, tag: str, model_dir: Path) -> int:
     """Returns the number of prompts found equal; raises at the first whose ids differ between trainer and server."""
     tokenizer = locate.load_tokenizer(model_dir)
-    problems = data.held_out(config)[:NUM_PROMPTS]
+    problems = load.held_out(config)[:NUM_PROMPTS]
     for problem in problems:
-        chat = data.messages(problem.question, config.data.system)
+        chat = messages(problem.question, config.data.system)
         trained = locate.prompt_ids(tokenizer, chat)
         served = client.prompt_ids(tag, chat)
         if trained != served:

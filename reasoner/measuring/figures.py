@@ -537,7 +537,7 @@ class Result(Measure):
     engine: str
     facts: EngineFacts
     data: dict[str, object]
-    """Where the problems came from: `problems.data.provenance`."""
+    """Where the problems came from: `splits.Provenance`."""
     split: str
     split_sha256: str
     n: int
@@ -547,7 +547,7 @@ class Result(Measure):
     prompt_ids: PromptIds | None
     """None where the engine does not tell."""
     overlap: dict[str, object] | None
-    """What a run was trained on of these problems: `problems.sources.overlap`; None: not known."""
+    """What a run was trained on of these problems: `overlap.Overlap`; None: not known."""
     verifier: Judge
     sandbox: Sandbox | None
     lenient: LenientMeasure | None

@@ -33,7 +33,7 @@ from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.measuring import gate as measured
 from reasoner.pipeline import promotion
 from reasoner.pipeline.job import Job
-from reasoner.problems import data
+from reasoner.problems import load
 from reasoner.reporting import page, report
 from reasoner.serving import history, tags
 from reasoner.serving.tags import Registered, Tagged
@@ -123,7 +123,7 @@ def _audit(job: Job) -> dict[str, Any]:
     """
     config = job.config
     checker = verifiers.load(config.verifier.name)
-    value = audit.run(checker, data.training(config), config.data.source)
+    value = audit.run(checker, load.training(config), config.data.source)
     write_json(job.run.path / "audit.json", value)
     if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
         audit.refuse(value, f"reasoner audit --run {job.run.name}")

@@ -9,7 +9,7 @@ from fake_ollama import FakeOllama
 from reasoner import config
 from reasoner.errors import ReasonerError
 from reasoner.export import register
-from reasoner.problems import data
+from reasoner.problems.problem import Problem
 from reasoner.serving.tags import Registered
 
 SETTINGS = config.resolve("pocket")[0]
@@ -29,8 +29,8 @@ class Tokenizer:
 def fake(tmp_path, monkeypatch):
     monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
-    problems = [data.Problem(str(n), f"What is {n} + 1?", str(n + 1), "sum") for n in range(3)]
-    monkeypatch.setattr(register.data, "held_out", lambda config: problems)
+    problems = [Problem(str(n), f"What is {n} + 1?", str(n + 1), "sum") for n in range(3)]
+    monkeypatch.setattr(register.load, "held_out", lambda config: problems)
     monkeypatch.setattr(register.locate, "load_tokenizer", lambda folder: Tokenizer())
     with fake_ollama.running() as made:
         yield made
