@@ -7,7 +7,7 @@ llama.cpp as engine. Everything goes under `cache_dir()/tools`; a folder there i
 holds `installed.json`, which is written last.
 
 What it does not do: nothing is installed system-wide, no GPU build of llama.cpp (point
-`LLAMA_CPP_DIR` at yours), no server is started (see `ollama.py`).
+`LLAMA_CPP_DIR` at yours), no server is started (see `serving.server`).
 """
 
 from __future__ import annotations

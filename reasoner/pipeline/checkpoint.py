@@ -9,6 +9,7 @@ from reasoner import runs
 from reasoner.errors import GATE, USAGE, ReasonerError
 from reasoner.export import delta
 from reasoner.files import parse
+from reasoner.measuring import gate as measured
 from reasoner.measuring import ladder
 from reasoner.pipeline import plan, staleness
 from reasoner.pipeline.job import Job
@@ -72,8 +73,8 @@ def gate(job: Job) -> dict[str, Any]:
 
 def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> history.Event | None:
     """Make a registered checkpoint the public model; the history's event, None where it is public already."""
-    if job.config.train.control:
-        raise ReasonerError(f"a {job.config.train.control} control is never promoted", code=GATE)
+    if why := measured.control(job.config):
+        raise ReasonerError(why[0], code=GATE)
     model = parse(Tagged, job.need("register").facts["tuned"])
     figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
     with plan.exporting(job):

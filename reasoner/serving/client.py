@@ -85,11 +85,7 @@ class Client:
     """
 
     def __init__(
-        self,
-        where: Host | None = None,
-        models: Path | None = None,
-        log: Path | None = None,
-        timeout_s: float = 600.0,
+        self, where: Host | None = None, models: Path | None = None, log: Path | None = None, timeout_s: float = 600.0
     ) -> None:
         import ollama
 
@@ -219,13 +215,7 @@ class Client:
         return blobs.would_copy(self.host, self.models, folder)
 
     def create(
-        self,
-        tag: str,
-        gguf: Path,
-        sha256: str,
-        *,
-        system: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        self, tag: str, gguf: Path, sha256: str, system: str | None = None, parameters: Mapping[str, Any] | None = None
     ) -> Literal["present", "linked", "uploaded"]:
         """Registers a GGUF file under a tag; returns how its bytes got there.
 

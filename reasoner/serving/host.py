@@ -46,10 +46,6 @@ class Host:
         return False
 
     @property
-    def is_default(self) -> bool:
-        return self == Host()
-
-    @property
     def env(self) -> str:
         """Returns the value of OLLAMA_HOST that means this host."""
         return str(self) if self.scheme == "http" and not self.path else self.url

@@ -27,7 +27,7 @@ def install_link(name: str = "reasoner") -> str:
         body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "stream": False})
         return f"curl {where.url}/api/chat -d {shlex.quote(body)}"
     command = "ollama" if found.route == "PATH" or _link(found) else shlex.quote(str(found.path))
-    prefix = "" if where.is_default else f"OLLAMA_HOST={shlex.quote(where.env)} "
+    prefix = "" if where == host.Host() else f"OLLAMA_HOST={shlex.quote(where.env)} "
     return f"{prefix}{command} run {name}"
 
 

@@ -70,7 +70,6 @@ class Started:
     """When, in seconds since 1970; 0 where the process was gone before it could be asked."""
     machine: str
     port: int
-    binary: str
     route: str
     models_dir: str
 
@@ -177,9 +176,7 @@ def _start(where: Host, program: install.OllamaInstall, progress: Progress) -> S
     ours = {"OLLAMA_NUM_PARALLEL": PARALLEL, "LLAMA_ARG_CACHE_RAM": CACHE_MIB}
     env = {**ours, **os.environ, "OLLAMA_HOST": where.env, "OLLAMA_MODELS": str(models)}
     pid = _spawn_detached([str(program.path), "serve"], log, env)
-    note = Started(
-        pid, _create_time(pid), socket.gethostname(), where.port, str(program.path), program.route, str(models)
-    )
+    note = Started(pid, _create_time(pid), socket.gethostname(), where.port, program.route, str(models))
     note.save()
     deadline = time.monotonic() + START_S
     while note.process() is not None and time.monotonic() < deadline:

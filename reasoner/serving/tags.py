@@ -135,14 +135,14 @@ def remember(client: Client, tag: str) -> str | None:
 # -- tags that come and go -------------------------------------------------------------------------
 
 
-def carriers(client: Client, digest: str) -> list[str]:
+def _carriers(client: Client, digest: str) -> list[str]:
     """Lists every tag that means this model."""
     return [name for name, found in client.tags().items() if found == digest]
 
 
 def _spare(client: Client, tag: str, digest: str) -> str:
     """Returns another tag with the model of this one, which is about to mean another: one there is, or one made now."""
-    others = [name for name in carriers(client, digest) if name != tag]
+    others = [name for name in _carriers(client, digest) if name != tag]
     if others:
         return sorted(others, key=lambda name: "step-" not in name)[0]
     kept = f"{tag.rpartition(':')[0]}:kept-{digest.removeprefix('sha256:')[:12]}"
@@ -196,10 +196,7 @@ def without_system(client: Client, tag: str) -> Iterator[str]:
 
 
 def point(
-    config: Config,
-    client: Client,
-    model: Tagged,
-    before: Callable[[Tagged | None], None] = lambda previous: None,
+    config: Config, client: Client, model: Tagged, before: Callable[[Tagged | None], None] = lambda previous: None
 ) -> bool:
     """Copies a registered model to the public tag, once that answers; False where the tag means this model already.
 
@@ -235,7 +232,7 @@ def point(
 def restore(config: Config, client: Client, digest: str) -> str | None:
     """Makes a model public again; returns the tag it was copied from, None where the server has it no more."""
     public_ = public_tag(config)
-    source = next((name for name in carriers(client, digest) if name != public_), None)
+    source = next((name for name in _carriers(client, digest) if name != public_), None)
     if source is not None:
         _require_answer(client, source)
         client.copy(source, public_)

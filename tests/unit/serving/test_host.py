@@ -34,7 +34,7 @@ def test_host_is_read_as_ollama_reads_it(text, url, monkeypatch):
 
 
 def test_host_facts():
-    assert host.parse("").is_default and host.parse("").is_local
+    assert host.parse("") == host.Host() and host.parse("").is_local
     assert host.parse("127.0.0.1:1").env == "127.0.0.1:1"
     assert not host.parse("10.0.0.1").is_local
     assert host.parse("[::1]:5").is_local

@@ -90,7 +90,7 @@ def test_process_that_took_over_the_number_is_not_touched():
     child = subprocess.Popen([sys.executable, "-S", "-c", "input()", "serve"], stdin=subprocess.PIPE)
     try:
         started = psutil.Process(child.pid).create_time()
-        facts = dict(machine=socket.gethostname(), port=9, binary="x", route="module", models_dir="x")
+        facts = dict(machine=socket.gethostname(), port=9, route="module", models_dir="x")
         assert server.Started(pid=child.pid, started=started, **facts).process() is not None
         for wrong in ({"started": started - 60}, {"machine": "another"}):
             note = server.Started(**{"pid": child.pid, "started": started, **facts, **wrong})
