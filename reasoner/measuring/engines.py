@@ -23,7 +23,8 @@ from reasoner.bases import locate
 from reasoner.config import Model
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.llamacpp import install, sampler
-from reasoner.serving import ollama
+from reasoner.serving import host, server
+from reasoner.serving.client import Client
 
 if TYPE_CHECKING:
     import httpx
@@ -126,7 +127,7 @@ def open_engine(
     num_ctx: int = 2048,
     adapter: Path | None = None,
     num_thread: int | None = None,
-    client: ollama.Client | None = None,
+    client: Client | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Engine:
     """The engine for a model: a tag in Ollama, a GGUF file, a model folder (with an adapter or not), `URL#MODEL`.
@@ -159,7 +160,7 @@ def open_engine(
         return LlamaCpp(path, num_ctx=num_ctx, concurrency=concurrency, num_thread=num_thread)
     if kind == "url":
         return OpenAI(model, concurrency=concurrency)
-    asked = client or ollama.ensure_server(say).client()
+    asked = client or server.ensure_server(say).client()
     return Ollama(asked, model, num_ctx=num_ctx, concurrency=concurrency, num_thread=num_thread)
 
 
@@ -583,30 +584,20 @@ class Ollama:
 
     name = "ollama"
 
-    def __init__(
-        self, client: ollama.Client, tag: str, *, num_ctx: int, concurrency: int, num_thread: int | None
-    ) -> None:
-        digest = client.digest(tag)
-        if digest is None:
-            names = [str(found["name"]).removesuffix(":latest") for found in client.list_tags()]
-            fix = nearest(tag, names) if names else f"ollama pull {tag}"
-            raise ReasonerError(f"the Ollama at {client.host} has no model {tag!r}", fix=fix, code=USAGE)
-        shown = client.show(tag)
+    def __init__(self, client: Client, tag: str, *, num_ctx: int, concurrency: int, num_thread: int | None) -> None:
+        digest, shown = client.require(tag), client.show(tag)
         self._client, self.model, self.concurrency = client, tag, concurrency
-        pinned = ollama.shown_parameters(shown)
-        self._own_stops = tuple(map(str, pinned.get("stop", ())))
-        info = shown.get("model_info") or {}
-        trained = info.get(f"{info.get('general.architecture')}.context_length")
-        num_ctx = min(num_ctx, trained) if isinstance(trained, int) and trained > 0 else num_ctx
+        self._own_stops = tuple(shown.parameters.get("stop", ()))
+        num_ctx = min(num_ctx, shown.context_length or num_ctx)
         self._options = {"num_ctx": num_ctx, **({} if num_thread is None else {"num_thread": num_thread})}
         self.facts: EngineFacts = {
             "versions": {"ollama": client.version()},
             "digest": digest,
             "host": str(client.host),
-            "dtype": (shown.get("details") or {}).get("quantization_level"),
+            "dtype": shown.quantization,
             "num_ctx": num_ctx,
-            "tag_parameters": pinned,
-            "tag_system": shown.get("system") or None,
+            "tag_parameters": shown.parameters,
+            "tag_system": shown.system,
         }
 
     def prompt_ids(self, messages: Messages) -> list[int]:
@@ -642,15 +633,10 @@ class Ollama:
                 if not _is_beyond_context(error):
                     raise
                 return Answer("", "unanswered", 0, 0, why=str(error.why))
-            message = found.get("message") or {}
-            if message.get("thinking"):
+            if found.message.thinking:
                 differ(self, THINKING)
-            return ended(
-                str(message.get("content") or ""),
-                found.get("done_reason"),
-                int(found.get("eval_count") or 0),
-                int(found.get("prompt_eval_count") or 0),
-            )
+            counts = found.eval_count or 0, found.prompt_eval_count or 0
+            return ended(found.message.content or "", found.done_reason, *counts)
 
         _in_threads(prompts, one, self.concurrency, arrived)
 
@@ -677,7 +663,7 @@ class OpenAI:
 
         url, _, name = model.partition("#")
         self.url, self.concurrency = url.rstrip("/").removesuffix("/chat/completions"), concurrency
-        where = ollama.host(self.url.removesuffix("/v1"))
+        where = host.parse(self.url.removesuffix("/v1"))
         key = os.environ.get("OPENAI_API_KEY")
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -699,21 +685,20 @@ class OpenAI:
         self.facts: EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
         self._is_ollama = False
         with suppress(ReasonerError):  # something else answers there
-            info = ollama.probe(where)
-            if info is not None:
+            version = host.probe(where)
+            if version is not None:
                 self._is_ollama = True
-                self._describe_ollama(ollama.Client(where), info.version)
+                self._describe_ollama(Client(where), version)
 
-    def _describe_ollama(self, client: ollama.Client, version: str) -> None:
+    def _describe_ollama(self, client: Client, version: str) -> None:
         with client:
             shown = client.show(self._name)
-            pinned = ollama.shown_parameters(shown)
             self.facts |= {
                 "versions": {"ollama": version},
                 "digest": client.digest(self._name),
-                "dtype": (shown.get("details") or {}).get("quantization_level"),
-                "tag_parameters": pinned,
-                "tag_system": shown.get("system") or None,
+                "dtype": shown.quantization,
+                "tag_parameters": shown.parameters,
+                "tag_system": shown.system,
             }
         self.facts["differences"].append(
             "num_ctx, top_k, min_p and repeat_penalty are those of the tag: Ollama takes none of them through /v1"
@@ -741,7 +726,7 @@ class OpenAI:
     def prompt_ids(self, messages: Messages) -> list[int] | None:
         if not self._is_ollama:
             return None
-        with ollama.Client(ollama.host(self.url.removesuffix("/v1"))) as client:
+        with Client(host.parse(self.url.removesuffix("/v1"))) as client:
             return client.prompt_ids(self._name, messages)
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:

@@ -28,6 +28,7 @@ from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.export import register
 from reasoner.machine import cache
 from reasoner.measuring import engines, statistics
 from reasoner.measuring.engines import Answer, Engine, Prompt, Sampling
@@ -36,7 +37,8 @@ from reasoner.problems.everyday import EverydayPrompt, everyday_prompts
 from reasoner.problems.named import sets_dir
 from reasoner.problems.overlap import Overlap, find_overlap
 from reasoner.problems.problem import Problem, messages, normalised, split_sha256
-from reasoner.serving import ollama, register
+from reasoner.serving import host, tags
+from reasoner.serving.client import Client
 from reasoner.verifiers import registry, working
 from reasoner.verifiers.score import Score
 from reasoner.verifiers.working import shows_working
@@ -69,7 +71,7 @@ MAIN = ""
 def run(
     config: Config,
     run_: runs.Run,
-    client: ollama.Client,
+    client: Client,
     models: dict[str, str],
     special: Sequence[str],
     progress: Callable[[str, int, int], None],
@@ -137,7 +139,7 @@ def run(
                     outputs.append(path(label))
         if config.data.system and is_final:
             label = f"no-system {role}"
-            with register.without_system(client, tag) as bare, opened(bare) as engine:
+            with tags.without_system(client, tag) as bare, opened(bare) as engine:
                 without[role] = score(
                     engine, sets[MAIN], checker, sampling, path(label), system=None,
                     special=special, note=note, progress=told(label), say=say,
@@ -645,7 +647,7 @@ def _target(name: str, engine: str | None) -> tuple[str, Config | None, list[str
         "transformers": str(export / "merged"),
         "vllm": str(export / "merged"),
         "llama.cpp": str(run_.path / next(iter(file.outputs))),
-        "openai": f"{ollama.host().url}/v1#{tag}",
+        "openai": f"{host.current().url}/v1#{tag}",
     }.get(engine or "", tag)
     return model, settings, list(source.facts["special_tokens"])
 

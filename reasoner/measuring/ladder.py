@@ -23,13 +23,13 @@ from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
-from reasoner.export import calibration
+from reasoner.export import calibration, register
 from reasoner.llamacpp import header, quantize
 from reasoner.machine import cpu
 from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import load
 from reasoner.problems.problem import Problem, messages, split_sha256
-from reasoner.serving import ollama, register
+from reasoner.serving.client import Client
 from reasoner.verifiers import registry
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Climb:
         against: str | None,
         *,
         adapter: Path | None = None,
-        client: ollama.Client | None = None,
+        client: Client | None = None,
     ) -> Entry:
         """Ask one rung everything that its completions file lacks."""
         serve = self.config.serve
@@ -208,7 +208,7 @@ def run(
     config: Config,
     run_: runs.Run,
     export: Export,
-    client: ollama.Client,
+    client: Client,
     *,
     num: int | None = None,
     split: str = "dev",
@@ -295,7 +295,7 @@ def _least(n: int) -> float:
     return -float(statistics.lift(same, same)["ci95"][0])
 
 
-def _check_parts(run_: runs.Run, export: Export, client: ollama.Client) -> None:
+def _check_parts(run_: runs.Run, export: Export, client: Client) -> None:
     lacking = [
         (export.adapter / "adapter_config.json", "adapter", f"reasoner train --run {run_.name}"),
         (export.merged / "config.json", "merged model", f"reasoner merge {run_.name}"),
@@ -310,7 +310,7 @@ def _check_parts(run_: runs.Run, export: Export, client: ollama.Client) -> None:
     why = None
     if client.digest(tag) is None:
         why = f"{tag} is not in Ollama at {client.host}"
-    elif files.sha256_file(export.gguf) not in str(client.show(tag).get("modelfile")):
+    elif files.sha256_file(export.gguf) not in client.show(tag).modelfile:
         why = f"{tag} serves another file than {export.gguf.name}: another run of this name was registered since"
     if why:
         raise ReasonerError(
@@ -471,7 +471,7 @@ def first_loss(
     return None
 
 
-def _cause(climb: _Climb, name: str, export: Export, client: ollama.Client, quants: _Quants) -> str:
+def _cause(climb: _Climb, name: str, export: Export, client: Client, quants: _Quants) -> str:
     """What can be seen of why a rung loses."""
     entry = climb.rungs[name]
     before = climb.rungs[entry["change"]["against"]]
@@ -503,11 +503,11 @@ def _cause(climb: _Climb, name: str, export: Export, client: ollama.Client, quan
     return "; ".join(seen) or usual.get(name, rounded)
 
 
-def _served_otherwise(climb: _Climb, export: Export, client: ollama.Client) -> list[str]:
+def _served_otherwise(climb: _Climb, export: Export, client: Client) -> list[str]:
     """How the tag is not what the run registered."""
     tag = export.tag["tag"]
     seen = [f"its parameter {text}" for text in register.other_parameters(client, tag, export.pinned)]
-    if (client.show(tag).get("system") or None) != climb.config.data.system:
+    if client.show(tag).system != climb.config.data.system:
         seen.append("it has another system message than the run")
     return seen
 

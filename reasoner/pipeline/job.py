@@ -16,7 +16,8 @@ from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.files import parse
 from reasoner.llamacpp import install
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
+from reasoner.serving.client import Client
 
 
 @dataclass
@@ -41,11 +42,11 @@ class Job:
     """Step of the checkpoint that is exported; None: what the training ends with."""
 
     @cached_property
-    def server(self) -> ollama.Server:
-        return ollama.ensure_server(self.reporter.say)
+    def server(self) -> serving.Server:
+        return serving.ensure_server(self.reporter.say)
 
     @cached_property
-    def client(self) -> ollama.Client:
+    def client(self) -> Client:
         return self.server.client()
 
     @cached_property

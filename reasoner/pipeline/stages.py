@@ -27,14 +27,17 @@ from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
 from reasoner.bases import locate, proof
 from reasoner.errors import ReasonerError
-from reasoner.export import calibration, delta, merge, modelfile
-from reasoner.files import as_json, partial_dir, partial_file, read_jsonl, sha256_file, write_json, write_text
+from reasoner.export import calibration, delta, merge, modelfile, register
+from reasoner.files import as_json, parse, partial_dir, partial_file, read_jsonl, sha256_file, write_json, write_text
 from reasoner.llamacpp import quantize
 from reasoner.measuring import evaluate, ladder, statistics
+from reasoner.measuring import gate as measured
+from reasoner.pipeline import promotion
 from reasoner.pipeline.job import Job
 from reasoner.problems import load
 from reasoner.reporting import pages, records, summary
-from reasoner.serving import register
+from reasoner.serving import history, tags
+from reasoner.serving.tags import Registered, Tagged
 from reasoner.training import grpo
 from reasoner.verifiers import registry
 
@@ -74,9 +77,8 @@ def _base(job: Job) -> Made:
         proof.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = sha256_file(job.base_gguf)
-    tag = register.put(
-        config, job.client, register.base_tag(config), job.base_gguf, sha256, pinned, folder, job.reporter.say
-    )
+    made_of = register.Servable(job.base_gguf, sha256, pinned, folder)
+    tag = register.put(config, job.client, tags.base_tag(config), made_of, job.reporter.say)
     return [job.base_gguf], {
         "spec": found.spec,
         "path": str(found.path),
@@ -89,7 +91,7 @@ def _base(job: Job) -> Made:
         "imported": as_json(found.imported),
         "gguf": as_json(facts),
         "pinned": pinned,
-        "tag": tag,
+        "tag": dataclasses.asdict(tag),
     }
 
 
@@ -216,72 +218,71 @@ def _register(job: Job) -> Made:
     config, source = job.config, job.need("base")
     say = job.reporter.say
     folder = job.run.path / "base" / "model"
-    untouched = source.facts["tag"]
-    if untouched["gguf_sha256"] != job.served_base[1] or register.not_there(job.client, [untouched]):
-        untouched = register.put(
-            config, job.client, register.base_tag(config), *job.served_base, source.facts["pinned"], folder, say
-        )
-    made = job.need("gguf")
-    sha256 = next(iter(made.outputs.values())).sha256
-    tuned = register.put(
-        config, job.client, register.step_tag(config, job.step), job.tuned_gguf, sha256,
-        job.need("modelfile").facts["pinned"], folder, say,
-    )  # fmt: skip
-    return [], {"base": untouched, "tuned": tuned, "identity": [untouched["digest"], tuned["digest"]]}
+    untouched = parse(Registered, source.facts["tag"])
+    if untouched.gguf_sha256 != job.served_base[1] or tags.not_there(job.client, [untouched]):
+        made_of = register.Servable(*job.served_base, source.facts["pinned"], folder)
+        untouched = register.put(config, job.client, tags.base_tag(config), made_of, say)
+    sha256 = next(iter(job.need("gguf").outputs.values())).sha256
+    made_of = register.Servable(job.tuned_gguf, sha256, job.need("modelfile").facts["pinned"], folder)
+    tuned = register.put(config, job.client, tags.step_tag(config, job.step), made_of, say)
+    found = {"base": dataclasses.asdict(untouched), "tuned": dataclasses.asdict(tuned)}
+    return [], {**found, "identity": [untouched.digest, tuned.digest]}
+
+
+def _registered(job: Job, role: Literal["base", "tuned"] = "tuned") -> Registered:
+    return parse(Registered, job.need("register").facts[role])
 
 
 def _evaluate(job: Job) -> Made:
-    tags = job.need("register").facts
     special = job.need("base").facts["special_tokens"]
-    models = {"base": tags["base"]["tag"], "tuned": tags["tuned"]["tag"]}
+    models = {"base": _registered(job, "base").tag, "tuned": _registered(job).tag}
     return evaluate.run(job.config, job.run, job.client, models, special, job.reporter.scored, job.reporter.say)
 
 
 def _gated(job: Job) -> tuple[Stage, ...]:
     """The gate, where a watch made an earlier step of this run public: the end must not be worse than that one."""
-    public = register.public(job.config, job.client)
-    earlier = {row["digest"] for row in register.promotions(job.run)} - {job.need("register").facts["tuned"]["digest"]}
-    return (GATE_STAGE,) if public and public["digest"] in earlier and not job.config.train.control else ()
+    public = tags.public(job.config, job.client)
+    earlier = {one.digest for one in history.promotions(job.run)} - {_registered(job).digest}
+    return (GATE_STAGE,) if public and public.digest in earlier and not job.config.train.control else ()
 
 
 def _promote(job: Job) -> Made:
     """Against the base, and against what a watch made public earlier."""
-    tuned, scored = job.need("register").facts["tuned"], job.need("evaluate").facts
-    public = register.public(job.config, job.client)
+    tuned, scored = _registered(job), job.need("evaluate").facts
+    public = tags.public(job.config, job.client)
     if _gated(job):
         scored = {**scored, "problems_found": [*scored["problems_found"], *job.need("gate").facts["why"]]}
-    facts = register.promote(job.config, job.client, job.run, tuned, scored, job.step)
-    return [], {**facts, "against": public and public["digest"]}
+    facts = promotion.promote(job.config, job.client, job.run, tuned, scored, job.step)
+    return [], as_json(dataclasses.replace(facts, against=public.digest if public else None))
 
 
 def _settled(job: Job) -> tuple[Stage, ...]:
-    register.settle(job.config, job.client, job.run)
+    history.settle(job.config, job.client, job.run)
     return _gated(job)
 
 
 def _gate(job: Job) -> Made:
     """Candidate against public model on the same dev problems, both as served."""
     config, client = job.config, job.client
-    settings, candidate = config.gate, job.need("register").facts["tuned"]
-    against = register.public(config, client) or job.need("register").facts["base"]
-    against = {name: against[name] for name in ("tag", "digest")}
+    settings, candidate = config.gate, _registered(job)
+    against = tags.public(config, client) or _registered(job, "base")
     folder = job.export / "gate"
-    _reuse_scores(job, against["digest"], folder / "completions")
+    _reuse_scores(job, against.digest, folder / "completions")
     changes = {"split": "dev", "num_problems": settings.num_problems, "beside": ()}
     dev = config.model_copy(update={"eval": config.eval.model_copy(update=changes)})
     outputs, facts = evaluate.run(
-        dev, runs.Run(folder), client, {"base": against["tag"], "tuned": candidate["tag"]},
+        dev, runs.Run(folder), client, {"base": against.tag, "tuned": candidate.tag},
         job.need("base").facts["special_tokens"], job.reporter.scored, job.reporter.say, is_final=False,
     )  # fmt: skip
-    if register.not_there(client, [against]):
-        raise ReasonerError(f"{against['tag']} became another model while it was scored", fix="score it again")
+    if tags.not_there(client, [against]):
+        raise ReasonerError(f"{against.tag} became another model while it was scored", fix="score it again")
     rows = {role: read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
     rule: Literal["strict", "verdict"] = "strict" if settings.metric == "strict" else "verdict"
     differences = list(statistics.differences(rows["base"], rows["tuned"], rule).values())
     key = "strict" if settings.metric == "strict" else "pass_at_1"
     found = {
-        "candidate": {name: candidate[name] for name in ("tag", "digest")},
-        "against": against,
+        "candidate": {"tag": candidate.tag, "digest": candidate.digest},
+        "against": {"tag": against.tag, "digest": against.digest},
         "metric": settings.metric,
         "n": len(differences),
         "split_sha256": facts["split_sha256"],
@@ -291,9 +292,10 @@ def _gate(job: Job) -> Made:
         "points": 100 * sum(differences) / max(len(differences), 1),
         "lower": statistics.lower_bound(differences, settings.confidence) if differences else None,
     }
-    before = [row for row in register.promotions(job.run) if row.get("split_sha256") == found["split_sha256"]]
-    best = max((row["score"] for row in before if row.get("metric") == settings.metric), default=None)
-    why = register.verdict(config, found, best, facts["problems_found"] + register.lost(facts["below_base"], "it"))
+    before = [one for one in history.promotions(job.run) if one.split_sha256 == found["split_sha256"]]
+    best = max((one.score for one in before if one.metric == settings.metric and one.score is not None), default=None)
+    lost = facts["problems_found"] + measured.lost(facts["below_base"], "it")
+    why = measured.verdict(config, found, best, lost)
     return outputs, {**found, "best": best, "passed": not why, "why": why}
 
 
@@ -306,7 +308,7 @@ def _reuse_scores(job: Job, digest: str, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for source in (path.parent / "gate" / "completions").glob("*"):
             if "tuned" in source.name:
-                note = {"role": "base", "model": register.public_tag(job.config)}
+                note = {"role": "base", "model": tags.public_tag(job.config)}
                 copy = target / source.name.replace("tuned", "base")
                 if source.suffix == ".jsonl":
                     rows = [{**row, **note} for row in read_jsonl(source)]
@@ -333,16 +335,16 @@ def _report_inputs(job: Job) -> dict[str, str]:
 
 def _tags(*names: str) -> Callable[[Job, runs.Record[Any]], list[str]]:
     def outside(job: Job, record: runs.Record[Any]) -> list[str]:
-        return register.not_there(job.client, [record.facts[name] for name in names])
+        return tags.not_there(job.client, [parse(Tagged, record.facts[name]) for name in names])
 
     return outside
 
 
 def _public(job: Job, record: runs.Record[Any]) -> list[str]:
     if record.facts["promoted"]:
-        return register.not_there(job.client, [record.facts])
-    now = register.public(job.config, job.client)
-    is_old = "against" in record.facts and record.facts["against"] != (now and now["digest"])
+        return tags.not_there(job.client, [parse(Tagged, record.facts)])
+    now = tags.public(job.config, job.client)
+    is_old = "against" in record.facts and record.facts["against"] != (now and now.digest)
     return ["another model is public by now"] if is_old and not record.facts["is_control"] else []
 
 
@@ -422,5 +424,5 @@ GATE_STAGE = Stage(
     "gate",
     _gate,
     ("data", "verifier", "eval", "serve", "gate", "alarms"),
-    lambda job: {**_key("register")(job), "public": (register.public(job.config, job.client) or {}).get("digest", "")},
+    lambda job: {**_key("register")(job), "public": getattr(tags.public(job.config, job.client), "digest", "")},
 )

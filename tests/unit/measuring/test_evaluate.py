@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from fake_ollama import FakeOllama
 
 from reasoner import config, files, runs
 from reasoner.bases import locate
@@ -18,43 +19,40 @@ from reasoner.measuring import engines, evaluate
 from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.problem import Problem, split_sha256
-from reasoner.serving import register
+from reasoner.serving import tags
 from reasoner.verifiers import registry
 from reasoner.verifiers.score import Score
 
 
-class Client:
-    """Answers like `/api/chat`, from a table of (text, done_reason) by tag."""
-
-    host = "127.0.0.1:1"
+class Server(FakeOllama):
+    """Answers chats from a table of (text, done_reason) by tag, and keeps what it was asked and what was made."""
 
     def __init__(self, answers):
-        self.answers, self.asked, self.made = answers, [], []
+        super().__init__()
+        blob = cache.cache_dir() / "blobs" / f"sha256-{64 * 'a'}"
+        files.write_text(blob, "GGUF")
+        self.blobs[64 * "a"] = b"GGUF"
+        for tag in ("m:base", "m:tuned", "m:other"):
+            self.put(tag, f"sha256:{tag}", modelfile=f"FROM {blob}", parameters={"stop": ["<|end|>"]})
+        self.asked = []
 
-    def version(self):
-        return "0"
+        def answer(tag, messages, options):
+            self.asked.append((tag, messages, options))
+            return answers(tag, messages[-1]["content"])
 
-    def digest(self, tag):
-        passing = [made[0] for made in self.made if made[1] == tag]
-        return f"sha256:{tag}" if "no-system" not in tag or passing[-1:] == ["create"] else None
+        self.answer = answer
 
-    def show(self, tag):
-        return {"parameters": 'stop  "<|end|>"'}
-
-    def model_file(self, tag):
-        return Path("/blobs/sha256-" + 64 * "a"), ""
-
-    def create(self, tag, file, sha256, parameters=None):
-        self.made.append(("create", tag, sha256, parameters))
-
-    def delete(self, tag):
-        self.made.append(("delete", tag))
-        return True
-
-    def chat(self, tag, messages, options, **more):
-        self.asked.append((tag, messages, options))
-        text, reason = self.answers(tag, messages[-1]["content"])
-        return {"message": {"content": text}, "done_reason": reason, "eval_count": 3, "prompt_eval_count": 9}
+    @property
+    def made(self):
+        found = []
+        for request in self.seen:
+            body = request.body
+            if request.what == "POST /api/create":
+                (digest,) = body["files"].values()
+                found.append(("create", body["model"], digest.removeprefix("sha256:"), body.get("parameters")))
+            elif request.what == "DELETE /api/delete":
+                found.append(("delete", body["model"]))
+        return found
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +65,9 @@ def own_folders(tmp_path, monkeypatch):
 def scored(tmp_path):
     def score(answers, problems=20, progress=lambda *_: None, **overrides):
         found, _ = config.resolve("pocket", {"eval.num_problems": str(problems), **overrides})
-        client = Client(answers)
+        client = Server(answers)
         models = {"base": "m:base", "tuned": "m:tuned"}
-        outputs, facts = evaluate.run(found, runs.Run(tmp_path), client, models, ["<|end|>"], progress)
+        outputs, facts = evaluate.run(found, runs.Run(tmp_path), client.quick_client(), models, ["<|end|>"], progress)
         return client, outputs, facts
 
     return score
@@ -727,9 +725,9 @@ def test_a_run_with_answers_of_its_own_keeps_them(of_run):
 def test_the_stage_does_not_ask_the_base_again_for_another_seed():
     def scored(name, seed, tuned):
         found, _ = config.resolve("pocket", {"eval.num_problems": "5", "train.seed": seed, "eval.everyday": "true"})
-        client = Client(lambda tag, question: ("#### 1", "stop"))
+        client = Server(lambda tag, question: ("#### 1", "stop"))
         models = {"base": "m:base", "tuned": tuned}
-        _, facts = evaluate.run(found, runs.new(name), client, models, [], lambda *_: None)
+        _, facts = evaluate.run(found, runs.new(name), client.quick_client(), models, [], lambda *_: None)
         return [sum(asked == tag for asked, *_ in client.asked) for tag in ("m:base", tuned)], facts["taken"]
 
     assert scored("a", "0", "m:tuned") == ([261, 261], {})
@@ -762,8 +760,8 @@ def test_the_stage_counts_looks_but_not_at_dev(scored):
     assert scored(answers)[2]["looks"] == {"held-out": {"base": 1, "tuned": 1}}
     found, _ = config.resolve("pocket", {"eval.num_problems": "5", "eval.split": "dev"})
     models = {"base": "m:base", "tuned": "m:tuned"}
-    client = Client(lambda *_: ("#### 1", "stop"))
-    _, facts = evaluate.run(found, runs.new("dev"), client, models, [], lambda *_: None)
+    client = Server(lambda *_: ("#### 1", "stop"))
+    _, facts = evaluate.run(found, runs.new("dev"), client.quick_client(), models, [], lambda *_: None)
     assert facts["looks"] == {}
 
 
@@ -776,10 +774,10 @@ def test_without_the_system_message_the_main_set_is_asked_again(scored):
     bare = [messages for tag, messages, _ in client.asked if "no-system" in tag]
     assert len(bare) == 40 and {len(messages) for messages in bare} == {1}
     assert {messages[0]["role"] for tag, messages, _ in client.asked if "no-system" not in tag} == {"system"}
-    tags = ("m:base-no-system", "m:tuned-no-system")
+    bare_tags = ("m:base-no-system", "m:tuned-no-system")
     stops = {"stop": ["<|end|>"]}
-    assert client.made == [made for tag in tags for made in (("create", tag, 64 * "a", stops), ("delete", tag))]
-    assert not register.has_registered()
+    assert client.made == [made for tag in bare_tags for made in (("create", tag, 64 * "a", stops), ("delete", tag))]
+    assert not tags.has_registered()
     assert facts["no_system"]["lift"]["points"] == 100 and facts["lift"]["points"] == 0
     assert [path.name for path in outputs] == ["base.jsonl", "no-system-base.jsonl", "tuned.jsonl",
                                                "no-system-tuned.jsonl"]  # fmt: skip
@@ -791,47 +789,36 @@ def test_a_passing_tag_that_a_kill_left_is_known_to_uninstall(scored, when):
     class Killed(BaseException):
         pass
 
-    there = {"m:base", "m:tuned"}
-
-    class Server(Client):
-        def digest(self, tag):
-            return f"sha256:{tag}" if tag in there else None
-
-        def show(self, tag):
-            return {"modelfile": f"FROM /blobs/sha256-{64 * 'a'}"}
-
-        def create(self, tag, file, sha256, parameters=None):
-            there.add(tag)
-            if when == "create":
-                raise Killed
-
-        def chat(self, tag, messages, options, **more):
-            if "no-system" in tag:
-                self.delete = killed_again
-                raise Killed
-            return super().chat(tag, messages, options, **more)
-
-        def delete(self, tag):
-            there.remove(tag)
-            return True
-
-    def killed_again(tag):
+    def killed(request=None):
         raise Killed
 
+    def create(request):
+        client._create(request.body)
+        killed()
+
+    def answers(tag, question):
+        if "no-system" in tag:
+            client.faults["DELETE /api/delete"] = killed
+            killed()
+        return "#### 1", "stop"
+
     found, _ = config.resolve("pocket", {"eval.num_problems": "2", "data.system": "Be brief."})
-    client = Server(lambda *_: ("#### 1", "stop"))
+    client, models = Server(answers), {"base": "m:base", "tuned": "m:tuned"}
+    if when == "create":
+        client.faults["POST /api/create"] = create
     with pytest.raises(Killed):
-        evaluate.run(found, runs.new("cut"), client, {"base": "m:base", "tuned": "m:tuned"}, [], lambda *_: None)
-    assert "m:base-no-system" in there
-    assert register.remove_all(Server(None)) == ["m:base-no-system"]
-    assert there == {"m:base", "m:tuned"} and not register.has_registered()
+        evaluate.run(found, runs.new("cut"), client.quick_client(), models, [], lambda *_: None)
+    assert "m:base-no-system" in client.tags
+    client.faults.clear()
+    assert tags.remove_all(client.quick_client()) == ["m:base-no-system"]
+    assert set(client.tags) == {"m:base", "m:tuned", "m:other"} and not tags.has_registered()
 
 
 def test_a_gate_does_not_ask_without_the_system_message():
-    client = Client(lambda *_: ("#### 1", "stop"))
+    client = Server(lambda *_: ("#### 1", "stop"))
     found, _ = config.resolve("pocket", {"eval.num_problems": "2", "data.system": "Be brief."})
     models = {"base": "m:base", "tuned": "m:tuned"}
-    _, facts = evaluate.run(found, runs.new("gate"), client, models, [], lambda *_: None, is_final=False)
+    _, facts = evaluate.run(found, runs.new("gate"), client.quick_client(), models, [], lambda *_: None, is_final=False)
     assert "no_system" not in facts and client.made == []
 
 
