@@ -1,5 +1,6 @@
 """A run folder written by hand, with every part that a report can have, and texts that try to break out of it."""
 
+import json
 import math
 import random
 
@@ -66,7 +67,7 @@ def _finish(run_, found, chance, hostile, right):
             rows[role].append(completion(f"p{at}", verdict, text, kind="addition" if at % 2 else "<b>two</b> steps"))
     rows["base"][0]["question"] = hostile
     for role, some in rows.items():
-        text = "".join(runs.json.dumps(row) + "\n" for row in some)
+        text = "".join(json.dumps(row) + "\n" for row in some)
         files.write_text(run_.path / "completions" / f"{role}.jsonl", text)
     chats = {
         role: [
@@ -79,7 +80,7 @@ def _finish(run_, found, chance, hostile, right):
         for role in ("base", "tuned")
     }  # fmt: skip
     for role, some in chats.items():
-        text = "".join(runs.json.dumps(row) + "\n" for row in some)
+        text = "".join(json.dumps(row) + "\n" for row in some)
         files.write_text(run_.path / "completions" / f"everyday-{role}.jsonl", text)
     measured = {role: statistics.measure(some) for role, some in rows.items()}
     lift, kinds = statistics.lift(rows["base"], rows["tuned"]), statistics.by_kind(**rows)

@@ -133,7 +133,7 @@ def _unfit(path: Path, why: str, fix: str) -> ReasonerError:
 
 def changed_files(path: Path, files: dict[str, Any]) -> list[str]:
     """Why the folder is not the one recorded; empty when it is."""
-    record = runs.Record("base", {}, {}, {}, {k: runs.Output(**v) for k, v in files.items()}, {}, 0.0, "")
+    record: runs.Record[object] = runs.Record("base", {}, {}, {}, {k: runs.Output(**v) for k, v in files.items()}, {}, 0.0, "")
     return runs.broken_outputs(path, record)
 
 

@@ -147,10 +147,10 @@ class Job:
         folder = self.run.path if stage in ("base", "train", "reference") else self.export
         return folder / f"{stage}.json"
 
-    def record(self, stage: str) -> runs.Record | None:
+    def record(self, stage: str) -> runs.Record[Any] | None:
         return runs.read_record(self.record_path(stage))
 
-    def need(self, stage: str) -> runs.Record:
+    def need(self, stage: str) -> runs.Record[Any]:
         found = self.record(stage)
         if found is None:
             raise ReasonerError(f"stage {stage} of run {self.run.name} has not been run", fix="make reasoner")
@@ -176,7 +176,7 @@ class Stage:
     reads: tuple[str, ...]
     inputs: Callable[[Job], dict[str, str]]
     tools: tuple[str, ...] = ()
-    outside: Callable[[Job, runs.Record], list[str]] = lambda job, record: []
+    outside: Callable[[Job, runs.Record[Any]], list[str]] = lambda job, record: []
     usually: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -443,14 +443,14 @@ def _report_inputs(job: Job) -> dict[str, str]:
     return {**_key("train", "register", "evaluate", "promote")(job), "ladder": climbed}
 
 
-def _tags(*names: str) -> Callable[[Job, runs.Record], list[str]]:
-    def outside(job: Job, record: runs.Record) -> list[str]:
+def _tags(*names: str) -> Callable[[Job, runs.Record[Any]], list[str]]:
+    def outside(job: Job, record: runs.Record[Any]) -> list[str]:
         return register.not_there(job.client, [record.facts[name] for name in names])
 
     return outside
 
 
-def _public(job: Job, record: runs.Record) -> list[str]:
+def _public(job: Job, record: runs.Record[Any]) -> list[str]:
     if record.facts["promoted"]:
         return register.not_there(job.client, [record.facts])
     now = register.public(job.config, job.client)
@@ -671,7 +671,8 @@ def gate(job: Job) -> dict[str, Any]:
     """Score a registered checkpoint against the public model on dev problems; whether it may be promoted, and why."""
     with _exporting(job):
         _run_stage(job, GATE_STAGE)
-    return job.need("gate").facts
+    found: dict[str, Any] = job.need("gate").facts
+    return found
 
 
 def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> dict[str, Any] | None:

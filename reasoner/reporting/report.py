@@ -47,7 +47,7 @@ MOST_KINDS = 8
 def summary(
     config: Config,
     run_: runs.Run,
-    records: dict[str, runs.Record],
+    records: dict[str, runs.Record[Any]],
     server: dict[str, str],
     versions: dict[str, str],
 ) -> dict[str, Any]:
@@ -274,7 +274,7 @@ class Material:
     config: dict[str, Any]
     origin: dict[str, str]
     summary: dict[str, Any] | None
-    records: dict[str, runs.Record]
+    records: dict[str, runs.Record[Any]]
     metrics: list[dict[str, Any]]
     completions: dict[str, list[dict[str, Any]]]
     everyday: dict[str, list[dict[str, Any]]]
@@ -699,11 +699,11 @@ def lineage(material: Material) -> list[Link]:
         Link("config, sha256", sha256_json(material.config),
              f" profile {material.config.get('profile', '?')}, set by hand: {', '.join(changed) or 'nothing'}")
     )  # fmt: skip
-    newest = summary_.get("versions") or next((r.versions for r in reversed(list(records.values())) if r.versions), {})
+    newest: Any = summary_.get("versions") or next((r.versions for r in reversed(list(records.values())) if r.versions), {})
     return [*found, *(Link(name, version) for name, version in newest.items())]
 
 
-def _weights(what: str, record: runs.Record, holds: bool | None) -> list[Link]:
+def _weights(what: str, record: runs.Record[Any], holds: bool | None) -> list[Link]:
     files = {name: output for name, output in record.outputs.items() if name.endswith(".safetensors")}
     return [Link(what, output.sha256, f" {name}", holds) for name, output in files.items()]
 

@@ -1,5 +1,6 @@
 """Scores, intervals, everyday answers and what is found wrong, on completions that a stand-in client hands out."""
 
+import dataclasses
 import json
 import re
 import threading
@@ -928,7 +929,7 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
     record = runs.Record("x", {}, {}, {}, {}, {"tuned": {"tag": "m:step"}, "special_tokens": ["<|end|>"]}, 0.0, "")
     runs.write_record(run.export_dir(found.train.steps) / "register.json", record)
     runs.write_record(run.path / "base.json", record)
-    record.outputs = {"exports/model.Q8_0.gguf": runs.Output("a", 1, 1)}
+    record = dataclasses.replace(record, outputs={"exports/model.Q8_0.gguf": runs.Output("a", 1, 1)})
     runs.write_record(run.export_dir(found.train.steps) / "gguf.json", record)
     value = one("mine", None)
     assert (value["n"], value["split"], value["system"]) == (4, "test", "Be brief.")

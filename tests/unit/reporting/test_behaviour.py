@@ -55,9 +55,7 @@ def test_each_step_of_training_is_read_once_and_again_where_it_has_grown(tmp_pat
     found = behaviour.training(tmp_path)
     assert [(one["step"], one["n"], one["equations"]) for one in found] == [(1, 1, 0), (2, 1, 0), (10, 1, 1)]
     read = []
-    monkeypatch.setattr(
-        behaviour.runs, "read_jsonl", lambda path, real=files.read_jsonl: read.append(path) or real(path)
-    )
+    monkeypatch.setattr(behaviour, "read_jsonl", lambda path, real=files.read_jsonl: read.append(path) or real(path))
     assert behaviour.training(tmp_path) == found and read == []
     files.append_jsonl(tmp_path / f"{runs.step_name(10)}.jsonl", [row("2 + 2 = 4")])
     assert behaviour.training(tmp_path)[-1]["n"] == 2

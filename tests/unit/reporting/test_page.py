@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html.parser
+import json
 import re
 
 import click.testing
@@ -188,7 +189,7 @@ def test_a_step_without_a_figure_leaves_a_gap_and_no_error(folder):
     run = made_up.run(folder)
     rows = files.read_jsonl(run.path / "metrics.jsonl")
     rows[3] |= {"entropy": float("nan"), "length": None, "reward": 0.0}
-    files.write_text(run.path / "metrics.jsonl", "".join(runs.json.dumps(row) + "\n" for row in rows))
+    files.write_text(run.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     found = read(run)
     assert "Entropy, nats a token, steps 1 to 40: 1.0" in found.text("title") and "nan" not in found.text("title")
 
@@ -298,7 +299,7 @@ def test_wrong_flags_are_told(folder, argv, says):
 
 def test_the_summary_is_one_json_value(folder):
     run = made_up.run(folder)
-    assert runs.json.loads(call("made-up", "--json").stdout) == files.read_json(run.summary_path)
+    assert json.loads(call("made-up", "--json").stdout) == files.read_json(run.summary_path)
     run.summary_path.unlink()
     failed = call("made-up", "--json")
     assert failed.stdout == "" and failed.exception.code == USAGE
