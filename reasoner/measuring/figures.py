@@ -8,10 +8,9 @@ computed here.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from reasoner import files
 from reasoner.verifiers import Verdict
@@ -22,23 +21,6 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 Kind = TypeVar("Kind")
-
-
-LEFT_OUT = {"left_out": True}
-"""Marks a field that is None where it does not apply, and then has no key in the JSON."""
-
-
-def as_json(value: object) -> Any:
-    """Returns a figure as plain JSON values: `dataclasses.asdict` without the keys that are `LEFT_OUT`."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            one.name: as_json(found)
-            for one in dataclasses.fields(value)
-            if (found := getattr(value, one.name)) is not None or "left_out" not in one.metadata
-        }
-    if isinstance(value, dict):
-        return {key: as_json(one) for key, one in value.items()}
-    return [as_json(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def load(path: Path, kind: type[Kind]) -> list[Kind]:
@@ -90,7 +72,7 @@ class Completion:
     tokens: int
     """Tokens of the completion."""
     prompt_tokens: int = 0
-    unanswered: str | None = field(default=None, metadata=LEFT_OUT)
+    unanswered: str | None = field(default=None, metadata=files.LEFT_OUT)
     shows_working: bool = False
     """Whether a worked equation stands before the answer."""
     steps: StepCheck | None = None
@@ -101,18 +83,18 @@ class Completion:
     """The tag, file, folder or URL that was asked."""
     stage: str = ""
     """`served`, `ladder` or `eval`."""
-    role: str | None = field(default=None, metadata=LEFT_OUT)
+    role: str | None = field(default=None, metadata=files.LEFT_OUT)
     """`base`, `tuned`, or the name of a rung."""
     engine: str = ""
     sandbox: Sandbox | None = None
     """None: nothing of it was run."""
-    verdict: Verdict | None = field(default=None, metadata=LEFT_OUT)
+    verdict: Verdict | None = field(default=None, metadata=files.LEFT_OUT)
     strict: Verdict | None = None
     extracted: str | None = None
     type: str = ""
     rule: str = ""
     why: str = ""
-    verifier: Judge | None = field(default=None, metadata=LEFT_OUT)
+    verifier: Judge | None = field(default=None, metadata=files.LEFT_OUT)
     seed: int = 0
 
 
@@ -129,14 +111,14 @@ class EverydayAnswer:
     finish_reason: str
     tokens: int = 0
     prompt_tokens: int = 0
-    unanswered: str | None = field(default=None, metadata=LEFT_OUT)
+    unanswered: str | None = field(default=None, metadata=files.LEFT_OUT)
     degenerate: str | None
     """How the answer has fallen apart: `empty`, `bare number`, `repeats`; None: it has not."""
     fact_right: bool | None
     """Whether the fact asked for is in it; None: the prompt asks for none."""
     model: str = ""
     stage: str = ""
-    role: str | None = field(default=None, metadata=LEFT_OUT)
+    role: str | None = field(default=None, metadata=files.LEFT_OUT)
     engine: str = ""
     seed: int = 0
 
@@ -172,11 +154,11 @@ class Measure:
     """Completions that are right, of `scored`."""
     scored: int
     """Completions with a verdict."""
-    samples: int | None = field(default=None, metadata=LEFT_OUT)
+    samples: int | None = field(default=None, metadata=files.LEFT_OUT)
     """Most completions of a problem, where some have several."""
-    pass_at_k: dict[str, AtK] | None = field(default=None, metadata=LEFT_OUT)
+    pass_at_k: dict[str, AtK] | None = field(default=None, metadata=files.LEFT_OUT)
     """By k, where problems have several completions: the chance that one of k is right."""
-    maj_at_k: dict[str, AtK] | None = field(default=None, metadata=LEFT_OUT)
+    maj_at_k: dict[str, AtK] | None = field(default=None, metadata=files.LEFT_OUT)
     """The same: whether the most frequent answer is right."""
     strict: float | None = None
     """Right by the verifier's stricter rule, of those on which it has a verdict; None: it has no such rule."""
@@ -188,7 +170,7 @@ class Measure:
     """Cut at the limit of tokens."""
     unscored: int
     """Completions without a verdict: in no share."""
-    refused: int | None = field(default=None, metadata=LEFT_OUT)
+    refused: int | None = field(default=None, metadata=files.LEFT_OUT)
     """Completions that decline to answer and are not right."""
     empty: float
     leaked: float
@@ -226,7 +208,7 @@ class Lift(Paired):
     lost: int
     detectable: float | None = None
     """Smallest difference, in points, that so many problems show with 80 % power; None: below six problems."""
-    p_holm: float | None = field(default=None, metadata=LEFT_OUT)
+    p_holm: float | None = field(default=None, metadata=files.LEFT_OUT)
     """p adjusted for all kinds and sets that were looked at, where this is one of those."""
 
 
@@ -260,11 +242,11 @@ class Compared:
     base: Measure
     tuned: Measure
     lift: Lift
-    strict_lift: Lift | None = field(default=None, metadata=LEFT_OUT)
+    strict_lift: Lift | None = field(default=None, metadata=files.LEFT_OUT)
     """By the verifier's stricter rule, where it has one."""
-    lenient: Lenient | None = field(default=None, metadata=LEFT_OUT)
+    lenient: Lenient | None = field(default=None, metadata=files.LEFT_OUT)
     """By its lenient namesake, where it has one."""
-    unjudged: int | None = field(default=None, metadata=LEFT_OUT)
+    unjudged: int | None = field(default=None, metadata=files.LEFT_OUT)
     """Problems left out because their reference cannot be judged."""
 
 
@@ -346,7 +328,7 @@ class Everyday:
     """Compares one greedy answer to each of `n` everyday prompts."""
 
     n: int
-    p_degenerate: float | None = field(default=None, metadata=LEFT_OUT)
+    p_degenerate: float | None = field(default=None, metadata=files.LEFT_OUT)
     """One-sided: so many more that fell apart by chance."""
     changed: float
     """Share of answers that are not the base's, 0-1."""
@@ -356,7 +338,7 @@ class Everyday:
     facts_lost: list[str]
     """Ids of prompts whose fact only the base gets right."""
     facts_gained: list[str]
-    sampled: Sampled | None = field(default=None, metadata=LEFT_OUT)
+    sampled: Sampled | None = field(default=None, metadata=files.LEFT_OUT)
 
 
 # -- facts of the stages -----------------------------------------------------------------------
@@ -378,9 +360,9 @@ class Evaluation(Compared):
     below_base: list[Below] = field(default_factory=list)
     problems_found: list[str] = field(default_factory=list)
     """What is wrong with the tuned model as served, in words; such a model is not promoted."""
-    no_system: Compared | None = field(default=None, metadata=LEFT_OUT)
+    no_system: Compared | None = field(default=None, metadata=files.LEFT_OUT)
     """The main set without the system message, where there is one."""
-    everyday: Everyday | None = field(default=None, metadata=LEFT_OUT)
+    everyday: Everyday | None = field(default=None, metadata=files.LEFT_OUT)
 
 
 @dataclass(frozen=True)
