@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     pass
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from reasoner import files
+from reasoner import files, runs
 from reasoner.verifiers import Verdict
 from reasoner.verifiers.working import StepCheck
 
@@ -560,3 +560,7 @@ class Result(Measure):
     completions: str
     """Path of the completions."""
     seconds: float
+
+
+EVALUATE = runs.Kind("evaluate", Evaluation)
+GATE = runs.Kind("gate", GateFacts)

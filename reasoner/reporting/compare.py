@@ -11,18 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reasoner import files, runs
-from reasoner.config import Config, read
+from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
 from reasoner.reporting import report
-
-NEITHER_LEARNED_NOR_SCORED = {
-    "train.seed", "train.control", "train.save_every", "train.keep_checkpoints", "train.report_to",
-    "verifier.max_unscored", "serve.name", "serve.num_thread", "eval.beside", "eval.num_beside", "eval.everyday",
-    "gguf.margin", "eval.concurrency", "eval.max_truncated", "eval.max_empty", "eval.max_repeated",
-}  # fmt: skip
-"""Settings in which two trainings of one recipe may differ, beside the alarms, the gate and the watch: what they learn
-and how the main set is scored do not depend on them (the seed and the control are what is compared)."""
 
 Summary = dict[str, Any]
 Member = tuple[runs.Run, Summary]
@@ -96,24 +88,14 @@ def _recipes(found: Sequence[runs.Run], summaries: Sequence[Summary]) -> list[li
     """Runs whose settings say the same, but for seed and control and what touches neither learning nor score."""
     groups: dict[str, list[Member]] = {}
     for one, summary in zip(found, summaries, strict=True):
-        groups.setdefault(files.sha256_json(_settings(one)), []).append((one, summary))
+        groups.setdefault(files.sha256_json(read(one.config_path)[0].recipe()), []).append((one, summary))
     return list(groups.values())
-
-
-def _settings(one: runs.Run) -> dict[str, Any]:
-    config = read(one.config_path)[0]
-    return {
-        f"{section}.{key}": value
-        for section in sorted(set(Config.model_fields) - {"profile", "alarms", "gate", "watch"})
-        for key, value in config.slice(section)[section].items()
-        if f"{section}.{key}" not in NEITHER_LEARNED_NOR_SCORED
-    } | {"profile": config.profile}
 
 
 def _differing(found: Sequence[runs.Run], summaries: Sequence[Summary]) -> list[str]:
     """What keeps runs of the first one's profile from being one recipe, and versions that are not the same."""
     notes = []
-    first, settings = summaries[0], _settings(found[0])
+    first, settings = summaries[0], read(found[0].config_path)[0].recipe()
     for one, summary in zip(found[1:], summaries[1:], strict=True):
         if summary["profile"] != first["profile"]:
             notes.append(
@@ -121,7 +103,7 @@ def _differing(found: Sequence[runs.Run], summaries: Sequence[Summary]) -> list[
                 " different sets: they stand side by side, no figure is taken across them"
             )
             continue
-        other = _settings(one)
+        other = read(one.config_path)[0].recipe()
         keys = [key for key in settings if settings[key] != other[key]]
         if keys:
             told = ", ".join(f"{key} {settings[key]} and {other[key]}" for key in keys)

@@ -699,7 +699,9 @@ def lineage(material: Material) -> list[Link]:
         Link("config, sha256", sha256_json(material.config),
              f" profile {material.config.get('profile', '?')}, set by hand: {', '.join(changed) or 'nothing'}")
     )  # fmt: skip
-    newest: Any = summary_.get("versions") or next((r.versions for r in reversed(list(records.values())) if r.versions), {})
+    newest: Any = summary_.get("versions") or next(
+        (r.versions for r in reversed(list(records.values())) if r.versions), {}
+    )
     return [*found, *(Link(name, version) for name, version in newest.items())]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from reasoner import config, runs, verifiers
 from reasoner.llamacpp import quantize, sampler
 from reasoner.measuring import engines, evaluate, statistics
-from reasoner.pipeline import pipeline
+from reasoner.pipeline import job
 from reasoner.problems import data
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}
@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     run = runs.existing(args.run)
     settings, _ = config.read(run.config_path)
-    folder = pipeline.Job(settings, run).base.path
+    folder = job.Job(settings, run).base.path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     shape = model.config
     tuned = PeftModel.from_pretrained(model, run.checkpoints_dir / f"checkpoint-{args.step}")

@@ -108,7 +108,7 @@ def test_rows_in_verdicts_out(tmp_path):
     rows = [{"id": str(at), **fields, "submission": source} for at, source in enumerate(sources_)]
     rows.append({"id": "task", "answer": TABLE[0]["answer"], "completion": TABLE[0]["completion"]})
     done = subprocess.run(
-        [sys.executable, "-m", "reasoner.cli.commands", "check", "--verifier", "code", "-"],
+        [sys.executable, "-m", "reasoner", "check", "--verifier", "code", "-"],
         input=b"".join(json.dumps(row).encode() + b"\n" for row in rows * 3),
         capture_output=True,
         env={"PATH": os.defpath, "HOME": str(tmp_path)},

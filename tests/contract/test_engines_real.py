@@ -246,7 +246,7 @@ def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_
     argv = [
         sys.executable,
         "-m",
-        "reasoner.cli.commands",
+        "reasoner",
         "eval",
         str(file),
         "--data",

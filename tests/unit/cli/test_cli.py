@@ -12,7 +12,7 @@ def reasoner(tmp_path):
     def call(*argv):
         env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "REASONER_RUNS": str(tmp_path / "runs")}
         return subprocess.run(
-            [sys.executable, "-m", "reasoner.cli.commands", *argv],
+            [sys.executable, "-m", "reasoner", *argv],
             capture_output=True,
             text=True,
             env=env,
@@ -83,7 +83,7 @@ def test_json_is_one_value_on_standard_output(reasoner, tmp_path):
 
 
 def test_terminal_text_shows_control_characters():
-    from reasoner.cli.commands import printable
+    from reasoner.errors import printable
 
     assert printable("a\x1b[31mred\x07\nb\tc") == "a\\x1b[31mred\\x07\nb\tc"
 
@@ -101,9 +101,9 @@ def test_terminal_text_shows_control_characters():
 )
 def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
     from reasoner import runs
-    from reasoner.cli.commands import _default_name
+    from reasoner.cli.options import default_name
 
-    assert _default_name("smol", overrides) == name
+    assert default_name("smol", overrides) == name
     assert runs.new(name).name == name
 
 
@@ -116,7 +116,7 @@ def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
 def test_an_interrupt_where_python_can_raise_nothing_comes_again(where, number):
     program = f"""
 import ctypes, os, signal, time
-from reasoner.cli import commands as cli
+from reasoner.cli import main as cli
 
 signal.signal(signal.SIGINT, {"signal.default_int_handler" if number == "SIGINT" else "signal.SIG_IGN"})
 met = []
@@ -129,7 +129,7 @@ def meet(*_):
 
 {where}
 
-def command(standalone_mode):
+def command(**_):
     lose()
     time.sleep(20)
     print("went on")

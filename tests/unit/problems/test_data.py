@@ -860,7 +860,7 @@ def test_a_source_is_paired_with_its_family_of_verifiers(source, verifier, is_fi
 def reasoner(*argv, **env):
     environment = {"PATH": "/usr/bin:/bin", **env}
     return subprocess.run(
-        [sys.executable, "-m", "reasoner.cli.commands", "data", *argv], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "reasoner", "data", *argv], capture_output=True, text=True, env=environment
     )
 
 

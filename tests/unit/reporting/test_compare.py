@@ -6,7 +6,7 @@ import click.testing
 import pytest
 
 from reasoner import config, files, runs
-from reasoner.cli import commands
+from reasoner.cli import main
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
 from reasoner.reporting import compare
@@ -154,7 +154,7 @@ def test_mistakes(finished, tmp_path):
 def test_json_is_one_value(finished):
     finished("a")
     finished("b", train__seed=1)
-    done = click.testing.CliRunner().invoke(commands.cli, ["compare", "a", "b", "--json"])
+    done = click.testing.CliRunner().invoke(main.cli, ["compare", "a", "b", "--json"])
     assert json.loads(done.stdout)["seeds"][0]["runs"] == ["a", "b"]
-    done = click.testing.CliRunner().invoke(commands.cli, ["compare", "a", "b"])
+    done = click.testing.CliRunner().invoke(main.cli, ["compare", "a", "b"])
     assert "over seeds" in done.stdout
