@@ -15,6 +15,7 @@ from reasoner.bases import from_gguf, locate
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import install
+from reasoner.measuring.collect import Listener
 from reasoner.serving import ollama
 
 
@@ -38,6 +39,10 @@ class Job:
     reporter: Reporter = field(default_factory=Reporter)
     checkpoint: int | None = None
     """Step of the checkpoint that is exported; None: what the training ends with."""
+
+    @property
+    def listener(self) -> Listener:
+        return Listener(self.reporter.say, self.reporter.scored)
 
     @cached_property
     def server(self) -> ollama.Server:

@@ -14,22 +14,22 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from reasoner import runs, verifiers
 from reasoner.audit import audit
 from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.export import delta, merge, modelfile
-from reasoner.files import partial_dir, partial_file, read_jsonl, sha256_file, write_json, write_text
+from reasoner.files import as_json, partial_dir, partial_file, sha256_file, write_json, write_text
 from reasoner.llamacpp import quantize
-from reasoner.measuring import evaluate, ladder, statistics
+from reasoner.measuring import evaluate, gate, ladder
+from reasoner.measuring.figures import Tagged
 from reasoner.pipeline.job import Job
 from reasoner.problems import data
 from reasoner.reporting import page, report
@@ -145,15 +145,15 @@ def _gguf(job: Job) -> Made:
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
         return quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
-    chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
+    chosen = ladder.choose(config, job.run, job.base.path, merged, job.listener)
     text = job.export / "calibration.txt"
-    if chosen["imatrix"]:
+    if chosen.imatrix:
         quantize.write_calibration(job.run, merged, config.data.system, text)
-    given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
-    tuned, facts = quantize.run(merged, job.export / f"model.{chosen['quant']}.gguf", *given)
-    untouched, _ = quantize.run(job.run.path / "base" / "model", job.export / f"base.{chosen['quant']}.gguf", *given)
+    given = (chosen.quant, log, say, text if chosen.imatrix else None)
+    tuned, facts = quantize.run(merged, job.export / f"model.{chosen.quant}.gguf", *given)
+    untouched, _ = quantize.run(job.run.path / "base" / "model", job.export / f"base.{chosen.quant}.gguf", *given)
     text.unlink(missing_ok=True)
-    return [*tuned, *untouched], {**facts, "chosen": chosen}
+    return [*tuned, *untouched], {**facts, "chosen": as_json(chosen)}
 
 
 def _reference(job: Job) -> Made:
@@ -230,9 +230,9 @@ def _register(job: Job) -> Made:
 
 def _evaluate(job: Job) -> Made:
     tags = job.need("register").facts
-    special = job.need("base").facts["special_tokens"]
-    models = {"base": tags["base"]["tag"], "tuned": tags["tuned"]["tag"]}
-    return evaluate.run(job.config, job.run, job.client, models, special, job.reporter.scored, job.reporter.say)
+    models = evaluate.Tags(tags["base"]["tag"], tags["tuned"]["tag"], job.need("base").facts["special_tokens"])
+    outputs, found = evaluate.run(job.config, job.run.path, job.client, models, job.listener)
+    return outputs, as_json(found)
 
 
 def _gated(job: Job) -> tuple[Stage, ...]:
@@ -260,58 +260,23 @@ def _settled(job: Job) -> tuple[Stage, ...]:
 def _gate(job: Job) -> Made:
     """Candidate against public model on the same dev problems, both as served."""
     config, client = job.config, job.client
-    settings, candidate = config.gate, job.need("register").facts["tuned"]
-    against = register.public(config, client) or job.need("register").facts["base"]
-    against = {name: against[name] for name in ("tag", "digest")}
-    folder = job.export / "gate"
-    _reuse_scores(job, against["digest"], folder / "completions")
-    changes = {"split": "dev", "num_problems": settings.num_problems, "beside": ()}
+    candidate, base = (_tagged(job.need("register").facts[role]) for role in ("tuned", "base"))
+    now = register.public(config, client)
+    against = _tagged(now) if now else base
+    changes = {"split": "dev", "num_problems": config.gate.num_problems, "beside": ()}
     dev = config.model_copy(update={"eval": config.eval.model_copy(update=changes)})
-    outputs, facts = evaluate.run(
-        dev, runs.Run(folder), client, {"base": against["tag"], "tuned": candidate["tag"]},
-        job.need("base").facts["special_tokens"], job.reporter.scored, job.reporter.say, is_final=False,
-    )  # fmt: skip
-    if register.not_there(client, [against]):
-        raise ReasonerError(f"{against['tag']} became another model while it was scored", fix="score it again")
-    rows = {role: read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
-    rule: Literal["strict", "verdict"] = "strict" if settings.metric == "strict" else "verdict"
-    differences = list(statistics.differences(rows["base"], rows["tuned"], rule).values())
-    key = "strict" if settings.metric == "strict" else "pass_at_1"
-    found = {
-        "candidate": {name: candidate[name] for name in ("tag", "digest")},
-        "against": against,
-        "metric": settings.metric,
-        "n": len(differences),
-        "split_sha256": facts["split_sha256"],
-        "score": facts["tuned"][key],
-        "score_ci95": facts["tuned"]["ci95" if key == "pass_at_1" else "strict_ci95"],
-        "against_score": facts["base"][key],
-        "points": 100 * sum(differences) / max(len(differences), 1),
-        "lower": statistics.lower_bound(differences, settings.confidence) if differences else None,
-    }
-    before = [row for row in register.promotions(job.run) if row.get("split_sha256") == found["split_sha256"]]
-    best = max((row["score"] for row in before if row.get("metric") == settings.metric), default=None)
-    why = register.verdict(config, found, best, facts["problems_found"] + register.lost(facts["below_base"], "it"))
-    return outputs, {**found, "best": best, "passed": not why, "why": why}
+    models = evaluate.Tags(against.tag, candidate.tag, job.need("base").facts["special_tokens"])
+    folder = job.export / "gate"
+    outputs, found = evaluate.run(dev, folder, client, models, job.listener, is_final=False)
+    if register.not_there(client, [as_json(against)]):
+        raise ReasonerError(f"{against.tag} became another model while it was scored", fix="score it again")
+    before = [row for row in register.promotions(job.run) if row.get("split_sha256") == found.split_sha256]
+    best = max((row["score"] for row in before if row.get("metric") == config.gate.metric), default=None)
+    return outputs, as_json(gate.decide(config, found, folder, candidate, against, best))
 
 
-def _reuse_scores(job: Job, digest: str, target: Path) -> None:
-    """The public model answered these problems as a candidate: `evaluate` asks only what is missing or differs."""
-    for path in sorted(job.run.path.glob("exports/*/gate.json")):
-        record = runs.read_record(path)
-        if record is None or path.parent == job.export or record.facts["candidate"]["digest"] != digest:
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        for source in (path.parent / "gate" / "completions").glob("*"):
-            if "tuned" in source.name:
-                note = {"role": "base", "model": register.public_tag(job.config)}
-                copy = target / source.name.replace("tuned", "base")
-                if source.suffix == ".jsonl":
-                    rows = [{**row, **note} for row in read_jsonl(source)]
-                    write_text(copy, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-                else:
-                    shutil.copyfile(source, copy)
-        return
+def _tagged(model: Mapping[str, Any]) -> Tagged:
+    return Tagged(model["tag"], model["digest"])
 
 
 def _report(job: Job) -> Made:

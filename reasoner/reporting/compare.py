@@ -13,7 +13,8 @@ from typing import Any
 from reasoner import files, runs
 from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.measuring import statistics
+from reasoner.measuring import intervals, lift
+from reasoner.measuring.figures import Completion, load
 from reasoner.reporting import report
 
 Summary = dict[str, Any]
@@ -125,10 +126,11 @@ def _over_seeds(members: Sequence[Member]) -> dict[str, Any]:
     problems = None
     if len(differences) == len(members):
         ids = set.intersection(*(set(one) for one in differences))
-        problems = statistics.paired([sum(one[i] for one in differences) / len(differences) for i in sorted(ids)])
+        means = [sum(one[i] for one in differences) / len(differences) for i in sorted(ids)]
+        problems = files.as_json(lift.paired(means))
     return {
         "runs": [one.name for one, _ in members],
-        **statistics.over_seeds(lifts),
+        **files.as_json(intervals.over_seeds(lifts)),
         "over_problems": problems,
     }
 
@@ -149,7 +151,7 @@ def _controls(members: Sequence[Member], notes: list[str]) -> list[dict[str, Any
         lifts = {"lift": trained["lift"]["points"], "control_lift": summary["lift"]["points"]}
         mine, others = _by_problem(run_, trained), _by_problem(control, summary)
         if mine and others:
-            difference = statistics.paired([mine[i] - others[i] for i in sorted(mine.keys() & others.keys())])
+            difference = files.as_json(lift.paired([mine[i] - others[i] for i in sorted(mine.keys() & others.keys())]))
         else:
             difference = _unpaired(trained["lift"], summary["lift"])
         found.append({"run": run_.name, "control": control.name, **lifts, "difference": difference})
@@ -158,10 +160,10 @@ def _controls(members: Sequence[Member], notes: list[str]) -> list[dict[str, Any
 
 def _by_problem(one: runs.Run, summary: Summary) -> dict[str, float] | None:
     """Tuned minus base of each problem; None where the completions are gone or are not those of the summary."""
-    base, tuned = (files.read_jsonl(one.path / "completions" / f"{role}.jsonl") for role in ("base", "tuned"))
+    base, tuned = (load(one.path / "completions" / f"{role}.jsonl", Completion) for role in ("base", "tuned"))
     if not base or not tuned:
         return None
-    found = statistics.differences(base, tuned)
+    found = lift.differences(base, tuned)
     is_same = abs(100 * sum(found.values()) / len(found) - summary["lift"]["points"]) < 1e-6 if found else False
     return found if is_same else None
 
@@ -196,7 +198,7 @@ def lines(value: Mapping[str, Any]) -> list[str]:
             out.append("  over problems  none: completions are gone, or are not those of the summary")
     for found in value["controls"]:
         difference = found["difference"]
-        least = 2 / (statistics.RESAMPLES + 1)
+        least = 2 / (lift.RESAMPLES + 1)
         sign = "≤" if (difference["p"] or 0) <= least else "="
         test = "" if difference["p"] is None else f", p {sign} {difference['p']:.2g}"
         out += ["", f"{found['run']} minus its control {found['control']}:"]
