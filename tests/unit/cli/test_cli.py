@@ -44,11 +44,15 @@ def test_mistakes(reasoner, argv, code, says):
     assert "Traceback" not in done.stderr
 
 
-def test_help_lists_the_commands_in_order_of_use(reasoner):
+def test_help_lists_every_command_under_what_it_is_for(reasoner):
+    from reasoner.cli import main
+
     done = reasoner("--help")
-    commands = [line.split()[0] for line in done.stdout.split("Commands:")[1].strip().splitlines()]
-    assert commands[0] == "run"
-    assert {"doctor", "status", "serve", "train", "merge", "gguf", "modelfile", "register", "evaluate"} <= set(commands)
+    for title, commands in main.FAMILIES.items():
+        listed = done.stdout.split(f"{title}:\n")[1].split("\n\n")[0]
+        named = [line.split()[0] for line in listed.splitlines() if line[2] != " "]
+        assert named == [one.name for one in commands]
+    assert done.stdout.index("Use it") < done.stdout.index("  run ") < done.stdout.index("Measure")
 
 
 def test_config_prints_toml(reasoner):
