@@ -10,15 +10,12 @@ if TYPE_CHECKING:
     pass
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, TypeVar
 
 
 def write_text(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from reasoner.cli.options import Commands, json_option
 from reasoner.errors import GATE, MISSING, printable
 
 if TYPE_CHECKING:
-    pass
+    from reasoner.problems.named import Overview
 
 
 @click.command("check")
@@ -96,22 +96,22 @@ def data_command(
     NAME is wordproblems, linetasks, gsm8k, math, svamp, mbpp, humaneval, a hub id, a folder with train.jsonl and
     test.jsonl, or a JSONL file.
     """
-    from reasoner import config, verifiers
-    from reasoner.problems import data, sources
+    from reasoner import config, files, verifiers
+    from reasoner.problems import generated, load, named
 
     if name is None:
-        rows = sources.overview()
-        click.echo(
-            json.dumps(rows) if as_json else printable("\n".join(_overview_lines(rows, str(sources.sets_dir()))))
-        )
+        rows = named.overview()
+        text = printable("\n".join(_overview_lines(rows, str(named.sets_dir()))))
+        click.echo(json.dumps(files.as_json(rows)) if as_json else text)
         return
     settings = config.Data(source=name, subset=subset)
-    split = split or sources.default_split(name)
-    num = max(show, 1) if name == sources.GENERATED else None
-    record = data.provenance(settings, split, num)
+    split = split or load.default_split(name)
+    num = max(show, 1) if name == generated.WORDPROBLEMS else None
+    found = load.read(settings, split, num)
+    record = files.as_json(found.provenance)
     checker = verifiers.load(verifier or record["verifier"] or config.Verifier().name)
     shown = []
-    for problem in data.load(settings, split, num)[:show]:
+    for problem in found.problems[:show]:
         score = verifiers.verify(checker, checker.commit(problem.answer), problem.answer)
         read = {"type": score.type, "value": score.extracted, "verdict": score.verdict, "why": score.why}
         shown.append({**dataclasses.asdict(problem), "read": read})
@@ -119,7 +119,7 @@ def data_command(
     click.echo(json.dumps(value) if as_json else printable("\n".join(_data_lines(value))))
 
 
-def _overview_lines(rows: list[dict[str, Any]], folder: str) -> list[str]:
+def _overview_lines(rows: list[Overview], folder: str) -> list[str]:
     def line(*cells: str) -> str:
         return "{:<13} {:<9} {:>7} {:>5} {:>6}  {}".format(*cells)
 
@@ -129,13 +129,13 @@ def _overview_lines(rows: list[dict[str, Any]], folder: str) -> list[str]:
         line("linetasks", "code", "any", "any", "any", "generated, and ood too"),
     ]
     for row in rows:
-        sizes = [f"{row['splits'][one]:,}" if one in row["splits"] else "-" for one in ("train", "dev", "test")]
-        lines.append(line(row["source"], row["verifier"], *sizes, ", ".join(row["found"]) or "not here"))
-        notes = [f"licence: {row['licence']}"]
-        if row["missing"]:
-            notes += [f"not here: {', '.join(row['missing'])}", f"else the hub is asked: {', '.join(row['hub'])}"]
-        if row["error"]:
-            notes.append(f"cannot be read: {row['error']}")
+        sizes = [f"{row.splits[one]:,}" if one in row.splits else "-" for one in ("train", "dev", "test")]
+        lines.append(line(row.source, row.verifier, *sizes, ", ".join(row.found) or "not here"))
+        notes = [f"licence: {row.licence}"]
+        if row.missing:
+            notes += [f"not here: {', '.join(row.missing)}", f"else the hub is asked: {', '.join(row.hub)}"]
+        if row.error:
+            notes.append(f"cannot be read: {row.error}")
         lines += [line("", "", "", "", "", note) for note in notes]
     return [
         *lines,

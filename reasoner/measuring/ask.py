@@ -19,7 +19,7 @@ from reasoner.measuring import collect
 from reasoner.measuring.collect import Listener, Questions, Sheet
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
 from reasoner.measuring.figures import Completion, Judge, Sandbox
-from reasoner.problems import data, sources
+from reasoner.problems.problem import Problem, messages, normalised, split_sha256
 from reasoner.verifiers import working
 
 
@@ -27,7 +27,7 @@ from reasoner.verifiers import working
 class Exam:
     """Says which problems are asked, how, and who judges."""
 
-    problems: Sequence[data.Problem]
+    problems: Sequence[Problem]
     checker: verifiers.Verifier
     sampling: Sampling
     system: str | None = None
@@ -42,10 +42,10 @@ class Exam:
 
     @property
     def sha256(self) -> str:
-        return data.split_sha256(self.problems)
+        return split_sha256(self.problems)
 
 
-def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Problem]) -> list[data.Problem]:
+def judged(checker: verifiers.Verifier, name: str, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems whose reference the verifier can judge; the others would only add to `unscored`.
 
     Raises where there is none.
@@ -59,7 +59,7 @@ def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Probl
     return kept
 
 
-def readable(checker: verifiers.Verifier, problems: Sequence[data.Problem]) -> list[data.Problem]:
+def readable(checker: verifiers.Verifier, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems on whose reference the verifier has a verdict."""
     scores = verifiers.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
     return [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
@@ -123,7 +123,7 @@ def _questions(exam: Exam) -> Questions:
     names = [(problem, sample) for problem in exam.problems for sample in range(exam.samples)]
     prompts = [
         Prompt(
-            data.messages(problem.question, exam.system),
+            messages(problem.question, exam.system),
             seed_of(exam.seed, problem.id, sample) if exam.sampling.temperature else exam.seed,
         )
         for problem, sample in names
@@ -193,14 +193,14 @@ def _sandbox() -> Sandbox:
     return Sandbox(choose(), __version__)
 
 
-def look(engine: Engine, problems: Sequence[data.Problem], path: Path) -> int:
+def look(engine: Engine, problems: Sequence[Problem], path: Path) -> int:
     """Returns how many times any of these test problems have been scored with this model, this one included.
 
     Remembered in `looks.json` beside the runs, by model. Completions that are taken up again, or judged again, are the
     same look.
     """
     this = collect.look_id(path)
-    asked = {files.sha256_json(sources.normalised(problem.question))[:8] for problem in problems}
+    asked = {files.sha256_json(normalised(problem.question))[:8] for problem in problems}
     ledger = runs.runs_dir() / "looks.json"
     with cache.locked("looks", cache.quiet):
         known = files.read_json(ledger) or {}

@@ -22,7 +22,8 @@ from reasoner.measuring.collect import Listener, Sheet, taken_from
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.measuring.figures import Change, Completion, Flip, Rung
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import messages
 from reasoner.serving import ollama, register
 
 Rows = Sequence[Completion]
@@ -87,7 +88,7 @@ class Climb:
 
         opened = opening.open_engine(asked.model, limits=limits, adapter=asked.adapter, client=asked.client)
         with contextlib.closing(opened) as engine:
-            ids = [engine.prompt_ids(data.messages(p.question, self.exam.system)) or [] for p in self.exam.problems]
+            ids = [engine.prompt_ids(messages(p.question, self.exam.system)) or [] for p in self.exam.problems]
             started = time.monotonic()
             sheet = Sheet(path, asked.shown, "ladder", name, label=name)
             rows = ask.score(engine, self.exam, sheet, Listener(self.listener.say, progress))
@@ -147,7 +148,7 @@ def begin(config: Config, run_: runs.Run, base_dir: Path, listener: Listener, sp
     wanted: dict[str, object] = {"split": split, "num_problems": num or config.eval.num_problems}
     if split == "dev":  # always there, carved from the training source where it has none; another source may lack it
         wanted["source"] = None
-    problems = data.held_out(config.model_copy(update={"eval": config.eval.model_copy(update=wanted)}))
+    problems = load.held_out(config.model_copy(update={"eval": config.eval.model_copy(update=wanted)}))
     checker = verifiers.load(config.verifier.name)
     if checker.ready is not None:
         checker.ready()
@@ -157,7 +158,7 @@ def begin(config: Config, run_: runs.Run, base_dir: Path, listener: Listener, sp
         problems, checker, Sampling(config.serve.num_predict), config.data.system, seed=config.train.seed,
         special=sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special}),
     )  # fmt: skip
-    prompt_ids = [locate.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for p in problems]
+    prompt_ids = [locate.prompt_ids(tokenizer, messages(p.question, config.data.system)) for p in problems]
     trained = Trained(prompt_ids, int(tokenizer.eos_token_id), tokenizer.convert_ids_to_tokens)
     return Climb(config, run_, split, config.gguf.margin, exam, trained, listener)
 

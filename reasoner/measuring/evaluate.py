@@ -26,7 +26,10 @@ from reasoner.measuring.figures import (
     LenientMeasure,
     Missing,
 )
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.everyday import everyday_prompts
+from reasoner.problems.named import sets_dir
+from reasoner.problems.problem import Problem, split_sha256
 from reasoner.serving import ollama, register
 
 MAIN = ""
@@ -64,8 +67,8 @@ def run(
     set of a final evaluation (not of a gate) is asked without it too.
     """
     checker = verifiers.load(config.verifier.name)
-    found: dict[str, list[data.Problem] | None] = {MAIN: data.held_out(config)}
-    found |= {name: data.beside(config, name) for name in config.eval.beside}
+    found: dict[str, list[Problem] | None] = {MAIN: load.held_out(config)}
+    found |= {name: load.beside(config, name) for name in config.eval.beside}
     exams = {
         name: Exam(
             ask.judged(checker, name, problems), checker, Sampling(config.serve.num_predict), config.data.system,
@@ -102,7 +105,7 @@ def _ask_model(
         if config.eval.everyday:
             for label, answers in ((f"everyday {role}", asked.everyday), (f"everyday sampled {role}", asked.sampled)):
                 answers[role] = everyday.answer(
-                    engine, data.everyday("eval"), _sheet(plain, label, asked), listener, config.data.system,
+                    engine, everyday_prompts("eval"), _sheet(plain, label, asked), listener, config.data.system,
                     is_sampled=answers is asked.sampled,
                 )  # fmt: skip
 
@@ -125,7 +128,7 @@ def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged:
     beside: lift.Beside = {
         name: replace(compare(exams[name], asked.sets[name]), unjudged=unjudged[name])
         if name in exams
-        else Missing(str(data.sets_dir() / name))
+        else Missing(str(sets_dir() / name))
         for name in config.eval.beside
     }
     below, kinds, beside = lift.below_base(lift.by_kind(**asked.sets[MAIN]), beside)
@@ -183,9 +186,9 @@ def inputs(config: Config) -> dict[str, str]:
     A set found since, another prompt or another version of the verifier makes the scores stale.
     """
     checker = verifiers.load(config.verifier.name)
-    found = {f"set {name}": data.beside(config, name) for name in config.eval.beside}
-    hashes = {name: "missing" if problems is None else data.split_sha256(problems) for name, problems in found.items()}
+    found = {f"set {name}": load.beside(config, name) for name in config.eval.beside}
+    hashes = {name: "missing" if problems is None else split_sha256(problems) for name, problems in found.items()}
     hashes["verifier"] = f"{checker.name} {checker.version}"
     if config.eval.everyday:
-        hashes["everyday"] = files.sha256_json([data.everyday("eval"), everyday.HOW])
+        hashes["everyday"] = files.sha256_json([[one.row() for one in everyday_prompts("eval")], everyday.HOW])
     return hashes

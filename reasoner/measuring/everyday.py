@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from reasoner import files
 from reasoner.measuring import ask, collect
@@ -20,7 +19,8 @@ from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
 from reasoner.measuring.figures import Everyday, EverydayAnswer, EverydayCounts, Sampled, SampledMeasure, Share
 from reasoner.measuring.intervals import share
 from reasoner.measuring.lift import fewer
-from reasoner.problems import data
+from reasoner.problems.everyday import EverydayPrompt
+from reasoner.problems.problem import messages
 
 MAX_TOKENS = 200
 """Most tokens of an answer: enough for a loop to show."""
@@ -38,46 +38,45 @@ Answers = Sequence[EverydayAnswer]
 
 def answer(
     engine: Engine,
-    prompts: Sequence[Mapping[str, Any]],
+    prompts: Sequence[EverydayPrompt],
     sheet: Sheet,
     listener: Listener,
     system: str | None = None,
     *,
     is_sampled: bool,
 ) -> list[EverydayAnswer]:
-    """Returns the sheet's answers, asking for those it lacks: one greedy to each row of `data.everyday`, or several."""
+    """Returns the sheet's answers, asking for those it lacks: one greedy to each prompt, or several sampled ones."""
     asked = [
         (one, sample)
         for one in prompts
-        for sample in range((FACT_SAMPLES if "expect" in one else SAMPLES) if is_sampled else 1)
+        for sample in range((FACT_SAMPLES if one.expect is not None else SAMPLES) if is_sampled else 1)
     ]
     questions = Questions(
-        names=[(str(one["id"]), sample) for one, sample in asked],
+        names=[(one.id, sample) for one, sample in asked],
         prompts=[
-            Prompt(data.messages(one["prompt"], system), ask.seed_of(0, one["id"], sample) if is_sampled else 0)
+            Prompt(messages(one.prompt, system), ask.seed_of(0, one.id, sample) if is_sampled else 0)
             for one, sample in asked
         ],
         sampling=Sampling(MAX_TOKENS, temperature=TEMPERATURE if is_sampled else 0.0),
-        problems_sha256=files.sha256_json(prompts),
+        problems_sha256=files.sha256_json([one.row() for one in prompts]),
         system=system,
     )
 
     def make(index: int, answer: Answer) -> EverydayAnswer:
         one, sample = asked[index]
-        expect = one.get("expect")
         return EverydayAnswer(
-            problem_id=str(one["id"]),
+            problem_id=one.id,
             sample=sample,
-            id=one["id"],
-            kind=one["kind"],
-            prompt=one["prompt"],
+            id=one.id,
+            kind=one.kind,
+            prompt=one.prompt,
             completion=ask.text_of(answer),
             finish_reason=answer.finish_reason,
             tokens=answer.tokens,
             prompt_tokens=answer.prompt_tokens,
             unanswered=answer.why or None,
-            degenerate=degenerate(answer.text, number_ok=one.get("number_ok", False)),
-            fact_right=None if expect is None else re.search(expect, answer.text, re.IGNORECASE) is not None,
+            degenerate=degenerate(answer.text, number_ok=one.number_ok),
+            fact_right=None if one.expect is None else re.search(one.expect, answer.text, re.IGNORECASE) is not None,
             model=sheet.model,
             stage=sheet.stage,
             role=sheet.role,

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from reasoner import files, runs
 from reasoner.measuring.engines.base import EngineFacts, Sampling
+from reasoner.problems.overlap import Overlap
 from reasoner.verifiers import Verdict
 from reasoner.verifiers.working import StepCheck
 
@@ -550,7 +551,7 @@ class Asked:
     engine: str
     facts: EngineFacts
     data: dict[str, object]
-    """Where the problems came from: `problems.data.provenance`."""
+    """Where the problems came from: `splits.Provenance`."""
     split: str
     split_sha256: str
     n: int
@@ -560,8 +561,8 @@ class Asked:
     system: str | None
     prompt_ids: PromptIds | None
     """None where the engine does not tell."""
-    overlap: dict[str, object] | None
-    """What a run was trained on of these problems: `problems.sources.overlap`; None: not known."""
+    overlap: Overlap | None
+    """What a run was trained on of these problems; None: not known."""
     verifier: Judge
     sandbox: Sandbox | None
 

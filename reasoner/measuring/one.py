@@ -22,7 +22,9 @@ from reasoner.measuring.engines import base, opening
 from reasoner.measuring.engines.base import Engine, Limits, Sampling
 from reasoner.measuring.evaluate import short
 from reasoner.measuring.figures import Completion, PromptIds, Result
-from reasoner.problems import data, sources
+from reasoner.problems import generated, load
+from reasoner.problems.overlap import Overlap, find_overlap
+from reasoner.problems.problem import Problem, messages
 from reasoner.serving import ollama, register
 
 DEFAULT_TOKENS = 512
@@ -73,7 +75,7 @@ class _Target:
 class _Source:
     """Problems, where they came from, and the verifier that reads their references."""
 
-    problems: Sequence[data.Problem]
+    problems: Sequence[Problem]
     record: dict[str, Any]
     verifier: str
 
@@ -135,7 +137,7 @@ def run(name: str, options: Options, listener: Listener) -> Result:
 
 def _exam(options: Options, target: _Target, source: _Source) -> Exam:
     if options.source is not None and options.verifier is not None:
-        sources.check_verifier(options.source, options.verifier)
+        load.check_verifier(options.source, options.verifier)
     checker = verifiers.load(options.verifier or source.verifier)
     if checker.ready is not None:
         checker.ready()
@@ -202,19 +204,15 @@ def _problems(options: Options, settings: Config | None) -> _Source:
         chosen = configs.Eval.model_validate({**settings.eval.model_dump(), **changes})
         settings = settings.model_copy(update={"eval": chosen})
         record = {"source": chosen.source or settings.data.source, "split": chosen.split}
-        return _Source(data.held_out(settings), record, settings.verifier.name)
-    path = Path(options.source).expanduser()
-    if options.split is None and path.is_file():
-        found = sources.whole(path)
-        problems, record = found.problems[: options.num], found.record
-    else:
-        wanted, split = configs.Data(source=options.source), options.split or "test"
-        num = options.num or (DEFAULT_PROBLEMS if options.source == sources.GENERATED else None)
-        problems, record = data.load(wanted, split, num), data.provenance(wanted, split, num)
-    return _Source(problems, record, record["verifier"] or _pairing(problems))
+        return _Source(load.held_out(settings), record, settings.verifier.name)
+    split = options.split or ("all" if Path(options.source).expanduser().is_file() else "test")
+    num = options.num or (DEFAULT_PROBLEMS if options.source == generated.WORDPROBLEMS else None)
+    found = load.read(configs.Data(source=options.source), split, num)
+    verifier = found.provenance.verifier or _pairing(found.problems)
+    return _Source(found.problems, files.as_json(found.provenance), verifier)
 
 
-def _pairing(problems: Sequence[data.Problem]) -> str:
+def _pairing(problems: Sequence[Problem]) -> str:
     """The checker for a person's own references: the first that can judge them all, else what judges the most."""
     counts: dict[str, int] = {}
     for name in ("number", "math"):
@@ -230,7 +228,7 @@ def _prompt_ids(engine: Engine, exam: Exam, trained_on: Path | None) -> list[lis
     Raises where the model is a run's (`trained_on` has its tokenizer) and they are not those of its training.
     """
     problems = exam.problems[:NUM_PROMPTS]
-    chats = [data.messages(problem.question, exam.system) for problem in problems]
+    chats = [messages(problem.question, exam.system) for problem in problems]
     why = ""
     try:
         found = [engine.prompt_ids(chat) for chat in chats]
@@ -263,12 +261,12 @@ def _note_prompts(engine: Engine, ids: Sequence[Sequence[int]], rows: Sequence[C
             base.differ(engine, f"problem {row.problem_id}: {was}")
 
 
-def _overlap(settings: Config | None, problems: Sequence[data.Problem], say: Say) -> dict[str, object] | None:
+def _overlap(settings: Config | None, problems: Sequence[Problem], say: Say) -> Overlap | None:
     """What a run was trained on of these problems; None where the model is no run's, or its data is gone."""
     if settings is None:
         return None
     try:
-        return sources.overlap(data.training(settings), problems)
+        return find_overlap(load.training(settings), problems)
     except ReasonerError as error:
         say(f"not compared with what the run was trained on: {error.what}")
         return None

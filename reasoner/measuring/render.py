@@ -65,8 +65,8 @@ def _remarks(value: Result) -> list[tuple[str, str]]:
         where = "file" if value.split == "all" else f"{value.split} split"
         found.append(("look", f"look {value.look} at problems of this {where} with this model"))
     if shared := value.overlap:
-        exact = f"of {shared['train']:,} training problems {shared['exact']:,} are asked here too"
-        found.append(("overlap", f"{exact}, {shared['near']:,} of {shared['held_out']:,} asked are near one"))
+        exact = f"of {shared.train:,} training problems {shared.exact:,} are asked here too"
+        found.append(("overlap", f"{exact}, {shared.near:,} of {shared.held_out:,} asked are near one"))
     return found + [("difference", difference) for difference in value.facts.get("differences", ())]
 
 

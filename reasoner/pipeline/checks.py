@@ -16,7 +16,7 @@ from reasoner.measuring import evaluate
 from reasoner.pipeline import staleness
 from reasoner.pipeline.job import Job
 from reasoner.pipeline.stages import NAMES, STAGES
-from reasoner.problems import data
+from reasoner.problems import load
 from reasoner.serving import ollama
 from reasoner.training import grpo
 
@@ -24,7 +24,7 @@ from reasoner.training import grpo
 def check(job: Job) -> None:
     """Everything that can be refused early, before anything is trained or written."""
     checker = verifiers.load(job.config.verifier.name)
-    data.check_verifier(job.config)
+    load.check_verifiers(job.config)
     if checker.ready is not None:
         checker.ready()
     modelfile.template_path()
@@ -32,7 +32,7 @@ def check(job: Job) -> None:
     if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train").outputs):
         grpo.check(job.config)
         evaluate.inputs(job.config)
-        data.check_held_out(job.config)
+        load.held_out(job.config)
         check_disk(job)
 
 

@@ -31,8 +31,8 @@ from reasoner.llamacpp import quantize
 from reasoner.measuring import evaluate, gate, ladder
 from reasoner.measuring.figures import Tagged
 from reasoner.pipeline.job import Job
-from reasoner.problems import data
-from reasoner.reporting import page, report
+from reasoner.problems import load
+from reasoner.reporting import pages, records, summary
 from reasoner.serving import register
 from reasoner.training import grpo
 
@@ -121,7 +121,7 @@ def _audit(job: Job) -> dict[str, Any]:
     """
     config = job.config
     checker = verifiers.load(config.verifier.name)
-    value = audit.run(checker, data.training(config), config.data.source)
+    value = audit.run(checker, load.training(config), config.data.source)
     write_json(job.run.path / "audit.json", value)
     if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
         audit.refuse(value, f"reasoner audit --run {job.run.name}")
@@ -280,11 +280,11 @@ def _tagged(model: Mapping[str, Any]) -> Tagged:
 
 
 def _report(job: Job) -> Made:
-    records = {stage.name: job.need(stage.name) for stage in STAGES[:-1]}
     server = {"host": str(job.server.host), "version": job.server.version}
-    value = report.summary(job.config, job.run, records, server, job.versions())
-    written = page.write(job.run, value)
-    write_json(job.run.summary_path, value)
+    done = records.read(job.run, job.step)
+    value = summary.make(job.config, job.run, done, server, job.versions())
+    written = pages.write(job.run, value)
+    summary.save(job.run, value)
     return [*written, job.run.summary_path], {}
 
 

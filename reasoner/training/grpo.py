@@ -29,7 +29,9 @@ from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import sampler
 from reasoner.machine import cpu
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.everyday import everyday_prompts
+from reasoner.problems.problem import Problem, messages, shuffle_references, split_sha256
 from reasoner.training import curriculum, packed
 from reasoner.verifiers.number import reference_of
 
@@ -58,7 +60,7 @@ def check(config: Config) -> None:
             code=USAGE,
         )
     _check_trackers(config)
-    data.check(config.data, "train")
+    load.problems(config.data, "train", 1)
 
 
 TRACKERS = {"tensorboard": "TENSORBOARD_LOGGING_DIR", "trackio": "TRACKIO_DIR", "wandb": "WANDB_DIR"}
@@ -213,12 +215,12 @@ def _run(
     transformers.set_seed(settings.seed)
 
     checker = verifiers.load(config.verifier.name)
-    problems = data.training(config)
-    overlap = data.contamination(config)
-    say(data.contamination_line(overlap))
+    problems = load.training(config)
+    overlap = load.contamination(config)
+    say(overlap.line())
     problems = [problem for index, problem in enumerate(problems) if index not in unjudged]
     if settings.control == "shuffled":
-        problems = data.shuffle_references(problems, settings.seed, checker.commit)
+        problems = shuffle_references(problems, settings.seed, checker.commit)
         say("control run: every training reference belongs to another problem")
     tokenizer = locate.load_tokenizer(base_path)
     locate.check_embeddings(base_path, tokenizer)
@@ -283,14 +285,14 @@ def _run(
         "resumed_from": ready[-1] if ready else None,
         "loop_seconds": round(seconds, 1),
         "problems": len(problems),
-        "problems_sha256": data.split_sha256(problems),
+        "problems_sha256": split_sha256(problems),
         "verifier": {"name": checker.name, "version": checker.version},
         "reward": config.verifier.reward,
         "base_weights_sha256": {"before": before, "after": after},
         "unscored": reward.unscored,
         "scored": reward.scored,
         "unjudged_problems": len(unjudged),
-        "overlap": overlap,
+        "overlap": dataclasses.asdict(overlap),
         "curriculum": trainer.curriculum.state if trainer.curriculum else None,
         "chat_kl": chat.last if chat else None,
         "first": _window(metrics[:10]),
@@ -368,7 +370,7 @@ def _trainer(
     peft_config: Any,
     tokenizer: PreTrainedTokenizerBase,
     reward: Reward,
-    problems: list[data.Problem],
+    problems: list[Problem],
     on_cuda: bool,
     dataset: Any,
 ) -> Any:
@@ -380,7 +382,7 @@ def _trainer(
     micro = settings.micro_batch or total
     rows = [
         {
-            "prompt": data.messages(p.question, config.data.system),
+            "prompt": messages(p.question, config.data.system),
             "answer": p.answer,
             "problem_id": p.id,
             "kind": curriculum.kind(p.kind, p.size),
@@ -820,7 +822,7 @@ class _Fast:
         run_: runs.Run,
         trainer: Any,
         tokenizer: PreTrainedTokenizerBase,
-        problems: list[data.Problem],
+        problems: list[Problem],
         to_gguf: Callable[[Path, str], object],
     ) -> None:
         import torch
@@ -853,7 +855,7 @@ class _Fast:
                 for module in self._linear.values():  # exact, and what autocast would make of them at every step
                     module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
             questions = [p.question for p in problems] + _chat_prompts(config)
-            asked = (locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in questions)
+            asked = (locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in questions)
             longest = max(map(len, asked))
             self.sampler = sampler.Sampler(
                 self._path,
@@ -862,7 +864,7 @@ class _Fast:
                 threads=torch.get_num_threads(),
             )
             try:
-                self.sampler.check(locate.prompt_ids(tokenizer, data.messages(questions[0], config.data.system)))
+                self.sampler.check(locate.prompt_ids(tokenizer, messages(questions[0], config.data.system)))
             except ReasonerError:
                 self.sampler.close()
                 raise
@@ -1015,7 +1017,7 @@ def _watches_chat(config: Config) -> bool:
 def _chat_prompts(config: Config) -> list[str]:
     """Everyday prompts that training asks: those by which drift is measured, then those of the KL term."""
     uses: tuple[Literal["probe", "keep"], ...] = ("probe", "keep") if config.train.chat_kl else ("probe",)
-    return [str(row["prompt"]) for use in uses if _watches_chat(config) for row in data.everyday(use)]
+    return [one.prompt for use in uses if _watches_chat(config) for one in everyday_prompts(use)]
 
 
 class _Chat:
@@ -1033,15 +1035,13 @@ class _Chat:
         self._trainer, self.weight = trainer, config.train.chat_kl
         head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
         self._head = head.to(torch.bfloat16) if trainer.accelerator.mixed_precision == "bf16" else head
-        prompts = [
-            locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _chat_prompts(config)
-        ]
+        prompts = [locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in _chat_prompts(config)]
         with trainer.model.disable_adapter():
             answers = _answers(trainer, prompts, 1, 0.0, self.MAX_TOKENS, 0)
             self._texts = [(prompt, group[0]) for prompt, group in zip(prompts, answers, strict=True)]
             with torch.no_grad():
                 self._base = [self._states([text]) for text in self._texts]
-        probes = len(data.everyday("probe"))
+        probes = len(everyday_prompts("probe"))
         self._held_out, self._kept = range(probes), itertools.cycle(range(probes, len(self._texts)))
         self.last: float | None = None
 
@@ -1079,7 +1079,7 @@ def _curriculum(
     trainer: Any,
     checker: verifiers.Verifier,
     tokenizer: PreTrainedTokenizerBase,
-    problems: list[data.Problem],
+    problems: list[Problem],
     resume: Path | None,
     say: Callable[[str], None],
 ) -> curriculum.Curriculum:
@@ -1100,12 +1100,12 @@ def _curriculum(
         found = made(dict.fromkeys(kinds, 0.0))
         found.restore(state)
         return found
-    asked: list[tuple[str, data.Problem]] = []
+    asked: list[tuple[str, Problem]] = []
     for name in sorted(set(kinds)):
         asked += [(name, p) for p, kind in zip(problems, kinds, strict=True) if kind == name][:PROBLEMS_A_KIND]
     groups = _answers(
         trainer,
-        [locate.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for _, p in asked],
+        [locate.prompt_ids(tokenizer, messages(p.question, config.data.system)) for _, p in asked],
         COMPLETIONS_A_PROBLEM,
         settings.temperature,
         settings.max_completion_tokens,

@@ -17,7 +17,7 @@ from reasoner.measuring.collect import Listener, Sheet
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.pipeline import job
-from reasoner.problems import data
+from reasoner.problems import load
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}
 
@@ -54,7 +54,7 @@ def main() -> None:
             share, error = (kept * changes[name]).sum() / norm**2, (kept - changes[name]).norm() / norm
             print(f"| {name} | {kind} | {norm / weights[name].norm():.1e} | {share:.2f} | {error:.2f} |")
     wanted = {"split": "dev", "source": None, "num_problems": args.n}
-    problems = data.held_out(settings.model_copy(update={"eval": settings.eval.model_copy(update=wanted)}))
+    problems = load.held_out(settings.model_copy(update={"eval": settings.eval.model_copy(update=wanted)}))
     checker = verifiers.load(settings.verifier.name)
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:

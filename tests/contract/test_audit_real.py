@@ -11,16 +11,17 @@ from reasoner import verifiers
 from reasoner.audit.audit import Case, Check, Reference, audit, number_in
 from reasoner.cli import main
 from reasoner.errors import ReasonerError
-from reasoner.problems import data, stories
+from reasoner.problems import stories
+from reasoner.problems.problem import Problem, split_sha256
 from reasoner.verifiers import Score, Verifier
 
 
 def problems(*answers):
-    return [data.Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
+    return [Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
 
 
 def generated(num):
-    return [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
+    return [Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
 
 
 def named(value):
@@ -62,7 +63,7 @@ def test_a_built_in_verifier_holds():
     assert checks["canary for execution of the text"]["n"] == 6 * len(audit.CANARIES)
     assert all(check["must_hold"] for check in value["checks"])
     assert checks["near misses that must fail"]["by_family"]["off by one, up"]["n"] == 40
-    assert value["data"]["sha256"] == data.split_sha256(generated(40))
+    assert value["data"]["sha256"] == split_sha256(generated(40))
     json.dumps(value)
 
 

@@ -19,7 +19,8 @@ from reasoner.measuring import one as any_model
 from reasoner.measuring.collect import Listener
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Prompt, Sampling
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import Problem, messages
 from reasoner.serving import install, ollama, register
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
@@ -73,13 +74,13 @@ def plain_tag(client, file):
 
 @pytest.fixture(scope="module")
 def problems():
-    return data.held_out(config.resolve("pocket", {"eval.num_problems": str(NUM)})[0])
+    return load.held_out(config.resolve("pocket", {"eval.num_problems": str(NUM)})[0])
 
 
 def ask(model, problems, sampling=GREEDY, engine=None, concurrency=8, num_ctx=512, **more):
     """Answers in order, and the ids of the first prompts."""
     made = opening.open_engine(str(model), engine, Limits(concurrency, num_ctx, 1), **more)
-    prompts = [Prompt(data.messages(p.question, None), 7 + i) for i, p in enumerate(problems)]
+    prompts = [Prompt(messages(p.question, None), 7 + i) for i, p in enumerate(problems)]
     found = {}
     made.complete(prompts, sampling, found.__setitem__)
     ids = [made.prompt_ids(prompt.messages) for prompt in prompts[:4]]
@@ -167,7 +168,7 @@ def test_a_completion_cut_by_length_says_so(client, tag, folder, file, problems)
 
 
 def test_a_prompt_that_fits_no_context_is_no_answer(client, tag, folder, file, problems):
-    long = [data.Problem("long", "word " * 300, "#### 1"), *problems[:2]]
+    long = [Problem("long", "word " * 300, "#### 1"), *problems[:2]]
     for model, more in ((folder, {}), (file, {}), (tag, {"client": client})):
         found = ask(model, long, num_ctx=256, **more)[0]
         assert [answer.finish_reason for answer in found] == ["unanswered", "stop", "stop"]

@@ -9,7 +9,8 @@ import pytest
 from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.llamacpp import quantize, sampler
-from reasoner.problems import data, stories
+from reasoner.problems import load, stories
+from reasoner.problems.problem import messages
 from reasoner.training import grpo, packed
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
@@ -35,7 +36,7 @@ def tokenizer(folder):
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
     rows = stories.generate("test", 4)
-    return [locate.prompt_ids(tokenizer, data.messages(row["question"], None)) for row in rows]
+    return [locate.prompt_ids(tokenizer, messages(row["question"], None)) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def make_trainer(tmp_path, folder, tokenizer, **settings):
 
     found, _ = config.resolve("pocket", {**DIAL, **settings})
     run = runs.Run(tmp_path / "run")
-    problems = data.load(found.data, "train", 12)
+    problems = load.problems(found.data, "train", 12)
     torch.manual_seed(0)
     model, peft_config = grpo._load(found, folder, "trl", False, tokenizer)
     reward = grpo.Reward(found, grpo.verifiers.load("number"), tokenizer, run.path / "rollouts")

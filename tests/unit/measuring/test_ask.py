@@ -9,9 +9,9 @@ from reasoner.machine import cache
 from reasoner.measuring import ask as asking
 from reasoner.measuring.collect import Listener, Sheet
 from reasoner.measuring.engines import base
-from reasoner.problems import data
+from reasoner.problems.problem import Problem
 
-PROBLEMS = [data.Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
+PROBLEMS = [Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
 GREEDY = base.Sampling(32)
 
 

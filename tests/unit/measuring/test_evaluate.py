@@ -12,7 +12,8 @@ from reasoner import config, files, runs, verifiers
 from reasoner.errors import ReasonerError
 from reasoner.measuring import evaluate
 from reasoner.measuring.collect import Listener
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import split_sha256
 from reasoner.serving import register
 
 
@@ -166,8 +167,8 @@ def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatc
     monkeypatch.setenv("REASONER_DATA", str(tmp_path / "nowhere"))
     overrides = {"eval.beside": '["ood", "svamp"]', "eval.num_beside": "6"}
     found, _ = config.resolve("pocket", {"eval.num_problems": "8", **overrides})
-    problems = data.beside(found, "ood")
-    known = {p.question: p.answer.rpartition("#### ")[2] for p in [*data.held_out(found), *problems]}
+    problems = load.beside(found, "ood")
+    known = {p.question: p.answer.rpartition("#### ")[2] for p in [*load.held_out(found), *problems]}
     labels = {}
 
     def answers(tag, question):
@@ -182,7 +183,7 @@ def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatc
     assert [row["problem_id"] for row in files.read_jsonl(outputs[3])] == [p.id for p in problems]
     ood = facts["beside"]["ood"]
     assert (ood["n"], ood["base"]["pass_at_1"], ood["tuned"]["pass_at_1"], ood["lift"]["points"]) == (6, 0, 1, 100)
-    assert ood["split_sha256"] == data.split_sha256(problems) != facts["split_sha256"]
+    assert ood["split_sha256"] == split_sha256(problems) != facts["split_sha256"]
     assert facts["beside"]["svamp"]["missing"].startswith(str(tmp_path / "nowhere"))
     assert "everyday" not in facts
     assert facts["below_base"] == []

@@ -7,7 +7,7 @@ from importlib import resources
 import pytest
 
 from reasoner.measuring.everyday import degenerate
-from reasoner.problems import data
+from reasoner.problems.everyday import everyday_prompts
 
 POEM = """The wind comes down, the wind comes down,
 And leaves go dancing through the town.
@@ -135,9 +135,9 @@ def test_forty_prompts_to_ask_sixteen_to_track_and_the_rest_to_keep(everyday):
         "fact", "greeting", "short text", "list", "rewrite", "advice", "refusal", "code", "definition", "translation",
     }  # fmt: skip
     assert {key for row in everyday for key in row} == {"id", "use", "kind", "prompt", "expect", "number_ok"}
-    assert [row for row in data.everyday("eval")] == everyday[:40]
-    assert [row for row in data.everyday("probe")] == everyday[40:56]
-    assert [row for row in data.everyday("keep")] == everyday[56:]
+    assert [prompt.row() for prompt in everyday_prompts("eval")] == everyday[:40]
+    assert [prompt.row() for prompt in everyday_prompts("probe")] == everyday[40:56]
+    assert [prompt.row() for prompt in everyday_prompts("keep")] == everyday[56:]
 
 
 def test_what_training_keeps_is_not_what_evaluation_asks(everyday):

@@ -15,7 +15,7 @@ from reasoner.measuring import render
 from reasoner.measuring.collect import Listener
 from reasoner.measuring.engines import opening
 from reasoner.measuring.figures import PromptIds
-from reasoner.problems import data
+from reasoner.problems import load
 
 
 class Tokenizer:
@@ -107,11 +107,11 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
     assert one.opened["model"].endswith("model.Q8_0.gguf")
     assert one("mine", None, split="dev", num=3).n == 3
     shared = value.overlap
-    assert (shared["train"], shared["exact"], shared["held_out"]) == (found.data.num_train, 0, 4)
+    assert (shared.train, shared.exact, shared.held_out) == (found.data.num_train, 0, 4)
     copied = tmp_path / "copied.jsonl"
-    trained = data.training(found)[0]
+    trained = load.training(found)[0]
     copied.write_text(json.dumps({"question": trained.question.upper(), "answer": trained.answer}) + "\n")
-    assert one("mine", str(copied)).overlap["exact"] == 1
+    assert one("mine", str(copied)).overlap.exact == 1
     assert "1 are asked here too" in "\n".join(render.lines(one("mine", str(copied))))
     monkeypatch.setattr(locate, "prompt_ids", lambda tokenizer, chat: [7, *range(8)])
     with pytest.raises(ReasonerError, match="asked something else than was trained") as caught:

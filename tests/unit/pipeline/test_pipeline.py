@@ -12,7 +12,7 @@ from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.pipeline import checks, plan, stages, staleness
 from reasoner.pipeline.job import Job
-from reasoner.problems import data
+from reasoner.problems.problem import Problem
 
 
 class Server:
@@ -302,13 +302,13 @@ def trained(job, tmp_path, monkeypatch):
 
     monkeypatch.setattr(stages.grpo, "run", run)
     monkeypatch.setattr(stages.audit, "run", lambda checker, problems, source: audited(problems))
-    monkeypatch.setattr(stages.data, "training", lambda config: sources(rows))
+    monkeypatch.setattr(stages.load, "training", lambda config: sources(rows))
     return given
 
 
 def sources(path):
     answers = [json.loads(line)["answer"] for line in path.read_text().splitlines()]
-    return [data.Problem(f"p{n}", f"q{n}", answer) for n, answer in enumerate(answers)]
+    return [Problem(f"p{n}", f"q{n}", answer) for n, answer in enumerate(answers)]
 
 
 def test_the_verifier_is_audited_on_the_references_before_training(job, trained):
