@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
 from reasoner.measuring import collect
@@ -20,7 +20,8 @@ from reasoner.measuring.collect import Listener, Questions, Sheet
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
 from reasoner.measuring.figures import Completion, Judge, Sandbox
 from reasoner.problems.problem import Problem, messages, normalised, split_sha256
-from reasoner.verifiers import working
+from reasoner.verifiers import registry, working
+from reasoner.verifiers.score import Score
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Exam:
     """Says which problems are asked, how, and who judges."""
 
     problems: Sequence[Problem]
-    checker: verifiers.Verifier
+    checker: registry.Verifier
     sampling: Sampling
     system: str | None = None
     samples: int = 1
@@ -45,7 +46,7 @@ class Exam:
         return split_sha256(self.problems)
 
 
-def judged(checker: verifiers.Verifier, name: str, problems: Sequence[Problem]) -> list[Problem]:
+def judged(checker: registry.Verifier, name: str, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems whose reference the verifier can judge; the others would only add to `unscored`.
 
     Raises where there is none.
@@ -59,9 +60,9 @@ def judged(checker: verifiers.Verifier, name: str, problems: Sequence[Problem]) 
     return kept
 
 
-def readable(checker: verifiers.Verifier, problems: Sequence[Problem]) -> list[Problem]:
+def readable(checker: registry.Verifier, problems: Sequence[Problem]) -> list[Problem]:
     """Returns the problems on whose reference the verifier has a verdict."""
-    scores = verifiers.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
+    scores = registry.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
     return [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
 
 
@@ -77,7 +78,7 @@ def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[
         twice = Counter(problem.id for problem in exam.problems).most_common(1)[0][0]
         raise ReasonerError(f"two problems have the id {twice!r}", fix="give each one of its own", code=USAGE)
     checker, judge = exam.checker, exam.judge
-    sandbox = _sandbox() if checker.name == "code" else None
+    sandbox = _sandbox() if checker.is_sandboxed else None
     questions = _questions(exam)
 
     def make(index: int, answer: Answer) -> Completion:
@@ -93,7 +94,7 @@ def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[
             tokens=answer.tokens,
             prompt_tokens=answer.prompt_tokens,
             unanswered=answer.why or None,
-            shows_working=verifiers.shows_working(answer.text),
+            shows_working=working.shows_working(answer.text),
             steps=working.steps(answer.text, problem.steps) if problem.steps else None,
             leaked=[token for token in exam.special if token in answer.text],
             stage=sheet.stage,
@@ -145,14 +146,14 @@ def text_of(answer: Answer) -> str:
 
 def _with_verdicts(exam: Exam, rows: Sequence[Completion], answers: Sequence[str]) -> list[Completion]:
     said = [(row.completion, answer, row.finish_reason == "stop") for row, answer in zip(rows, answers, strict=True)]
-    scores = verifiers.verify_many(exam.checker, said)
-    strict: Sequence[verifiers.Score | None] = [None] * len(said)
+    scores = registry.verify_many(exam.checker, said)
+    strict: Sequence[Score | None] = [None] * len(said)
     if exam.checker.strict is not None:
-        strict = verifiers.verify_many(replace(exam.checker, function=exam.checker.strict), said)
+        strict = registry.verify_many(replace(exam.checker, function=exam.checker.strict), said)
     found = []
     for row, one, stricter in zip(rows, scores, strict, strict=True):
         if row.finish_reason == "unanswered":
-            one = verifiers.Score("unscored", why=f"the engine gave no answer: {row.unanswered}"[:300])
+            one = Score("unscored", why=f"the engine gave no answer: {row.unanswered}"[:300])
             stricter = one if stricter else None
         found.append(
             replace(
@@ -174,15 +175,15 @@ def judged_leniently(exam: Exam, rows: Sequence[Completion]) -> list[Completion]
 
     That one takes an answer wherever it is sensible.
     """
-    if exam.checker.name != "number":
+    if exam.checker.lenient is None:
         return None
-    lenient = verifiers.load("number-lenient")
+    lenient = registry.load(exam.checker.lenient)
     answers = {problem.id: problem.answer for problem in exam.problems}
     said = [(row.completion, answers[row.problem_id], row.finish_reason == "stop") for row in rows]
     judge = Judge(lenient.name, lenient.version)
     return [
         replace(row, verdict="unscored" if row.finish_reason == "unanswered" else found.verdict, verifier=judge)
-        for row, found in zip(rows, verifiers.verify_many(lenient, said), strict=True)
+        for row, found in zip(rows, registry.verify_many(lenient, said), strict=True)
     ]
 
 

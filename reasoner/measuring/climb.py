@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
-from reasoner.llamacpp import quantize
+from reasoner.llamacpp import header
 from reasoner.machine import cpu
 from reasoner.measuring import ask, lift, scores
 from reasoner.measuring.ask import Exam
@@ -25,6 +25,7 @@ from reasoner.measuring.figures import Change, Completion, Flip, Rung
 from reasoner.problems import load
 from reasoner.problems.problem import messages
 from reasoner.serving import ollama, register
+from reasoner.verifiers import registry
 
 Rows = Sequence[Completion]
 
@@ -98,7 +99,8 @@ class Climb:
             speed = {"digest": digest, "tokens_per_s": sum(row.tokens for row in rows) / seconds, "seconds": seconds}
             files.write_json(self.folder / f"{name}.json", speed)
         file = Path(asked.model) if engine.name == "llama.cpp" else None
-        described = quantize.described(file) if file else {}
+        described = header.read_header(file).describe() if file else None
+        end = described.eos_token_id if described else None
         found, known = scores.measure(rows), files.read_json(self.folder / f"{name}.json") or {}
         is_known = known.get("digest") == digest
         rung = Rung(
@@ -116,8 +118,8 @@ class Climb:
             mean_tokens=found.mean_tokens,
             tokens_per_s=known["tokens_per_s"] if is_known else None,
             seconds=known["seconds"] if is_known else None,
-            end_tokens=[described["eos_token_id"]] if file else engine.facts.get("end_tokens"),
-            tensor_types=described.get("tensor_types"),
+            end_tokens=[end] if end is not None else engine.facts.get("end_tokens"),
+            tensor_types=described.tensor_types if described else None,
             prompt_ids_sha256=files.sha256_json(ids),
             prompt_ids_differ=self._differing(ids, rows),
             change=compare(against, self.rows[against], rows) if against else None,
@@ -149,14 +151,14 @@ def begin(config: Config, run_: runs.Run, base_dir: Path, listener: Listener, sp
     if split == "dev":  # always there, carved from the training source where it has none; another source may lack it
         wanted["source"] = None
     problems = load.held_out(config.model_copy(update={"eval": config.eval.model_copy(update=wanted)}))
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     if checker.ready is not None:
         checker.ready()
     problems = ask.judged(checker, f"the {split} problems", problems)
     tokenizer = locate.load_tokenizer(base_dir)
     exam = Exam(
         problems, checker, Sampling(config.serve.num_predict), config.data.system, seed=config.train.seed,
-        special=sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special}),
+        special=locate.special_tokens(tokenizer),
     )  # fmt: skip
     prompt_ids = [locate.prompt_ids(tokenizer, messages(p.question, config.data.system)) for p in problems]
     trained = Trained(prompt_ids, int(tokenizer.eos_token_id), tokenizer.convert_ids_to_tokens)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reasoner import files, verifiers
+from reasoner import files
 from reasoner.config import Config
 from reasoner.measuring import ask, everyday, gate, lift, scores
 from reasoner.measuring.ask import Exam
@@ -31,6 +31,7 @@ from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.named import sets_dir
 from reasoner.problems.problem import Problem, split_sha256
 from reasoner.serving import ollama, register
+from reasoner.verifiers import registry
 
 MAIN = ""
 """Name of the main set: its files and its progress carry the role alone."""
@@ -66,7 +67,7 @@ def run(
     The listener's labels are `tuned`, `svamp base`, `everyday tuned`. Where the profile has a system message, the main
     set of a final evaluation (not of a gate) is asked without it too.
     """
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     found: dict[str, list[Problem] | None] = {MAIN: load.held_out(config)}
     found |= {name: load.beside(config, name) for name in config.eval.beside}
     exams = {
@@ -185,7 +186,7 @@ def inputs(config: Config) -> dict[str, str]:
 
     A set found since, another prompt or another version of the verifier makes the scores stale.
     """
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     found = {f"set {name}": load.beside(config, name) for name in config.eval.beside}
     hashes = {name: "missing" if problems is None else split_sha256(problems) for name, problems in found.items()}
     hashes["verifier"] = f"{checker.name} {checker.version}"

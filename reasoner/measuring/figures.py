@@ -15,7 +15,7 @@ from typing import TypeVar
 from reasoner import files, runs
 from reasoner.measuring.engines.base import EngineFacts, Sampling
 from reasoner.problems.overlap import Overlap
-from reasoner.verifiers import Verdict
+from reasoner.verifiers.score import Verdict
 from reasoner.verifiers.working import StepCheck
 
 Interval = tuple[float, float]

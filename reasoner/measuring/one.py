@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import config as configs
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
@@ -26,6 +26,7 @@ from reasoner.problems import generated, load
 from reasoner.problems.overlap import Overlap, find_overlap
 from reasoner.problems.problem import Problem, messages
 from reasoner.serving import ollama, register
+from reasoner.verifiers import registry
 
 DEFAULT_TOKENS = 512
 """Most tokens of a completion of a model that brings no limit of its own."""
@@ -138,7 +139,7 @@ def run(name: str, options: Options, listener: Listener) -> Result:
 def _exam(options: Options, target: _Target, source: _Source) -> Exam:
     if options.source is not None and options.verifier is not None:
         load.check_verifier(options.source, options.verifier)
-    checker = verifiers.load(options.verifier or source.verifier)
+    checker = registry.load(options.verifier or source.verifier)
     if checker.ready is not None:
         checker.ready()
     config = target.config
@@ -216,7 +217,7 @@ def _pairing(problems: Sequence[Problem]) -> str:
     """The checker for a person's own references: the first that can judge them all, else what judges the most."""
     counts: dict[str, int] = {}
     for name in ("number", "math"):
-        counts[name] = len(ask.readable(verifiers.load(name), problems))
+        counts[name] = len(ask.readable(registry.load(name), problems))
         if counts[name] == len(problems):
             break
     return max(counts, key=counts.__getitem__)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reasoner.errors import MISSING, ReasonerError
+from reasoner.export import calibration
 from reasoner.llamacpp import quantize
 from reasoner.measuring.climb import Climb, Model
 from reasoner.measuring.figures import Quant
@@ -74,7 +75,7 @@ class Quants:
     def _importance(self) -> bool:
         climb, say = self.climb, self.climb.listener.say
         text = climb.folder / "calibration.txt"
-        tokens = quantize.write_calibration(climb.run, self.merged, climb.config.data.system, text)
+        tokens = calibration.write(climb.run, self.merged, climb.config.data.system, text)
         if not tokens:
             say("no importance matrix: the run's rollouts hold too few right completions")
             return False

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from reasoner import files, verifiers
+from reasoner import files
 from reasoner.measuring.figures import Completion
 from reasoner.verifiers import working as arithmetic
 
@@ -67,7 +67,7 @@ def figures(completions: Iterable[Completion]) -> Figures | None:
     for one in completions:
         n, tokens = n + 1, tokens + one.tokens
         numbers += len({_plain(found) for found in _NUMBER.findall(one.completion)})
-        working += verifiers.shows_working(one.completion)
+        working += arithmetic.shows_working(one.completion)
         spoken = {found.lower() for found in _PHRASE.findall(one.completion.replace("’", "'"))}
         phrases.update(spoken)
         correcting += bool(spoken)

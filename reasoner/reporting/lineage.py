@@ -93,7 +93,7 @@ def _base(material: Material) -> Iterator[Link]:
         by = done.train.inputs.get("base") if done.train else None
         yield Link("base, sha256", base.sha256, base.spec, _named(by, base.sha256))
         if made := base.imported:
-            yield Link("base's own GGUF, sha256", made["sha256"], made.get("file") or made["spec"])
+            yield Link("base's own GGUF, sha256", made.sha256, made.file or made.spec)
 
 
 def commands(material: Material) -> list[tuple[str, str]]:

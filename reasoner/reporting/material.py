@@ -8,46 +8,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reasoner import files, runs
+from reasoner.audit.results import Audit
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Completion, Everyday, EverydayAnswer, Interval, Judge, KindFigures, Missing
+from reasoner.measuring.figures import Completion, Everyday, EverydayAnswer, KindFigures, Missing
 from reasoner.reporting import behaviour, records
 from reasoner.reporting import summary as summaries
 from reasoner.reporting.behaviour import Figures
 from reasoner.reporting.records import Records
 from reasoner.reporting.summary import ROLES, SetComparison, Summary
 from reasoner.training.facts import StepMetrics, read_metrics
-
-
-@dataclass(frozen=True)
-class AuditCheck:
-    """Is one check of an audit. `must_hold`: a failure of it forbids the verifier as a reward."""
-
-    name: str
-    must_hold: bool
-    n: int
-    failed: int
-    rate: float | None
-    ci95: Interval | None
-
-
-@dataclass(frozen=True)
-class AuditedData:
-    """Counts the training references, and those that the verifier can judge."""
-
-    n: int
-    judged: int
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Is `audit.json`, as far as a report tells it."""
-
-    verifier: Judge
-    data: AuditedData
-    holds: bool
-    failed: list[str]
-    checks: list[AuditCheck]
 
 
 @dataclass(frozen=True)

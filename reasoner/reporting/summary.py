@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reasoner import files, runs, words
+from reasoner.audit.results import Short
 from reasoner.config import Config
 from reasoner.files import LEFT_OUT
 from reasoner.measuring import figures
@@ -17,13 +18,12 @@ from reasoner.measuring.figures import Everyday, Interval, Judge, KindFigures, M
 from reasoner.problems.overlap import Contamination
 from reasoner.reporting import records
 from reasoner.reporting.records import Records
+from reasoner.verifiers import registry
 from reasoner.verifiers.working import StepCheck
 
 ROLES = ("base", "tuned")
 MOST_KINDS = 8
 """Kinds named in one line; the table of the report has all."""
-LENIENT = "a committed answer, else the value that the last sentence states"
-"""What the verifier `number-lenient` counts; the names of the others say it."""
 REWARDS = {
     "verdict": "the verifier's verdict",
     "share": "the share of the hidden tests that hold, which pays for half a solution too",
@@ -78,17 +78,6 @@ class SetComparison:
     base: Score
     tuned: Score
     lift: Effect
-
-
-@dataclass(frozen=True)
-class AuditCounts:
-    """Is what a training's record keeps of the audit before it: by check, how many cases failed of how many."""
-
-    holds: bool
-    references: int
-    unjudged: int
-    seconds: float
-    checks: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -148,7 +137,7 @@ class Summary:
     overlap: Contamination | None = None
     steps: dict[str, StepCheck | None] = field(default_factory=dict)
     unjudged: int = 0
-    audit: AuditCounts | None = None
+    audit: Short | None = None
     by_kind: dict[str, KindFigures] = field(default_factory=dict)
     beside: dict[str, SetComparison | Missing] = field(default_factory=dict)
     everyday: Everyday | None = field(default=None, metadata=LEFT_OUT)
@@ -219,7 +208,7 @@ def parse(value: Mapping[str, Any]) -> Summary:
 def lines(summary: Summary) -> list[tuple[str, str]]:
     """Returns the closing summary as (what, value) pairs, for terminal and report alike."""
     base, tuned, lift, judge = summary.base, summary.tuned, summary.lift, summary.verifier
-    counts = f" ({LENIENT})" if judge.name == "number-lenient" else ""
+    counts = f" ({label})" if (label := _label(judge)) else ""
     score = f"verifier `{judge.name}` {judge.version}{counts}, greedy, served by Ollama {summary.served.ollama}"
     doubt = "" if lift.is_lift else ": no measurable lift"
     cut = (f"{role} {words.share(one.truncated)} and {one.unscored}" for role, one in summary.roles.items())
@@ -243,6 +232,12 @@ def lines(summary: Summary) -> list[tuple[str, str]]:
     return [*found, *_judging(summary), *_more(summary)]
 
 
+def _label(judge: Judge) -> str:
+    """Says what a verifier counts, where its name does not."""
+    found = registry.built_in(judge.name)
+    return found.label if found else ""
+
+
 def _judging(summary: Summary) -> Iterator[tuple[str, str]]:
     """Says what the reward was, what other rules say of the answers, and what the audit found."""
     if summary.train.reward != "verdict":
@@ -252,7 +247,7 @@ def _judging(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "stricter rule", _change(before, after, summary.strict_lift, " right", " points")
     if lenient := summary.lenient:
         told = _change(lenient.base.pass_at_1, lenient.tuned.pass_at_1, lenient.lift, " right", " points")
-        yield "lenient rule", f"{told}: {LENIENT}"
+        yield "lenient rule", f"{told}: {_label(lenient.base.verifier)}"
     working = [f"{role} {_working(found)}" for role in ROLES if (found := summary.steps.get(role))]
     if len(working) == 2:
         yield "working", "; ".join(working)

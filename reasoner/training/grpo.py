@@ -23,17 +23,21 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import sampler
+from reasoner.llamacpp.live import LiveWeights
 from reasoner.machine import cpu
 from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.problem import Problem, messages, shuffle_references, split_sha256
 from reasoner.training import curriculum, packed
+from reasoner.verifiers import registry
 from reasoner.verifiers.number import reference_of
+from reasoner.verifiers.score import Shares
+from reasoner.verifiers.working import shows_working
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +56,7 @@ def check(config: Config) -> None:
             fix="choose a divisor",
             code=USAGE,
         )
-    if config.verifier.reward == "share" and not verifiers.load(config.verifier.name).has_shares:
+    if config.verifier.reward == "share" and not registry.load(config.verifier.name).has_shares:
         raise ReasonerError(
             f"verifier.reward = share, but the verifier {config.verifier.name} has no shares of tests",
             why="a share of the hidden tests can be paid only where there are hidden tests, as for `code`",
@@ -214,7 +218,7 @@ def _run(
             say("this CPU has no instructions for 16-bit floats (AVX512-BF16, AMX): several times the usual time")
     transformers.set_seed(settings.seed)
 
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     problems = load.training(config)
     overlap = load.contamination(config)
     say(overlap.line())
@@ -499,7 +503,7 @@ class Reward:
     __name__ = "verifier"
 
     def __init__(
-        self, config: Config, checker: verifiers.Verifier, tokenizer: PreTrainedTokenizerBase, rollouts: Path
+        self, config: Config, checker: registry.Verifier, tokenizer: PreTrainedTokenizerBase, rollouts: Path
     ) -> None:
         self._max_unscored, self._pays = config.verifier.max_unscored, config.verifier.reward
         self._checker, self._rollouts = checker, rollouts
@@ -528,12 +532,12 @@ class Reward:
         step = trainer_state.global_step + 1
         texts = [completion[0]["content"] for completion in completions]
         finished = [bool(ids) and ids[-1] in self.eos_ids for ids in completion_ids]
-        scores = verifiers.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
+        scores = registry.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
         for prompt, text, is_finished, ids, reference, problem, operations, score in zip(
             prompts, texts, finished, completion_ids, answer, problem_id, kind, scores, strict=True
         ):
             rewards.append(score.share_reward if self._pays == "share" else score.reward)
-            working += verifiers.shows_working(text)
+            working += shows_working(text)
             rows.append(
                 {
                     "step": step,
@@ -580,19 +584,19 @@ class Reward:
         accepted = [at for at, row in enumerate(rows) if row["verdict"] == "right"]
         num = min(len(accepted), RECHECKED)
         for at in (accepted[i * len(accepted) // num] for i in range(num)):
-            rows[at]["strict"] = verifiers.verify(self._strict, rows[at]["completion"], answers[at]).verdict
+            rows[at]["strict"] = registry.verify(self._strict, rows[at]["completion"], answers[at]).verdict
         verdicts = [row["strict"] for row in rows if row.get("strict", "unscored") != "unscored"]
         self.strict_gap.add([float(verdict == "wrong") for verdict in verdicts])
 
-    def _take_shares(self, found: list[verifiers.Shares]) -> None:
+    def _take_shares(self, found: list[Shares]) -> None:
         pairs = [(one.visible, one.hidden) for one in found if one.visible is not None and one.hidden is not None]
         self.visible_share = mean([visible for visible, _ in pairs])
         self.hidden_share = mean([hidden for _, hidden in pairs])
         self.hidden_gap.add([visible - hidden for visible, hidden in pairs])
 
 
-def strict_rule(checker: verifiers.Verifier) -> verifiers.Verifier | None:
-    """The stricter rule as a verifier of its own, to be called through `verifiers.verify`."""
+def strict_rule(checker: registry.Verifier) -> registry.Verifier | None:
+    """The stricter rule as a verifier of its own, to be called through `registry.verify`."""
     if checker.strict is None:
         return None
     return dataclasses.replace(checker, name=f"{checker.name} (strict)", function=checker.strict, strict=None)
@@ -850,7 +854,7 @@ class _Fast:
                 getattr(wanted, "num_key_value_heads", None) or wanted.num_attention_heads,
             }
             weights = {name: module.weight.data for name, module in self._linear.items()}
-            self._live = sampler.LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
+            self._live = LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
             if is_brain and is_mixed:
                 for module in self._linear.values():  # exact, and what autocast would make of them at every step
                     module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
@@ -1077,7 +1081,7 @@ PROBLEMS_A_KIND, COMPLETIONS_A_PROBLEM = 8, 2
 def _curriculum(
     config: Config,
     trainer: Any,
-    checker: verifiers.Verifier,
+    checker: registry.Verifier,
     tokenizer: PreTrainedTokenizerBase,
     problems: list[Problem],
     resume: Path | None,
@@ -1116,7 +1120,7 @@ def _curriculum(
         for ids in group:
             text = str(tokenizer.decode(ids, skip_special_tokens=True))
             is_finished = ids[-1] in trainer.eos_token_ids
-            reward = verifiers.verify(checker, text, problem.answer, is_finished=is_finished).reward
+            reward = registry.verify(checker, text, problem.answer, is_finished=is_finished).reward
             rewards[name] += [] if reward is None else [reward]
     silent = [name for name, values in rewards.items() if not values]
     if silent:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import httpx
 
-from reasoner import config, verifiers
+from reasoner import config
 from reasoner.measuring import ask
 from reasoner.measuring.collect import Listener, Sheet
 from reasoner.measuring.engines import opening
@@ -33,6 +33,7 @@ from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.problems import load
 from reasoner.problems.problem import messages
 from reasoner.serving import ollama
+from reasoner.verifiers import registry
 
 REASONER = Path(sys.executable).with_name("reasoner")
 TASK = """\
@@ -144,7 +145,7 @@ def overhead(n: int, concurrency: int) -> None:
     assert server.stdout is not None
     url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
     settings, _ = config.resolve("pocket", {"eval.num_problems": str(n)})
-    problems, checker = load.held_out(settings), verifiers.load("number")
+    problems, checker = load.held_out(settings), registry.load("number")
     ask.judged(checker, "", problems[:10])
     added, raw = [], []
     for _ in range(5):

@@ -8,7 +8,7 @@ import pytest
 
 from reasoner import config, runs
 from reasoner.bases import locate
-from reasoner.llamacpp import quantize, sampler
+from reasoner.llamacpp import live, quantize, sampler
 from reasoner.problems import load, stories
 from reasoner.problems.problem import messages
 from reasoner.training import grpo, packed
@@ -224,7 +224,7 @@ def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file)
         name, module = next(iter(fast._linear.items()))
         wrong = {name: module.weight.data + 1}
         with pytest.raises(grpo.ReasonerError, match="layout"):
-            sampler.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
+            live.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
 
 
 def test_samples_follow_the_distribution(file, prompts):
@@ -346,7 +346,7 @@ def test_each_row_draws_from_its_own_distribution():
     logits = torch.full((70, 300), -50.0)
     logits[torch.arange(70), wanted] = torch.linspace(0, 5, 70)
     for temperature in (0.0, 0.6):
-        tokens, logps = sampler._draw(logits, temperature, torch.Generator().manual_seed(1))
+        tokens, logps = sampler.draw(logits, temperature, torch.Generator().manual_seed(1))
         assert tokens == wanted.tolist()
         assert max(map(abs, logps)) < 1e-6
 

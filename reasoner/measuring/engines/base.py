@@ -1,7 +1,4 @@
-"""Says what an engine is asked and what it answers, and holds what all of them do alike.
-
-Sampling is llama.cpp's, in its order: repeat penalty (over prompt and completion), top_k, top_p, min_p, temperature.
-"""
+"""Says what an engine is asked and what it answers, and holds what all of them do alike."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
+
+from reasoner.llamacpp import sampler
 
 Messages = list[dict[str, str]]
 
@@ -27,18 +26,9 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Sampling(sampler.Sampling):
     """Holds the sampler settings, which go to every engine in full."""
 
-    max_tokens: int
-    temperature: float = 0.0
-    """0 is greedy."""
-    top_p: float = 1.0
-    top_k: int = 0
-    """0 is off."""
-    min_p: float = 0.0
-    repeat_penalty: float = 1.0
-    """1 is off."""
     stops: tuple[str, ...] = ()
     """Texts besides the model's own end tokens."""
 

@@ -67,12 +67,7 @@ class LlamaCpp:
             [ids[index] for index in order],
             [prompts[index].seed for index in order],
             done,
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
-            repeat_penalty=sampling.repeat_penalty,
+            sampling,
             is_over=lambda tokens: bool(sampling.stops) and base.cut(own.decode(tokens), sampling.stops)[1],
         )
 

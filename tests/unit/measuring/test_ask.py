@@ -3,13 +3,15 @@
 import pytest
 from answers import Scripted
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
 from reasoner.measuring import ask as asking
 from reasoner.measuring.collect import Listener, Sheet
 from reasoner.measuring.engines import base
 from reasoner.problems.problem import Problem
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score
 
 PROBLEMS = [Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
 GREEDY = base.Sampling(32)
@@ -17,7 +19,7 @@ GREEDY = base.Sampling(32)
 
 def score(engine, path, problems, checker, said, sampling=GREEDY, model="", progress=lambda done, total: None, **more):
     """The completions as they are written."""
-    checker = verifiers.load(checker) if isinstance(checker, str) else checker
+    checker = registry.load(checker) if isinstance(checker, str) else checker
     listener = Listener(said.append, lambda label, done, total: progress(done, total))
     exam = asking.Exam(problems, checker, sampling, **more)
     return files.as_json(asking.score(engine, exam, Sheet(path, model), listener))
@@ -88,13 +90,13 @@ def test_completions_of_another_question_are_not_taken(ask, change, says):
 
 
 def test_another_verifier_judges_again_what_is_there(ask):
-    checker = verifiers.load("number")
+    checker = registry.load("number")
     ask(Scripted())
 
     def all_right(completion, answer):
-        return verifiers.Score("right", extracted=completion)
+        return Score("right", extracted=completion)
 
-    other = verifiers.Verifier("number", "next", all_right)
+    other = registry.Verifier("number", "next", all_right)
     engine = Scripted()
     rows = ask(engine, checker=other)
     assert engine.asked == []
@@ -109,9 +111,9 @@ def test_a_verifier_that_waits_for_others_judges_after_the_asking(ask):
 
     def slow(completion, answer):
         asked.append(len(files.read_jsonl(ask.path)))
-        return verifiers.Score("right")
+        return Score("right")
 
-    rows = ask(Scripted(), checker=verifiers.Verifier("slow", "1", slow, is_parallel=True))
+    rows = ask(Scripted(), checker=registry.Verifier("slow", "1", slow, is_parallel=True))
     assert asked == 6 * [6]
     assert {row["verdict"] for row in rows} == {"right"} and files.read_jsonl(ask.path) == rows
 
@@ -177,7 +179,7 @@ def test_a_base_that_another_run_asked_is_not_asked_again_and_it_stays_one_look(
 
 def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run):
     of_run("a", Scripted())
-    today = verifiers.Verifier("number", "next", lambda completion, answer: verifiers.Score("right"))
+    today = registry.Verifier("number", "next", lambda completion, answer: Score("right"))
     rows, _ = of_run("b", Scripted(), checker=today)
     assert {(row["verdict"], row["verifier"]["version"]) for row in rows} == {("right", "next")}
     assert len(of_run.said) == 1, "judged once, not judged and judged again"

@@ -8,13 +8,14 @@ import time
 import pytest
 from answers import Client
 
-from reasoner import config, files, runs, verifiers
+from reasoner import config, files, runs
 from reasoner.errors import ReasonerError
 from reasoner.measuring import evaluate
 from reasoner.measuring.collect import Listener
 from reasoner.problems import load
 from reasoner.problems.problem import split_sha256
 from reasoner.serving import register
+from reasoner.verifiers import registry
 
 
 def run(found, folder, client, tuned="m:tuned", special=(), progress=lambda *_: None, **more):
@@ -196,7 +197,7 @@ def test_a_set_that_was_found_since_makes_the_scores_stale(tmp_path, monkeypatch
     before = evaluate.inputs(found)
     assert before["set svamp"] == "missing"
     assert re.fullmatch("[0-9a-f]{64}", before["everyday"])
-    assert evaluate.inputs(config.resolve("pocket")[0]) == {"verifier": f"number {verifiers.load('number').version}"}
+    assert evaluate.inputs(config.resolve("pocket")[0]) == {"verifier": f"number {registry.load('number').version}"}
 
 
 def test_everyday_prompts_are_asked_as_they_stand_and_compared(scored):
