@@ -16,7 +16,7 @@ from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
 from reasoner.measuring import collect
-from reasoner.measuring.collect import Listener, Questions, Sheet
+from reasoner.measuring.collect import Common, Listener, Questions, Sheet
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
 from reasoner.measuring.figures import Completion, Judge, Sandbox
 from reasoner.problems.problem import Problem, messages, normalised, split_sha256
@@ -81,28 +81,17 @@ def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[
     sandbox = _sandbox() if checker.is_sandboxed else None
     questions = _questions(exam)
 
-    def make(index: int, answer: Answer) -> Completion:
+    def make(index: int, answer: Answer, common: Common) -> Completion:
         problem = by_id[questions.names[index][0]]
         row = Completion(
-            problem_id=problem.id,
-            sample=questions.names[index][1],
+            **common,
             kind=problem.kind,
             question=problem.question,
             answer=problem.answer.rpartition("####")[2].strip(),
-            completion=text_of(answer),
-            finish_reason=answer.finish_reason,
-            tokens=answer.tokens,
-            prompt_tokens=answer.prompt_tokens,
-            unanswered=answer.why or None,
             shows_working=working.shows_working(answer.text),
             steps=working.steps(answer.text, problem.steps) if problem.steps else None,
             leaked=[token for token in exam.special if token in answer.text],
-            stage=sheet.stage,
-            model=sheet.model,
-            role=sheet.role,
-            engine=engine.name,
             sandbox=sandbox,
-            seed=questions.prompts[index].seed,
         )
         # A verifier that waits for other processes would hold up the asking: `verify_many` below asks it at once.
         return row if checker.is_parallel else _with_verdicts(exam, [row], [problem.answer])[0]
@@ -137,11 +126,6 @@ def _questions(exam: Exam) -> Questions:
 def seed_of(seed: int, problem_id: str, sample: int) -> int:
     """Returns the seed of one completion, 31 bits."""
     return int(files.sha256_json([seed, problem_id, sample])[:8], 16) >> 1
-
-
-def text_of(answer: Answer) -> str:
-    """Returns the text as it can be written; a server's JSON may hold half a character."""
-    return answer.text.encode("utf-8", "replace").decode()
 
 
 def _with_verdicts(exam: Exam, rows: Sequence[Completion], answers: Sequence[str]) -> list[Completion]:

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reasoner import files, runs
 from reasoner.machine import cache
@@ -21,6 +21,8 @@ from reasoner.measuring.figures import Completion, EverydayAnswer
 
 Row = TypeVar("Row", Completion, EverydayAnswer)
 Say = Callable[[str], None]
+Common = dict[str, Any]
+"""What every row says, by the name of its field."""
 Name = tuple[str, int]
 """Id of a problem, and which sample of it."""
 
@@ -62,12 +64,13 @@ def collect(
     questions: Questions,
     sheet: Sheet,
     kind: type[Row],
-    make: Callable[[int, Answer], Row],
+    make: Callable[[int, Answer, Common], Row],
     listener: Listener,
 ) -> list[Row]:
     """Returns a row for each prompt, in their order, asking for those that the sheet's file lacks.
 
-    `make` makes the row of the prompt with this index. A line is written as a whole once its completion is there.
+    `make` makes the row of the prompt with this index, from what every row says. A line is written as a whole once its
+    completion is there.
     """
     path, names = sheet.path, questions.names
     taken = _begin(engine, questions, path, listener.say)
@@ -78,7 +81,7 @@ def collect(
 
     def arrived(place: int, answer: Answer) -> None:
         index = missing[place]
-        made = make(index, answer)
+        made = make(index, answer, _common(engine, questions, sheet, index, answer))
         with path.open("ab", buffering=0) as file:
             file.write(json.dumps(files.as_json(made), ensure_ascii=False).encode() + b"\n")
         found[names[index]] = made
@@ -93,6 +96,24 @@ def collect(
     if missing:
         rewrite(path, rows)  # in the order of the problems, whatever the order of arrival
     return rows
+
+
+def _common(engine: Engine, questions: Questions, sheet: Sheet, index: int, answer: Answer) -> Common:
+    problem_id, sample = questions.names[index]
+    return {
+        "problem_id": problem_id,
+        "sample": sample,
+        "completion": answer.text.encode("utf-8", "replace").decode(),  # a server's JSON may hold half a character
+        "finish_reason": answer.finish_reason,
+        "tokens": answer.tokens,
+        "prompt_tokens": answer.prompt_tokens,
+        "unanswered": answer.why or None,
+        "stage": sheet.stage,
+        "model": sheet.model,
+        "role": sheet.role,
+        "engine": engine.name,
+        "seed": questions.prompts[index].seed,
+    }
 
 
 def rewrite(path: Path, rows: Sequence[Row]) -> None:

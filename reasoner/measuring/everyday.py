@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from reasoner import files
 from reasoner.measuring import ask, collect
-from reasoner.measuring.collect import Listener, Questions, Sheet
+from reasoner.measuring.collect import Common, Listener, Questions, Sheet
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
 from reasoner.measuring.figures import Everyday, EverydayAnswer, EverydayCounts, Sampled, SampledMeasure, Share
 from reasoner.measuring.intervals import share
@@ -62,26 +62,15 @@ def answer(
         system=system,
     )
 
-    def make(index: int, answer: Answer) -> EverydayAnswer:
-        one, sample = asked[index]
+    def make(index: int, answer: Answer, common: Common) -> EverydayAnswer:
+        one, _ = asked[index]
         return EverydayAnswer(
-            problem_id=one.id,
-            sample=sample,
+            **common,
             id=one.id,
             kind=one.kind,
             prompt=one.prompt,
-            completion=ask.text_of(answer),
-            finish_reason=answer.finish_reason,
-            tokens=answer.tokens,
-            prompt_tokens=answer.prompt_tokens,
-            unanswered=answer.why or None,
             degenerate=degenerate(answer.text, number_ok=one.number_ok),
             fact_right=None if one.expect is None else re.search(one.expect, answer.text, re.IGNORECASE) is not None,
-            model=sheet.model,
-            stage=sheet.stage,
-            role=sheet.role,
-            engine=engine.name,
-            seed=questions.prompts[index].seed,
         )
 
     return collect.collect(engine, questions, sheet, EverydayAnswer, make, listener)
