@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reasoner import config, files, runs
 from reasoner.measuring import everyday, lift, scores
-from reasoner.measuring.figures import Compared, Completion, EverydayAnswer, Missing
+from reasoner.measuring.figures import Compared, Completion, Evaluation, EverydayAnswer, Judge, Missing
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -63,6 +63,17 @@ def answered(problem_id, verdict, **more):
     """A completion of which only so much matters."""
     given = {"problem_id": problem_id, "verdict": verdict, "completion": "", "finish_reason": "stop", "tokens": 1}
     return Completion(**given | more)
+
+
+def evaluation(points=30.0, low=25.0, high=35.0, found=(), below=()):
+    """What was scored, as far as a promotion turns on it."""
+    rows = [answered(f"p{at}", "right") for at in range(9)]
+    figures = scores.measure(rows)
+    gain = replace(lift.lift(rows, rows), points=points, ci95=(low, high))
+    return Evaluation(
+        n=9, split_sha256="c", base=figures, tuned=figures, lift=gain, split="test", verifier=Judge("number", "2"),
+        problems_found=list(found), below_base=list(below),
+    )  # fmt: skip
 
 
 def _finish(run_, found, chance, hostile, right):

@@ -14,6 +14,7 @@ from pathlib import Path
 from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
+from reasoner.export import register
 from reasoner.llamacpp import header
 from reasoner.machine import cpu
 from reasoner.measuring import ask, lift, scores
@@ -24,7 +25,7 @@ from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.measuring.figures import Change, Completion, Flip, Rung
 from reasoner.problems import load
 from reasoner.problems.problem import messages
-from reasoner.serving import ollama, register
+from reasoner.serving.client import Client
 from reasoner.verifiers import registry
 
 Rows = Sequence[Completion]
@@ -39,7 +40,7 @@ class Model:
     shown: str
     """As records name it."""
     adapter: Path | None = None
-    client: ollama.Client | None = None
+    client: Client | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.named import sets_dir
 from reasoner.problems.problem import Problem, split_sha256
-from reasoner.serving import ollama, register
+from reasoner.serving import tags
+from reasoner.serving.client import Client
 from reasoner.verifiers import registry
 
 MAIN = ""
@@ -60,7 +61,7 @@ class _Asked:
 
 
 def run(
-    config: Config, folder: Path, client: ollama.Client, tags: Tags, listener: Listener, *, is_final: bool = True
+    config: Config, folder: Path, client: Client, models: Tags, listener: Listener, *, is_final: bool = True
 ) -> tuple[list[Path], Evaluation]:
     """Asks both models everything and compares them; writes `completions/[<set>-]<role>.jsonl` under `folder`.
 
@@ -73,15 +74,15 @@ def run(
     exams = {
         name: Exam(
             ask.judged(checker, name, problems), checker, Sampling(config.serve.num_predict), config.data.system,
-            special=tags.special,
+            special=models.special,
         )
         for name, problems in found.items() if problems is not None
     }  # fmt: skip
     asked = _Asked({name: {} for name in exams})
-    for role, tag in (("base", tags.base), ("tuned", tags.tuned)):
+    for role, tag in (("base", models.base), ("tuned", models.tuned)):
         _ask_model(config, client, exams, asked, Sheet(folder, tag, "served", role), listener)
         if config.data.system and is_final:
-            with register.without_system(client, tag) as bare, _opened(config, client, bare) as engine:
+            with tags.without_system(client, tag) as bare, _opened(config, client, bare) as engine:
                 sheet = _sheet(Sheet(folder, tag, "served", role), f"no-system {role}", asked)
                 asked.no_system[role] = ask.score(engine, replace(exams[MAIN], system=None), sheet, listener)
     unjudged = {name: len(found[name] or ()) - len(exam.problems) for name, exam in exams.items()}
@@ -90,7 +91,7 @@ def run(
 
 def _ask_model(
     config: Config,
-    client: ollama.Client,
+    client: Client,
     exams: dict[str, Exam],
     asked: _Asked,
     plain: Sheet,
@@ -112,7 +113,7 @@ def _ask_model(
 
 
 @contextlib.contextmanager
-def _opened(config: Config, client: ollama.Client, tag: str) -> Iterator[Engine]:
+def _opened(config: Config, client: Client, tag: str) -> Iterator[Engine]:
     limits = Limits(config.eval.concurrency, config.serve.num_ctx, config.serve.num_thread)
     with contextlib.closing(opening.open_engine(tag, "ollama", limits, client=client)) as engine:
         yield engine

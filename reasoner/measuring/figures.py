@@ -15,6 +15,7 @@ from typing import TypeVar
 from reasoner import files, runs
 from reasoner.measuring.engines.base import EngineFacts, Sampling
 from reasoner.problems.overlap import Overlap
+from reasoner.serving.tags import Tagged
 from reasoner.verifiers.score import Verdict
 from reasoner.verifiers.working import StepCheck
 
@@ -377,14 +378,6 @@ class Evaluation(Compared):
     no_system: Compared | None = field(default=None, metadata=files.LEFT_OUT)
     """The main set without the system message, where there is one."""
     everyday: Everyday | None = field(default=None, metadata=files.LEFT_OUT)
-
-
-@dataclass(frozen=True)
-class Tagged:
-    """Names a model in Ollama, and the digest that it had."""
-
-    tag: str
-    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)

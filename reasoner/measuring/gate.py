@@ -13,15 +13,19 @@ from pathlib import Path
 
 from reasoner.config import Config
 from reasoner.measuring import lift
-from reasoner.measuring.figures import Below, Completion, Evaluation, Everyday, GateFacts, Measure, Tagged, load
+from reasoner.measuring.figures import Below, Completion, Evaluation, Everyday, GateFacts, Measure, load
 from reasoner.measuring.intervals import SIGNIFICANCE, lower_bound
+from reasoner.serving.tags import Tagged
 
 
-def forbidden(config: Config, found: Evaluation, more: Sequence[str] = ()) -> list[str]:
-    """Returns why the scored model may not become public; empty where it may. `more` was found elsewhere."""
-    if config.train.control:
-        return [_control(config)]
-    why = [*found.problems_found, *more]
+def control(config: Config) -> list[str]:
+    """Says that a control is never promoted; empty for any other run."""
+    return [f"a {config.train.control} control is never promoted"] if config.train.control else []
+
+
+def refusals(found: Evaluation) -> list[str]:
+    """Says why a scored model may not take the base's place; empty where it may."""
+    why = list(found.problems_found)
     if found.lift.ci95[1] < 0:
         why.append(f"it scores {-found.lift.points:.1f} points below the base")
     return why + lost(found.below_base, "the base")
@@ -39,8 +43,8 @@ def decide(
     differences = list(lift.differences(base, tuned, "strict" if metric == "strict" else "verdict").values())
     score, score_ci95 = _by_metric(metric, found.tuned)
     facts = GateFacts(
-        candidate=candidate,
-        against=against,
+        candidate=Tagged(candidate.tag, candidate.digest),
+        against=Tagged(against.tag, against.digest),
         metric=metric,
         n=len(differences),
         split_sha256=found.split_sha256,
@@ -68,9 +72,7 @@ def verdict(config: Config, found: GateFacts) -> list[str]:
     margin (non-inferiority). And no drift: its own score is not below the best promoted one by more than the margin, or
     many steps down, each within the margin, would add up.
     """
-    gate, why = config.gate, list(found.why)
-    if config.train.control:
-        why.append(_control(config))
+    gate, why = config.gate, [*found.why, *control(config)]
     if found.n < gate.min_problems:
         why.append(f"{found.n} problems have a verdict on both sides, {gate.min_problems} are needed")
     if found.lower is not None and found.lower <= -gate.margin:
@@ -83,10 +85,6 @@ def verdict(config: Config, found: GateFacts) -> list[str]:
         if below > gate.margin:
             why.append(f"{below:.1f} points below the best that was promoted (margin {gate.margin:g})")
     return why
-
-
-def _control(config: Config) -> str:
-    return f"a {config.train.control} control is never promoted"
 
 
 def lost(below: Sequence[Below], what: str) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from reasoner import files, runs
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError
+from reasoner.export import register
 from reasoner.export.facts import Pinned
 from reasoner.measuring import climb, loss, quants
 from reasoner.measuring.climb import Climb, Model
@@ -23,7 +24,7 @@ from reasoner.measuring.collect import Listener
 from reasoner.measuring.figures import Choice, Ladder, Loss
 from reasoner.measuring.intervals import agresti_min
 from reasoner.measuring.quants import Quants
-from reasoner.serving import ollama, register
+from reasoner.serving.client import Client
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ class Options:
     """Points that a rung may lose; None: `gguf.margin`."""
 
 
-def run(
-    config: Config, run_: runs.Run, export: Export, client: ollama.Client, options: Options, listener: Listener
-) -> Ladder:
+def run(config: Config, run_: runs.Run, export: Export, client: Client, options: Options, listener: Listener) -> Ladder:
     """Climbs a finished run's ladder and writes its `ladder.json`, last.
 
     Whatever a rung has been asked before is not asked again while it is the same model. Raises with code 3 where a
@@ -125,7 +124,7 @@ def least_loss(n: int) -> float:
     return -agresti_min([0.0] * n)[0]
 
 
-def check_parts(run_: runs.Run, export: Export, client: ollama.Client) -> None:
+def check_parts(run_: runs.Run, export: Export, client: Client) -> None:
     """Refuses a run of which a part is gone, with the command that makes it."""
     lacking = [
         (export.adapter / "adapter_config.json", "adapter", f"reasoner train --run {run_.name}"),
@@ -140,7 +139,7 @@ def check_parts(run_: runs.Run, export: Export, client: ollama.Client) -> None:
     why = None
     if client.digest(export.tag) is None:
         why = f"{export.tag} is not in Ollama at {client.host}"
-    elif files.sha256_file(export.gguf) not in str(client.show(export.tag).get("modelfile")):
+    elif files.sha256_file(export.gguf) not in client.show(export.tag).modelfile:
         file = export.gguf.name
         why = f"{export.tag} serves another file than {file}: another run of this name was registered since"
     if why:
@@ -149,13 +148,13 @@ def check_parts(run_: runs.Run, export: Export, client: ollama.Client) -> None:
         )
 
 
-def _cause(up: Climb, found: Loss, export: Export, client: ollama.Client, made: Quants) -> str:
+def _cause(up: Climb, found: Loss, export: Export, client: Client, made: Quants) -> str:
     """What can be seen of why a rung loses."""
     seen = loss.symptoms(up, found.rung)
     if found.rung == "served":
         others = register.other_parameters(client, export.tag, export.pinned)
         seen += [f"its parameter {text}" for text in others]
-        if (client.show(export.tag).get("system") or None) != up.config.data.system:
+        if client.show(export.tag).system != up.config.data.system:
             seen.append("it has another system message than the run")
     elif found.rung == quants.rung_name(export.quant, export.imatrix) and bool(made.matrix) >= export.imatrix:
         again = made.make(export.quant, imatrix=export.imatrix)

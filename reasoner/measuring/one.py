@@ -15,6 +15,7 @@ from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.export import register
 from reasoner.measuring import ask, intervals, scores
 from reasoner.measuring.ask import Exam
 from reasoner.measuring.collect import Listener, Say, Sheet
@@ -25,7 +26,7 @@ from reasoner.measuring.figures import Completion, PromptIds, Result
 from reasoner.problems import generated, load
 from reasoner.problems.overlap import Overlap, find_overlap
 from reasoner.problems.problem import Problem, messages
-from reasoner.serving import ollama, register
+from reasoner.serving import host
 from reasoner.verifiers import registry
 
 DEFAULT_TOKENS = 512
@@ -190,7 +191,7 @@ def _target(name: str, engine: str | None) -> _Target:
         "transformers": str(export / "merged"),
         "vllm": str(export / "merged"),
         "llama.cpp": str(run_.path / next(iter(file.outputs))),
-        "openai": f"{ollama.host().url}/v1#{tag}",
+        "openai": f"{host.current().url}/v1#{tag}",
     }.get(engine or "", tag)
     tokenizer = run_.path / "base" / "model"
     return _Target(name, model, settings, source.facts["special_tokens"], tokenizer if tokenizer.is_dir() else None)

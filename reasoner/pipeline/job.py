@@ -17,7 +17,8 @@ from reasoner.errors import ReasonerError
 from reasoner.files import parse
 from reasoner.llamacpp import install
 from reasoner.measuring.collect import Listener
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
+from reasoner.serving.client import Client
 
 
 @dataclass
@@ -46,11 +47,11 @@ class Job:
         return Listener(self.reporter.say, self.reporter.scored)
 
     @cached_property
-    def server(self) -> ollama.Server:
-        return ollama.ensure_server(self.reporter.say)
+    def server(self) -> serving.Server:
+        return serving.ensure_server(self.reporter.say)
 
     @cached_property
-    def client(self) -> ollama.Client:
+    def client(self) -> Client:
         return self.server.client()
 
     @cached_property

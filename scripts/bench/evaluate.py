@@ -32,7 +32,7 @@ from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.problems import load
 from reasoner.problems.problem import messages
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
 from reasoner.verifiers import registry
 
 REASONER = Path(sys.executable).with_name("reasoner")
@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=256)
     args = parser.parse_args()
-    server = ollama.ensure_server(print)
+    server = serving.ensure_server(print)
     url = f"{server.host.url}/v1#{args.tag}"
     settings, _ = config.resolve("smol", {"eval.num_problems": str(args.n)})
     problems = load.held_out(settings)

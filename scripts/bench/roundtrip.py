@@ -18,7 +18,7 @@ from reasoner.measuring import lift
 from reasoner.measuring.figures import Completion
 from reasoner.problems import load
 from reasoner.problems.problem import messages
-from reasoner.serving import ollama
+from reasoner.serving import server
 from reasoner.verifiers import registry
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     settings, _ = config.resolve("smol", {"model.base": args.base, "eval.num_problems": str(args.n)})
-    client = ollama.ensure_server(print).client()
+    client = server.ensure_server(print).client()
     folder = from_gguf.materialize(args.base, print, lambda: client).path
     original = next(folder.glob("*.gguf"))
     with tempfile.TemporaryDirectory() as temporary:
@@ -49,7 +49,7 @@ def main() -> None:
     def ask(tag: str, question: str) -> dict:
         chat = messages(question, settings.data.system)
         prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        return client.generate(tag, prompt, options, raw=True)
+        return client.api.generate(tag, prompt, options=options, raw=True)
 
     rows: dict[str, list[Completion]] = {}
     for name in tags:

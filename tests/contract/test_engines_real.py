@@ -21,7 +21,7 @@ from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Prompt, Sampling
 from reasoner.problems import load
 from reasoner.problems.problem import Problem, messages
-from reasoner.serving import install, ollama, register
+from reasoner.serving import install, server, tags
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
@@ -52,10 +52,10 @@ def client(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
         patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
-        with ollama.ensure_server().client() as made:
+        with server.ensure_server().client() as made:
             yield made
-        ollama.stop_server()
-        ollama.server_log(port).unlink(missing_ok=True)
+        server.stop_server()
+        server.server_log(port).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -226,20 +226,20 @@ def test_reasoner_eval_finds_the_same_whatever_the_engine(client, plain_tag, fol
 
 
 def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(register, "_ledger", lambda: tmp_path / "registered.json")
+    monkeypatch.setenv("REASONER_CACHE", str(tmp_path))
     given = {"parameters": {"stop": ["####"], "num_thread": 1}, "system": "Be brief."}
     client.create("engines:brief", file, files.sha256_file(file), **given)
     chat = [{"role": "user", "content": "1 + 1?"}]
-    with register.without_system(client, "engines:brief") as bare:
+    with tags.without_system(client, "engines:brief") as bare:
         assert client.prompt_ids(bare, chat) == locate.prompt_ids(
             locate.load_tokenizer(locate.shipped()["pocket"]), chat
         )
         assert client.prompt_ids("engines:brief", chat) != client.prompt_ids(bare, chat)
-        assert ollama.shown_parameters(client.show(bare))["stop"] == ["####"]
-    assert client.digest(bare) is None and not register.has_registered()
-    left = register.without_system(client, "engines:brief")  # as a kill leaves it: never closed
+        assert client.show(bare).parameters["stop"] == ["####"]
+    assert client.digest(bare) is None and not tags.has_registered()
+    left = tags.without_system(client, "engines:brief")  # as a kill leaves it: never closed
     assert left.__enter__() == bare and client.digest(bare)
-    assert register.remove_all(client) == [bare]
+    assert tags.remove_all(client) == [bare]
     assert client.digest(bare) is None and client.digest("engines:brief")
 
 

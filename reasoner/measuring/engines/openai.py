@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.measuring.engines import base
 from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Messages, Prompt, Sampling
-from reasoner.serving import ollama
+from reasoner.serving import host
+from reasoner.serving.client import Client
 
 if TYPE_CHECKING:
     import httpx
@@ -32,7 +33,7 @@ class OpenAI:
 
         url, _, name = model.partition("#")
         self.url, self._concurrency = url.rstrip("/").removesuffix("/chat/completions"), concurrency
-        where = ollama.host(self.url.removesuffix("/v1"))
+        where = host.parse(self.url.removesuffix("/v1"))
         key = os.environ.get("OPENAI_API_KEY")
         self._http = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -54,21 +55,20 @@ class OpenAI:
         self.facts: EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
         self._is_ollama = False
         with suppress(ReasonerError):  # something else answers there
-            info = ollama.probe(where)
-            if info is not None:
+            version = host.probe(where)
+            if version is not None:
                 self._is_ollama = True
-                self._describe_ollama(ollama.Client(where), info.version)
+                self._describe_ollama(Client(where), version)
 
-    def _describe_ollama(self, client: ollama.Client, version: str) -> None:
+    def _describe_ollama(self, client: Client, version: str) -> None:
         with client:
             shown = client.show(self._name)
-            pinned = ollama.shown_parameters(shown)
             self.facts |= {
                 "versions": {"ollama": version},
                 "digest": client.digest(self._name),
-                "dtype": (shown.get("details") or {}).get("quantization_level"),
-                "tag_parameters": pinned,
-                "tag_system": shown.get("system") or None,
+                "dtype": shown.quantization,
+                "tag_parameters": shown.parameters,
+                "tag_system": shown.system,
             }
         self.facts["differences"].append(
             "num_ctx, top_k, min_p and repeat_penalty are those of the tag: Ollama takes none of them through /v1"
@@ -96,7 +96,7 @@ class OpenAI:
     def prompt_ids(self, messages: Messages) -> list[int] | None:
         if not self._is_ollama:
             return None
-        with ollama.Client(ollama.host(self.url.removesuffix("/v1"))) as client:
+        with Client(host.parse(self.url.removesuffix("/v1"))) as client:
             return client.prompt_ids(self._name, messages)
 
     def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:

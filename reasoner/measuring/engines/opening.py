@@ -12,7 +12,8 @@ from reasoner.measuring.engines.openai import OpenAI
 from reasoner.measuring.engines.served import Ollama
 from reasoner.measuring.engines.transformers import Transformers
 from reasoner.measuring.engines.vllm import Vllm
-from reasoner.serving import ollama
+from reasoner.serving import server
+from reasoner.serving.client import Client
 
 TAKES = {"transformers": "folder", "vllm": "folder", "llama.cpp": "gguf", "ollama": "tag", "openai": "url"}
 """What each engine is given, as `kind_of` says it; the first of a kind is its own where none is named."""
@@ -24,7 +25,7 @@ def open_engine(
     limits: Limits | None = None,
     *,
     adapter: Path | None = None,
-    client: ollama.Client | None = None,
+    client: Client | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Engine:
     """Opens the engine for a model: a tag in Ollama, a GGUF, a model folder (with an adapter or not), `URL#MODEL`.
@@ -52,7 +53,7 @@ def open_engine(
         return LlamaCpp(path, limits)
     if kind == "url":
         return OpenAI(model, limits.concurrency)
-    return Ollama(client or ollama.ensure_server(say).client(), model, limits)
+    return Ollama(client or server.ensure_server(say).client(), model, limits)
 
 
 def kind_of(model: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reasoner.errors import USAGE, ReasonerError, nearest
+from reasoner.errors import ReasonerError
 from reasoner.measuring.engines import base
 from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
-from reasoner.serving import ollama
+from reasoner.serving.client import Client
 
 
 class Ollama:
@@ -15,28 +15,20 @@ class Ollama:
 
     name = "ollama"
 
-    def __init__(self, client: ollama.Client, tag: str, limits: Limits) -> None:
-        digest = client.digest(tag)
-        if digest is None:
-            names = [str(found["name"]).removesuffix(":latest") for found in client.list_tags()]
-            fix = nearest(tag, names) if names else f"ollama pull {tag}"
-            raise ReasonerError(f"the Ollama at {client.host} has no model {tag!r}", fix=fix, code=USAGE)
-        shown = client.show(tag)
+    def __init__(self, client: Client, tag: str, limits: Limits) -> None:
+        digest, shown = client.require(tag), client.show(tag)
         self._client, self.model, self._concurrency = client, tag, limits.concurrency
-        pinned = ollama.shown_parameters(shown)
-        self._own_stops = tuple(map(str, pinned.get("stop", ())))
-        info = shown.get("model_info") or {}
-        trained = info.get(f"{info.get('general.architecture')}.context_length")
-        num_ctx = min(limits.num_ctx, trained) if isinstance(trained, int) and trained > 0 else limits.num_ctx
+        self._own_stops = tuple(shown.parameters.get("stop", ()))
+        num_ctx = min(limits.num_ctx, shown.context_length or limits.num_ctx)
         self._options = {"num_ctx": num_ctx} | ({"num_thread": limits.num_thread} if limits.num_thread else {})
         self.facts: EngineFacts = {
             "versions": {"ollama": client.version()},
             "digest": digest,
             "host": str(client.host),
-            "dtype": (shown.get("details") or {}).get("quantization_level"),
+            "dtype": shown.quantization,
             "num_ctx": num_ctx,
-            "tag_parameters": pinned,
-            "tag_system": shown.get("system") or None,
+            "tag_parameters": shown.parameters,
+            "tag_system": shown.system,
         }
 
     def prompt_ids(self, messages: Messages) -> list[int]:
@@ -72,15 +64,10 @@ class Ollama:
                 if not _is_beyond_context(error):
                     raise
                 return Answer("", "unanswered", 0, 0, why=str(error.why))
-            message = found.get("message") or {}
-            if message.get("thinking"):
+            if found.message.thinking:
                 base.differ(self, base.THINKING)
-            return base.ended(
-                str(message.get("content") or ""),
-                found.get("done_reason"),
-                int(found.get("eval_count") or 0),
-                int(found.get("prompt_eval_count") or 0),
-            )
+            counts = found.eval_count or 0, found.prompt_eval_count or 0
+            return base.ended(found.message.content or "", found.done_reason, *counts)
 
         base.in_threads(prompts, one, self._concurrency, arrived)
 

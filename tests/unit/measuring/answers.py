@@ -1,7 +1,6 @@
-"""Completions of which only the verdicts matter, and stand-ins for a server and for an engine."""
+"""Completions of which only the verdicts matter, and a stand-in for an engine."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from made_up import answered
 
@@ -25,40 +24,6 @@ def asked(*problems, extracted=None):
         for i, letter in enumerate(letters)
         for row in rows(letter == "r", letter == "w", letter == "u")
     ]
-
-
-class Client:
-    """Answers like `/api/chat`, from a table of (text, done_reason) by tag."""
-
-    host = "127.0.0.1:1"
-
-    def __init__(self, answers):
-        self.answers, self.asked, self.made = answers, [], []
-
-    def version(self):
-        return "0"
-
-    def digest(self, tag):
-        passing = [made[0] for made in self.made if made[1] == tag]
-        return f"sha256:{tag}" if "no-system" not in tag or passing[-1:] == ["create"] else None
-
-    def show(self, tag):
-        return {"parameters": 'stop  "<|end|>"'}
-
-    def model_file(self, tag):
-        return Path("/blobs/sha256-" + 64 * "a"), ""
-
-    def create(self, tag, file, sha256, parameters=None):
-        self.made.append(("create", tag, sha256, parameters))
-
-    def delete(self, tag):
-        self.made.append(("delete", tag))
-        return True
-
-    def chat(self, tag, messages, options, **more):
-        self.asked.append((tag, messages, options))
-        text, reason = self.answers(tag, messages[-1]["content"])
-        return {"message": {"content": text}, "done_reason": reason, "eval_count": 3, "prompt_eval_count": 9}
 
 
 class Scripted:

@@ -4,6 +4,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import fake_ollama
 import pytest
 
 from reasoner.bases import locate
@@ -213,55 +214,42 @@ def test_no_server_is_an_error_with_a_way_out():
 # -- Ollama ------------------------------------------------------------------------------------
 
 
-class Client:
-    host = "127.0.0.1:1"
-
-    def __init__(self, fail=None):
-        self.sent, self.fail = [], fail
-
-    def version(self):
-        return "0"
-
-    def digest(self, tag):
-        return "sha256:d" if tag == "m:tag" else None
-
-    def list_tags(self):
-        return [{"name": "m:tag"}]
-
-    def show(self, tag):
-        return {"parameters": 'stop  "<end>"\ntemperature  0.8', "details": {"quantization_level": "Q8_0"}}
-
-    def chat(self, tag, messages, options, **more):
-        if self.fail:
-            raise self.fail
-        self.sent.append((messages, options, more))
-        return {"message": {"content": "2"}, "done_reason": "stop", "eval_count": 3, "prompt_eval_count": 9}
+@pytest.fixture
+def tagged():
+    """A server with one tag, whose own parameters are a stop and a temperature."""
+    with fake_ollama.running() as fake:
+        fake.put("m:tag", "sha256:d", parameters={"stop": ["<end>"], "temperature": 0.8})
+        fake.answer = lambda tag, messages, options: "2"
+        yield fake
 
 
-def test_ollama_is_sent_every_option_and_keeps_the_stops_of_the_tag():
-    client = Client()
-    engine = opening.open_engine("m:tag", limits=Limits(num_ctx=256), client=client)
+def test_ollama_is_sent_every_option_and_keeps_the_stops_of_the_tag(tagged):
+    engine = opening.open_engine("m:tag", limits=Limits(num_ctx=256), client=tagged.quick_client())
     assert engine.facts["digest"] == "sha256:d"
     assert engine.facts["tag_parameters"] == {"stop": ["<end>"], "temperature": ["0.8"]}
+    assert engine.facts["dtype"] == "Q8_0" and engine.facts["versions"] == {"ollama": "0.34.4"}
     complete(engine)
     complete(engine, base.Sampling(7, temperature=0.5, stops=("\n",)))
-    plain, hot = client.sent[0][1], client.sent[-1][1]
+    sent = tagged.bodies("POST /api/chat")
+    plain, hot = sent[0]["options"], sent[-1]["options"]
     assert plain["temperature"] == 0 and "stop" not in plain
     assert {"top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "num_ctx", "num_predict"} <= set(plain)
     assert hot["stop"] == ["<end>", "\n"] and hot["num_predict"] == 7
-    assert client.sent[0][2] == {"truncate": False, "shift": False}
+    assert (sent[0]["truncate"], sent[0]["shift"]) == (False, False)
 
 
-def test_a_prompt_too_long_for_ollama_is_no_answer_and_other_failures_are():
-    too_long = ReasonerError("Ollama refused", why='{"type":"exceed_context_size_error"}')
-    assert complete(opening.open_engine("m:tag", client=Client(too_long)))[0].finish_reason == "unanswered"
+def test_a_prompt_too_long_for_ollama_is_no_answer_and_other_failures_are(tagged):
+    engine = opening.open_engine("m:tag", client=tagged.quick_client())
+    tagged.faults["POST /api/chat"] = fake_ollama.refused('{"type":"exceed_context_size_error"}')
+    assert complete(engine)[0].finish_reason == "unanswered"
+    tagged.faults["POST /api/chat"] = None
     with pytest.raises(ReasonerError, match="went away"):
-        complete(opening.open_engine("m:tag", client=Client(ReasonerError("went away"))))
+        complete(engine)
 
 
-def test_a_tag_that_is_not_there_names_the_nearest():
+def test_a_tag_that_is_not_there_names_the_nearest(tagged):
     with pytest.raises(ReasonerError, match="has no model 'm:tap'") as caught:
-        opening.open_engine("m:tap", client=Client())
+        opening.open_engine("m:tap", client=tagged.quick_client())
     assert "m:tag" in caught.value.fix
 
 

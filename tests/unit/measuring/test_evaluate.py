@@ -6,22 +6,54 @@ import threading
 import time
 
 import pytest
-from answers import Client
+from fake_ollama import FakeOllama
 
 from reasoner import config, files, runs
 from reasoner.errors import ReasonerError
+from reasoner.machine import cache
 from reasoner.measuring import evaluate
 from reasoner.measuring.collect import Listener
 from reasoner.problems import load
 from reasoner.problems.problem import split_sha256
-from reasoner.serving import register
+from reasoner.serving import tags
 from reasoner.verifiers import registry
 
 
-def run(found, folder, client, tuned="m:tuned", special=(), progress=lambda *_: None, **more):
+class Server(FakeOllama):
+    """Answers chats from a table of (text, done_reason) by tag, and keeps what it was asked and what was made."""
+
+    def __init__(self, answers):
+        super().__init__()
+        blob = cache.cache_dir() / "blobs" / f"sha256-{64 * 'a'}"
+        files.write_text(blob, "GGUF")
+        self.blobs[64 * "a"] = b"GGUF"
+        for tag in ("m:base", "m:tuned", "m:other"):
+            self.put(tag, f"sha256:{tag}", modelfile=f"FROM {blob}", parameters={"stop": ["<|end|>"]})
+        self.asked = []
+
+        def answer(tag, messages, options):
+            self.asked.append((tag, messages, options))
+            return answers(tag, messages[-1]["content"])
+
+        self.answer = answer
+
+    @property
+    def made(self):
+        found = []
+        for request in self.seen:
+            body = request.body
+            if request.what == "POST /api/create":
+                (digest,) = body["files"].values()
+                found.append(("create", body["model"], digest.removeprefix("sha256:"), body.get("parameters")))
+            elif request.what == "DELETE /api/delete":
+                found.append(("delete", body["model"]))
+        return found
+
+
+def run(found, folder, server, tuned="m:tuned", special=(), progress=lambda *_: None, **more):
     """The stage's outputs, and its facts as they are written."""
-    tags = evaluate.Tags("m:base", tuned, special)
-    outputs, facts = evaluate.run(found, folder, client, tags, Listener(progress=progress), **more)
+    models = evaluate.Tags("m:base", tuned, special)
+    outputs, facts = evaluate.run(found, folder, server.quick_client(), models, Listener(progress=progress), **more)
     return outputs, files.as_json(facts)
 
 
@@ -29,7 +61,7 @@ def run(found, folder, client, tuned="m:tuned", special=(), progress=lambda *_: 
 def scored(tmp_path):
     def score(answers, problems=20, progress=lambda *_: None, **overrides):
         found, _ = config.resolve("pocket", {"eval.num_problems": str(problems), **overrides})
-        client = Client(answers)
+        client = Server(answers)
         outputs, facts = run(found, tmp_path, client, special=["<|end|>"], progress=progress)
         return client, outputs, facts
 
@@ -244,7 +276,7 @@ def test_everyday_prompts_are_asked_as_they_stand_and_compared(scored):
 def test_the_stage_does_not_ask_the_base_again_for_another_seed():
     def scored(name, seed, tuned):
         found, _ = config.resolve("pocket", {"eval.num_problems": "5", "train.seed": seed, "eval.everyday": "true"})
-        client = Client(lambda tag, question: ("#### 1", "stop"))
+        client = Server(lambda tag, question: ("#### 1", "stop"))
         _, facts = run(found, runs.new(name).path, client, tuned)
         return [sum(asked == tag for asked, *_ in client.asked) for tag in ("m:base", tuned)], facts["taken"]
 
@@ -259,7 +291,7 @@ def test_the_stage_counts_looks_but_not_at_dev(scored):
 
     assert scored(answers)[2]["looks"] == {"held-out": {"base": 1, "tuned": 1}}
     found, _ = config.resolve("pocket", {"eval.num_problems": "5", "eval.split": "dev"})
-    client = Client(lambda *_: ("#### 1", "stop"))
+    client = Server(lambda *_: ("#### 1", "stop"))
     _, facts = run(found, runs.new("dev").path, client)
     assert facts["looks"] == {}
 
@@ -273,10 +305,10 @@ def test_without_the_system_message_the_main_set_is_asked_again(scored):
     bare = [messages for tag, messages, _ in client.asked if "no-system" in tag]
     assert len(bare) == 40 and {len(messages) for messages in bare} == {1}
     assert {messages[0]["role"] for tag, messages, _ in client.asked if "no-system" not in tag} == {"system"}
-    tags = ("m:base-no-system", "m:tuned-no-system")
+    bare_tags = ("m:base-no-system", "m:tuned-no-system")
     stops = {"stop": ["<|end|>"]}
-    assert client.made == [made for tag in tags for made in (("create", tag, 64 * "a", stops), ("delete", tag))]
-    assert not register.has_registered()
+    assert client.made == [made for tag in bare_tags for made in (("create", tag, 64 * "a", stops), ("delete", tag))]
+    assert not tags.has_registered()
     assert facts["no_system"]["lift"]["points"] == 100 and facts["lift"]["points"] == 0
     assert [path.name for path in outputs] == ["base.jsonl", "no-system-base.jsonl", "tuned.jsonl",
                                                "no-system-tuned.jsonl"]  # fmt: skip
@@ -288,44 +320,33 @@ def test_a_passing_tag_that_a_kill_left_is_known_to_uninstall(scored, when):
     class Killed(BaseException):
         pass
 
-    there = {"m:base", "m:tuned"}
-
-    class Server(Client):
-        def digest(self, tag):
-            return f"sha256:{tag}" if tag in there else None
-
-        def show(self, tag):
-            return {"modelfile": f"FROM /blobs/sha256-{64 * 'a'}"}
-
-        def create(self, tag, file, sha256, parameters=None):
-            there.add(tag)
-            if when == "create":
-                raise Killed
-
-        def chat(self, tag, messages, options, **more):
-            if "no-system" in tag:
-                self.delete = killed_again
-                raise Killed
-            return super().chat(tag, messages, options, **more)
-
-        def delete(self, tag):
-            there.remove(tag)
-            return True
-
-    def killed_again(tag):
+    def killed(request=None):
         raise Killed
 
+    def create(request):
+        client._create(request.body)
+        killed()
+
+    def answers(tag, question):
+        if "no-system" in tag:
+            client.faults["DELETE /api/delete"] = killed
+            killed()
+        return "#### 1", "stop"
+
     found, _ = config.resolve("pocket", {"eval.num_problems": "2", "data.system": "Be brief."})
-    client = Server(lambda *_: ("#### 1", "stop"))
+    client = Server(answers)
+    if when == "create":
+        client.faults["POST /api/create"] = create
     with pytest.raises(Killed):
         run(found, runs.new("cut").path, client)
-    assert "m:base-no-system" in there
-    assert register.remove_all(Server(None)) == ["m:base-no-system"]
-    assert there == {"m:base", "m:tuned"} and not register.has_registered()
+    assert "m:base-no-system" in client.tags
+    client.faults.clear()
+    assert tags.remove_all(client.quick_client()) == ["m:base-no-system"]
+    assert set(client.tags) == {"m:base", "m:tuned", "m:other"} and not tags.has_registered()
 
 
 def test_a_gate_does_not_ask_without_the_system_message():
-    client = Client(lambda *_: ("#### 1", "stop"))
+    client = Server(lambda *_: ("#### 1", "stop"))
     found, _ = config.resolve("pocket", {"eval.num_problems": "2", "data.system": "Be brief."})
     _, facts = run(found, runs.new("gate").path, client, is_final=False)
     assert "no_system" not in facts and client.made == []

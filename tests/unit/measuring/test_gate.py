@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from made_up import answered
+from made_up import answered, evaluation
 
 from reasoner import config, files
 from reasoner.measuring import everyday, gate, lift, scores
-from reasoner.measuring.figures import Below, Evaluation, EverydayAnswer, GateFacts, Judge, Tagged
+from reasoner.measuring.figures import Below, Evaluation, EverydayAnswer, GateFacts, Judge
+from reasoner.serving.tags import Tagged
 
 
 def everyday_rows(right=(), fallen=(), samples=4):
@@ -120,19 +121,18 @@ def test_a_checkpoint_is_judged_by_the_metric_of_the_config(tmp_path, metric, sc
     assert facts.why[0] == "it leaks" and not facts.passed
 
 
-def test_what_forbids_a_promotion_is_all_told_but_of_a_control():
-    rows = [answered(f"p{at}", "right") for at in range(40)]
-    worse = [replace(row, verdict="wrong") for row in rows]
-    scored = Evaluation(
-        n=40, split_sha256="c", base=scores.measure(rows), tuned=scores.measure(worse), split="test",
-        lift=lift.lift(rows, worse), verifier=Judge("number", "2"), problems_found=["it leaks"],
-        below_base=[Below("svamp", -9.0, 0.01)],
-    )  # fmt: skip
-    assert gate.forbidden(config.resolve("pocket")[0], scored, ["below the public one"]) == [
-        "it leaks",
-        "below the public one",
-        "it scores 100.0 points below the base",
-        "svamp: 9.0 points below the base, beyond noise (p = 0.01, adjusted for all kinds and sets)",
+def test_no_measurable_lift_is_promoted_but_a_measured_loss_is_not():
+    assert gate.refusals(evaluation()) == gate.refusals(evaluation(-1, -4, 2)) == []
+    assert gate.refusals(evaluation(-9, -12, -6)) == ["it scores 9.0 points below the base"]
+
+
+def test_a_model_that_fails_the_smoke_check_is_not_promoted():
+    assert gate.refusals(evaluation(found=["7 % were cut"])) == ["7 % were cut"]
+
+
+def test_a_model_that_lost_a_kind_is_not_promoted_whatever_it_gained_elsewhere():
+    below = [Below("subtraction", -7.5, 0.0123), Below("svamp", -4.0, 1e-5)]
+    assert gate.refusals(evaluation(points=50.0, below=below)) == [
+        "subtraction: 7.5 points below the base, beyond noise (p = 0.012, adjusted for all kinds and sets)",
+        "svamp: 4.0 points below the base, beyond noise (p = 1e-05, adjusted for all kinds and sets)",
     ]
-    control, _ = config.resolve("pocket", {"train.control": "shuffled"})
-    assert gate.forbidden(control, scored) == ["a shuffled control is never promoted"]

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+import fake_ollama
 import gguf as gguf_py
 import numpy as np
 import pytest
@@ -137,27 +138,20 @@ def test_what_differs_between_two_files_is_said(tmp_path):
     assert other == "1 of 2 tensors differ, metadata differ (tokenizer.ggml.eos_token_id)"
 
 
-class Client:
-    host = "127.0.0.1:1"
-
-    def __init__(self, served):
-        self.served = served
-
-    def digest(self, tag):
-        return "sha256:d" if self.served else None
-
-    def show(self, tag):
-        return {"modelfile": f"FROM /models/blobs/sha256-{self.served}"}
-
-
 def test_a_part_that_is_gone_is_said_with_the_command_that_makes_it(tmp_path):
     run = runs.Run(tmp_path / "mine")
     adapter, merged, file = run.path / "adapter", run.path / "merged", run.path / "model.gguf"
     export = ladder.Export(tmp_path, adapter, merged, file, "Q8_0", False, "a:1", {})
 
+    def check(served):
+        with fake_ollama.running() as fake:
+            if served:
+                fake.put("a:1", "sha256:d", modelfile=f"FROM /models/blobs/sha256-{served}")
+            ladder.check_parts(run, export, fake.quick_client())
+
     def fix(served=""):
         with pytest.raises(ReasonerError) as caught:
-            ladder.check_parts(run, export, Client(served))
+            check(served)
         assert caught.value.code == MISSING
         return caught.value.fix
 
@@ -169,7 +163,7 @@ def test_a_part_that_is_gone_is_said_with_the_command_that_makes_it(tmp_path):
     file.write_bytes(b"weights")
     assert fix() == "reasoner register mine"
     assert fix("0" * 64) == "reasoner register mine"
-    ladder.check_parts(run, export, Client(files.sha256_file(file)))
+    check(files.sha256_file(file))
 
 
 def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_path, monkeypatch):
