@@ -11,6 +11,7 @@ from reasoner.export import delta
 from reasoner.files import parse
 from reasoner.measuring import gate as measured
 from reasoner.measuring import ladder
+from reasoner.measuring.figures import Ladder
 from reasoner.pipeline import plan, staleness
 from reasoner.pipeline.job import Job
 from reasoner.pipeline.stages import BY_NAME, GATE_STAGE, REFERENCE, ROUTES
@@ -90,7 +91,7 @@ def rollback(job: Job) -> history.Event:
         return history.rollback(job.config, job.client, job.run)
 
 
-def climb(job: Job, *, num: int | None, split: str, margin: float | None) -> dict[str, Any]:
+def climb(job: Job, options: ladder.Options) -> Ladder:
     """The ladder of a run that has been exported."""
     made = job.need("gguf")
     export = ladder.Export(
@@ -100,12 +101,8 @@ def climb(job: Job, *, num: int | None, split: str, margin: float | None) -> dic
         gguf=job.tuned_gguf,
         quant=made.facts["quant"],
         imatrix=made.facts.get("chosen", {}).get("imatrix", False),
-        tag=job.need("register").facts["tuned"],
+        tag=job.need("register").facts["tuned"]["tag"],
         pinned=job.need("modelfile").facts["pinned"],
     )
-    reporter = job.reporter
     with runs.lock(job.run):
-        return ladder.run(
-            job.config, job.run, export, job.client, num=num, split=split, margin=margin, say=reporter.say,
-            progress=reporter.scored,
-        )  # fmt: skip
+        return ladder.run(job.config, job.run, export, job.client, options, job.listener)

@@ -16,6 +16,7 @@ from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.files import parse
 from reasoner.llamacpp import install
+from reasoner.measuring.collect import Listener
 from reasoner.serving import server as serving
 from reasoner.serving.client import Client
 
@@ -40,6 +41,10 @@ class Job:
     reporter: Reporter = field(default_factory=Reporter)
     checkpoint: int | None = None
     """Step of the checkpoint that is exported; None: what the training ends with."""
+
+    @property
+    def listener(self) -> Listener:
+        return Listener(self.reporter.say, self.reporter.scored)
 
     @cached_property
     def server(self) -> serving.Server:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from reasoner import runs
 from reasoner.config import Config
 from reasoner.export.facts import PromoteFacts
 from reasoner.measuring import gate
+from reasoner.measuring.figures import Evaluation
 from reasoner.serving import history, tags
 from reasoner.serving.client import Client
 
 
 def promote(
-    config: Config, client: Client, run: runs.Run, model: tags.Tagged, scored: Mapping[str, Any], step: int
+    config: Config, client: Client, run: runs.Run, model: tags.Tagged, scored: Evaluation, step: int
 ) -> PromoteFacts:
     """Points the public tag at the scored model unless the gate forbids it; `step` is the model's."""
     why = gate.control(config) or gate.refusals(scored)

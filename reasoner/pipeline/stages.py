@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -28,10 +27,10 @@ from reasoner.audit.results import Audit, short
 from reasoner.bases import locate, proof
 from reasoner.errors import ReasonerError
 from reasoner.export import calibration, delta, merge, modelfile, register
-from reasoner.files import as_json, parse, partial_dir, partial_file, read_jsonl, sha256_file, write_json, write_text
+from reasoner.files import as_json, parse, partial_dir, partial_file, sha256_file, write_json, write_text
 from reasoner.llamacpp import quantize
-from reasoner.measuring import evaluate, ladder, statistics
-from reasoner.measuring import gate as measured
+from reasoner.measuring import evaluate, gate, ladder
+from reasoner.measuring.figures import Evaluation
 from reasoner.pipeline import promotion
 from reasoner.pipeline.job import Job
 from reasoner.problems import load
@@ -148,16 +147,16 @@ def _gguf(job: Job) -> Made:
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
         return [job.tuned_gguf], as_json(quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say))
-    chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
+    chosen = ladder.choose(config, job.run, job.base.path, merged, job.listener)
     text = job.export / "calibration.txt"
-    if chosen["imatrix"]:
+    if chosen.imatrix:
         calibration.write(job.run, merged, config.data.system, text)
-    given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
-    outputs = [job.export / f"{name}.{chosen['quant']}.gguf" for name in ("model", "base")]
+    given = (chosen.quant, log, say, text if chosen.imatrix else None)
+    outputs = [job.export / f"{name}.{chosen.quant}.gguf" for name in ("model", "base")]
     facts = quantize.run(merged, outputs[0], *given)
     quantize.run(job.run.path / "base" / "model", outputs[1], *given)
     text.unlink(missing_ok=True)
-    return outputs, {**as_json(facts), "chosen": chosen}
+    return outputs, {**as_json(facts), "chosen": as_json(chosen)}
 
 
 def _reference(job: Job) -> Made:
@@ -235,8 +234,9 @@ def _registered(job: Job, role: Literal["base", "tuned"] = "tuned") -> Registere
 
 def _evaluate(job: Job) -> Made:
     special = job.need("base").facts["special_tokens"]
-    models = {"base": _registered(job, "base").tag, "tuned": _registered(job).tag}
-    return evaluate.run(job.config, job.run, job.client, models, special, job.reporter.scored, job.reporter.say)
+    models = evaluate.Tags(_registered(job, "base").tag, _registered(job).tag, special)
+    outputs, found = evaluate.run(job.config, job.run.path, job.client, models, job.listener)
+    return outputs, as_json(found)
 
 
 def _gated(job: Job) -> tuple[Stage, ...]:
@@ -248,10 +248,11 @@ def _gated(job: Job) -> tuple[Stage, ...]:
 
 def _promote(job: Job) -> Made:
     """Against the base, and against what a watch made public earlier."""
-    tuned, scored = _registered(job), job.need("evaluate").facts
+    tuned, scored = _registered(job), parse(Evaluation, job.need("evaluate").facts)
     public = tags.public(job.config, job.client)
     if _gated(job):
-        scored = {**scored, "problems_found": [*scored["problems_found"], *job.need("gate").facts["why"]]}
+        found = [*scored.problems_found, *job.need("gate").facts["why"]]
+        scored = dataclasses.replace(scored, problems_found=found)
     facts = promotion.promote(job.config, job.client, job.run, tuned, scored, job.step)
     return [], as_json(dataclasses.replace(facts, against=public.digest if public else None))
 
@@ -264,58 +265,17 @@ def _settled(job: Job) -> tuple[Stage, ...]:
 def _gate(job: Job) -> Made:
     """Candidate against public model on the same dev problems, both as served."""
     config, client = job.config, job.client
-    settings, candidate = config.gate, _registered(job)
+    candidate, folder = _registered(job), job.export / "gate"
     against = tags.public(config, client) or _registered(job, "base")
-    folder = job.export / "gate"
-    _reuse_scores(job, against.digest, folder / "completions")
-    changes = {"split": "dev", "num_problems": settings.num_problems, "beside": ()}
+    changes = {"split": "dev", "num_problems": config.gate.num_problems, "beside": ()}
     dev = config.model_copy(update={"eval": config.eval.model_copy(update=changes)})
-    outputs, facts = evaluate.run(
-        dev, runs.Run(folder), client, {"base": against.tag, "tuned": candidate.tag},
-        job.need("base").facts["special_tokens"], job.reporter.scored, job.reporter.say, is_final=False,
-    )  # fmt: skip
+    models = evaluate.Tags(against.tag, candidate.tag, job.need("base").facts["special_tokens"])
+    outputs, found = evaluate.run(dev, folder, client, models, job.listener, is_final=False)
     if tags.not_there(client, [against]):
         raise ReasonerError(f"{against.tag} became another model while it was scored", fix="score it again")
-    rows = {role: read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
-    rule: Literal["strict", "verdict"] = "strict" if settings.metric == "strict" else "verdict"
-    differences = list(statistics.differences(rows["base"], rows["tuned"], rule).values())
-    key = "strict" if settings.metric == "strict" else "pass_at_1"
-    found = {
-        "candidate": {"tag": candidate.tag, "digest": candidate.digest},
-        "against": {"tag": against.tag, "digest": against.digest},
-        "metric": settings.metric,
-        "n": len(differences),
-        "split_sha256": facts["split_sha256"],
-        "score": facts["tuned"][key],
-        "score_ci95": facts["tuned"]["ci95" if key == "pass_at_1" else "strict_ci95"],
-        "against_score": facts["base"][key],
-        "points": 100 * sum(differences) / max(len(differences), 1),
-        "lower": statistics.lower_bound(differences, settings.confidence) if differences else None,
-    }
-    before = [one for one in history.promotions(job.run) if one.split_sha256 == found["split_sha256"]]
-    best = max((one.score for one in before if one.metric == settings.metric and one.score is not None), default=None)
-    lost = facts["problems_found"] + measured.lost(facts["below_base"], "it")
-    why = measured.verdict(config, found, best, lost)
-    return outputs, {**found, "best": best, "passed": not why, "why": why}
-
-
-def _reuse_scores(job: Job, digest: str, target: Path) -> None:
-    """The public model answered these problems as a candidate: `evaluate` asks only what is missing or differs."""
-    for path in sorted(job.run.path.glob("exports/*/gate.json")):
-        record = runs.read_record(path)
-        if record is None or path.parent == job.export or record.facts["candidate"]["digest"] != digest:
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        for source in (path.parent / "gate" / "completions").glob("*"):
-            if "tuned" in source.name:
-                note = {"role": "base", "model": tags.public_tag(job.config)}
-                copy = target / source.name.replace("tuned", "base")
-                if source.suffix == ".jsonl":
-                    rows = [{**row, **note} for row in read_jsonl(source)]
-                    write_text(copy, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-                else:
-                    shutil.copyfile(source, copy)
-        return
+    before = [one for one in history.promotions(job.run) if one.split_sha256 == found.split_sha256]
+    scores = [one.score for one in before if one.metric == config.gate.metric and one.score is not None]
+    return outputs, as_json(gate.decide(config, found, folder, candidate, against, max(scores, default=None)))
 
 
 def _report(job: Job) -> Made:

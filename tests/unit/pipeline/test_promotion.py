@@ -2,10 +2,12 @@
 
 import fake_ollama
 import pytest
+from made_up import evaluation
 
 from reasoner import config, runs
 from reasoner.errors import GATE, ReasonerError
 from reasoner.export.facts import PromoteFacts
+from reasoner.measuring.figures import Below
 from reasoner.pipeline import checkpoint, job, promotion
 from reasoner.serving import history
 from reasoner.serving.tags import Tagged
@@ -29,8 +31,7 @@ def run(tmp_path):
 def promote(fake, run):
     def call(points=30.0, low=25.0, high=35.0, found=(), below=(), **overrides):
         settings, _ = config.resolve("pocket", overrides)
-        lift = {"points": points, "ci95": [low, high]}
-        scored = {"lift": lift, "problems_found": list(found), "below_base": list(below)}
+        scored = evaluation(points, low, high, found, below)
         with fake.client() as client:
             model = Tagged("reasoner:step-000150", "sha256:d1")
             return promotion.promote(settings, client, run, model, scored, 150)
@@ -51,7 +52,7 @@ def test_a_fit_model_becomes_latest(fake, promote, run):
     [
         {"points": -9, "low": -12, "high": -6},
         {"found": ["7 % were cut"]},
-        {"below": [{"name": "svamp", "points": -4.0, "p_holm": 1e-5}]},
+        {"below": [Below("svamp", -4.0, 1e-5)]},
         {"train.control": "shuffled"},
     ],
 )
