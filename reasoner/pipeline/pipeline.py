@@ -40,6 +40,7 @@ from reasoner.problems import data
 from reasoner.reporting import page, report
 from reasoner.serving import ollama, register
 from reasoner.training import grpo
+from reasoner.training.facts import StepMetrics
 
 Made = tuple[list[Path], dict[str, Any]]
 
@@ -50,7 +51,7 @@ class Reporter:
 
     say: Callable[[str], None] = lambda text: None
     stage: Callable[[str, str, str, float], None] = lambda name, verdict, reason, seconds: None
-    train_step: Callable[[dict[str, Any]], None] = lambda row: None
+    train_step: Callable[[StepMetrics], None] = lambda metrics: None
     scored: Callable[[str, int, int], None] = lambda role, done, total: None
     begin: Callable[[str, str], None] = lambda name, reason: None
 
@@ -222,11 +223,10 @@ def _train(job: Job) -> Made:
 
     audited = _audit(job)
     unjudged = {row["index"] for row in audited["unjudged"]}
-    outputs, facts = grpo.run(
-        job.config, job.run, job.base.path, to_gguf, job.reporter.say, job.reporter.train_step, unjudged
-    )
+    wanted = grpo.TrainJob(job.config, job.run, job.base.path, to_gguf, unjudged)
+    outputs, facts = grpo.run(wanted, job.reporter.say, job.reporter.train_step)
     _give_back_memory()
-    return outputs, {**facts, "audit": audit.short(audited)}
+    return outputs, dataclasses.asdict(dataclasses.replace(facts, audit=audit.short(audited)))
 
 
 def _give_back_memory() -> None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+
+from reasoner.training.facts import CurriculumState
 
 FAMILY_FLOOR, KIND_FLOOR = 0.5, 0.15
 """Least weight of a family, and of a kind in it, on the scale of the signal's probability (0-1)."""
@@ -28,7 +29,7 @@ SIZES = (10, 20)
 
 
 def family(operations: str) -> str:
-    """The operation of a one-step problem, else its number of steps; a kind that is no operations is its own family.
+    """Returns the operation of a one-step problem, else its number of steps; a kind in words is its own family.
 
     >>> family("+"), family("*-"), family(""), family("Algebra")
     ('+', '2 steps', 'all', 'Algebra')
@@ -39,7 +40,7 @@ def family(operations: str) -> str:
 
 
 def kind(operations: str, size: int) -> str:
-    """What is measured and drawn as one; `size` is the largest number in the problem's steps, 0 where unknown.
+    """Names what is measured and drawn as one; `size` is the largest number in the problem's steps, 0 where unknown.
 
     >>> kind("+", 9), kind("+", 12), kind("+", 30), kind("+-", 30), kind("", 0)
     ('+ to 10', '+ to 20', '+ beyond', '2 steps', 'all')
@@ -51,7 +52,7 @@ def kind(operations: str, size: int) -> str:
 
 
 def num_steps(operations: str) -> int:
-    """Steps of a problem of this kind: one for each operation; a kind in words has one, or says how many.
+    """Counts the steps of a problem: one for each operation; a kind in words has one, or says how many.
 
     >>> num_steps("*-"), num_steps("list"), num_steps("list in 2 steps"), num_steps("")
     (2, 1, 2, 0)
@@ -63,7 +64,10 @@ def num_steps(operations: str) -> int:
 
 
 class Curriculum:
-    """Problems by (operations, size), in the order of the training set; `rates` is what was measured of the base."""
+    """Draws from problems given by (operations, size) in the order of the training set.
+
+    `rates` are the base's success rates, by kind.
+    """
 
     def __init__(
         self, problems: Sequence[tuple[str, int]], *, num_generations: int, seed: int, rates: Mapping[str, float]
@@ -92,17 +96,17 @@ class Curriculum:
         return [n for n, (s, _) in order.items() if fewer and s == max(fewer)]
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> CurriculumState:
         """What a checkpoint must remember."""
-        return {"rates": self.rates, "base_rates": self.base_rates, "admitted": sorted(self.admitted)}
+        return CurriculumState(self.rates, self.base_rates, sorted(self.admitted))
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.rates = {name: float(state["rates"][name]) for name in self._members}
-        self.base_rates = dict(state["base_rates"])
-        self.admitted = set(state["admitted"])
+    def restore(self, state: CurriculumState) -> None:
+        """Goes on from what a checkpoint remembers."""
+        self.rates = {name: state.rates[name] for name in self._members}
+        self.base_rates, self.admitted = state.base_rates, set(state.admitted)
 
     def observe(self, groups: Iterable[tuple[str, float]]) -> None:
-        """Take in the share of right completions of each group, by kind; let in what is due."""
+        """Takes in the share of right completions of each group, by kind; lets in what is due."""
         for name, share in groups:
             self.rates[name] = MEMORY * self.rates[name] + (1 - MEMORY) * share
         for name, before in self._before.items():
@@ -114,7 +118,7 @@ class Curriculum:
         return 1 - float(rate**self._num_generations) - float((1 - rate) ** self._num_generations)
 
     def shares(self) -> dict[str, float]:
-        """Expected share of the draws, by kind; kinds not let in yet are left out."""
+        """Returns the expected share of the draws, by kind; kinds not let in yet are left out."""
         groups: dict[str, dict[str, float]] = {}
         for name in self._members:
             if name in self.admitted:
@@ -128,7 +132,7 @@ class Curriculum:
         }
 
     def draw(self, step: int, num: int) -> list[int]:
-        """Indices of `num` problems for a step, spread over the kinds as evenly as their shares allow."""
+        """Returns indices of `num` problems for a step, spread over the kinds as evenly as their shares allow."""
         rng = random.Random(f"curriculum:{self._seed}:{step}")
         shares = self.shares()
         chosen: list[int] = []
@@ -144,3 +148,18 @@ class Curriculum:
             chosen.append(rng.choice(self._members[next(reversed(shares))]))
         rng.shuffle(chosen)
         return chosen[:num]
+
+
+def group_rates(
+    problem_ids: Sequence[str], kinds: Sequence[str], rewards: Sequence[float | None]
+) -> list[tuple[str, float]]:
+    """Returns (kind, share of right completions) of each group; completions without a verdict do not count.
+
+    >>> group_rates(["a", "a", "b"], ["+", "+", "-"], [1.0, 0.0, None])
+    [('+', 0.5)]
+    """
+    groups: dict[tuple[str, str], list[float]] = {}
+    for problem, of, value in zip(problem_ids, kinds, rewards, strict=True):
+        if value is not None:
+            groups.setdefault((problem, of), []).append(value)
+    return [(of, sum(values) / len(values)) for (_, of), values in groups.items()]
