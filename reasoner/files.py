@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -130,3 +131,20 @@ def _adapter(kind: type[object]) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
+
+
+LEFT_OUT = {"left_out": True}
+"""Marks a field that is None where it does not apply, and then has no key in the JSON."""
+
+
+def as_json(value: object) -> Any:
+    """Returns a figure as plain JSON values: `dataclasses.asdict` without the keys that are `LEFT_OUT`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            one.name: as_json(found)
+            for one in dataclasses.fields(value)
+            if (found := getattr(value, one.name)) is not None or "left_out" not in one.metadata
+        }
+    if isinstance(value, dict):
+        return {key: as_json(one) for key, one in value.items()}
+    return [as_json(one) for one in value] if isinstance(value, list | tuple) else value

@@ -14,13 +14,13 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from reasoner.errors import FAILED, USAGE, ReasonerError, nearest
-from reasoner.files import parse, read_json, sha256_file, sha256_json, write_json
+from reasoner.files import as_json, parse, read_json, sha256_file, sha256_json, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -217,12 +217,8 @@ class Record(Generic[Facts]):
     def key(self) -> str:
         """Identity of the outputs: equal keys mean a later stage need not run again."""
         if not self.outputs:
-            return sha256_json(getattr(self.facts, "identity", None) or _plain(self.facts))
+            return sha256_json(getattr(self.facts, "identity", None) or as_json(self.facts))
         return sha256_json({name: item.sha256 for name, item in self.outputs.items()})
-
-
-def _plain(facts: object) -> object:
-    return asdict(facts) if is_dataclass(facts) and not isinstance(facts, type) else facts
 
 
 def outputs_of(root: Path, paths: Sequence[Path]) -> dict[str, Output]:
@@ -237,10 +233,10 @@ def outputs_of(root: Path, paths: Sequence[Path]) -> dict[str, Output]:
     return found
 
 
-def broken_outputs(root: Path, record: Record[Any]) -> list[str]:
+def broken_outputs(root: Path, outputs: Mapping[str, Output]) -> list[str]:
     """Why the outputs are not whole; empty when they are."""
     reasons = []
-    for name, output in record.outputs.items():
+    for name, output in outputs.items():
         path = root / name
         if not path.is_file():
             reasons.append(f"{name} is missing")
@@ -252,7 +248,7 @@ def broken_outputs(root: Path, record: Record[Any]) -> list[str]:
 
 
 def write_record(path: Path, record: Record[Any]) -> None:
-    write_json(path, {**asdict(record), "schema": 1})
+    write_json(path, {**as_json(record), "schema": 1})
 
 
 ANY: Kind[dict[str, Any]] = Kind("any", dict)

@@ -37,7 +37,8 @@ from typing import Any
 
 from reasoner import __version__, config, files, runs, verifiers
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.problems import data, sources
+from reasoner.problems import generated, load
+from reasoner.problems.problem import Problem, split_sha256
 
 SAMPLE = 500
 """References, evenly over types, of which rewrites and near misses are made."""
@@ -166,7 +167,7 @@ def _told(case: Case, score: verifiers.Score) -> dict[str, Any]:
 # -- the audit ---------------------------------------------------------------------------------
 
 
-def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: str) -> dict[str, Any]:
+def run(checker: verifiers.Verifier, problems: Sequence[Problem], source: str) -> dict[str, Any]:
     """Everything that can be asked of a verifier and its references; `holds` says whether it may be a reward.
 
     Deterministic but for what is measured in seconds and bytes. `unjudged` has the index of each problem to leave out.
@@ -216,7 +217,7 @@ def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: s
             "n": len(problems),
             "judged": len(problems) - len(unjudged),
             "sampled": len(chosen),
-            "sha256": data.split_sha256(problems),
+            "sha256": split_sha256(problems),
         },
         "unjudged": unjudged,
         "checks": [check.value() for check in checks],
@@ -228,7 +229,7 @@ def run(checker: verifiers.Verifier, problems: Sequence[data.Problem], source: s
 
 def asked(
     name: str | None, source: str | None, split: str | None, run_name: str | None
-) -> tuple[verifiers.Verifier, list[data.Problem], str]:
+) -> tuple[verifiers.Verifier, list[Problem], str]:
     """The verifier, the references and what to call them, for the command: a run's own, a data set's, or built in.
 
     Where no verifier is named, it is the run's, else the one that the data set is paired with, else `number`.
@@ -237,14 +238,14 @@ def asked(
         if source is not None:
             raise ReasonerError("--run and --data both name references", fix="give one of them", code=USAGE)
         found, _ = config.read(runs.existing(run_name).config_path)
-        problems = data.training(found)
+        problems = load.training(found)
         return verifiers.load(name or found.verifier.name), problems, f"{found.data.source} (run {run_name})"
     if source is None:
         checker = verifiers.load(name or "number")
         return checker, built_in(CONTRACTS.get(checker.name, "own")), "built in"
-    checker = verifiers.load(name or sources.verifier_for(source) or "number")
-    where, split = config.Data(source=source), split or sources.default_split(source)
-    problems = data.load(where, split, SAMPLE if source == sources.GENERATED else None)
+    checker = verifiers.load(name or load.verifier_for(source) or "number")
+    where, split = config.Data(source=source), split or load.default_split(source)
+    problems = load.problems(where, split, SAMPLE if source == generated.WORDPROBLEMS else None)
     return checker, problems, f"{source} ({split})"
 
 
@@ -273,7 +274,7 @@ class Reference:
 
 
 def _references(
-    checker: verifiers.Verifier, problems: Sequence[data.Problem]
+    checker: verifiers.Verifier, problems: Sequence[Problem]
 ) -> tuple[Check, list[Reference], list[dict[str, Any]]]:
     """Every reference against itself."""
     check = Check("references against themselves")
@@ -650,15 +651,15 @@ def adversarial(checker: verifiers.Verifier, contract: str) -> Check:
     return check
 
 
-def built_in(contract: str) -> list[data.Problem]:
+def built_in(contract: str) -> list[Problem]:
     """References where no data is named: generated problems, and for `math` the typed answers of the table."""
     from reasoner.problems import stories
 
-    problems = [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", 300)]
+    problems = [Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", 300)]
     if contract != "math":
         return problems
     typed = dict.fromkeys(row["answer"] for row in table() if contract in row["reads"])
-    return [*problems[:100], *(data.Problem(f"typed-{at}", "", answer) for at, answer in enumerate(typed))]
+    return [*problems[:100], *(Problem(f"typed-{at}", "", answer) for at, answer in enumerate(typed))]
 
 
 # -- bombs and canary, in a process that can be killed -----------------------------------------

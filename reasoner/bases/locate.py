@@ -41,6 +41,10 @@ class Base:
         shards = [self.files[name].sha256 for name in sorted(self.files) if name.endswith(".safetensors")]
         return shards[0] if len(shards) == 1 else sha256_json(shards)
 
+    def changed_files(self) -> list[str]:
+        """Why the folder is not the one recorded; empty when it is."""
+        return runs.broken_outputs(self.path, self.files)
+
 
 def shipped() -> dict[str, Path]:
     """Bases that come with the project, by name."""
@@ -129,12 +133,6 @@ def licence(path: Path) -> str:
 
 def _unfit(path: Path, why: str, fix: str) -> ReasonerError:
     return ReasonerError(f"{path} cannot be a base", why=why, fix=fix, code=USAGE)
-
-
-def changed_files(path: Path, files: dict[str, Any]) -> list[str]:
-    """Why the folder is not the one recorded; empty when it is."""
-    record: runs.Record[object] = runs.Record("base", {}, {}, {}, {k: runs.Output(**v) for k, v in files.items()}, {}, 0.0, "")
-    return runs.broken_outputs(path, record)
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

@@ -5,9 +5,10 @@ Optional fields are those that a route or an option adds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from reasoner.files import LEFT_OUT
 from reasoner.runs import Kind, Output
 
 Pinned = dict[str, int | float | list[str]]
@@ -48,12 +49,12 @@ class GgufFacts(Described):
 
     quant: str
     bytes: int
-    chosen: dict[str, Any] | None = None
-    route: str = "reference"
-    sha256: str | None = None
-    seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    rewritten: list[str] | None = None
+    chosen: dict[str, Any] | None = field(default=None, metadata=LEFT_OUT)
+    route: str | None = field(default=None, metadata=LEFT_OUT)
+    sha256: str | None = field(default=None, metadata=LEFT_OUT)
+    seconds: float | None = field(default=None, metadata=LEFT_OUT)
+    peak_memory_bytes: int | None = field(default=None, metadata=LEFT_OUT)
+    rewritten: list[str] | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,23 @@ class ReferenceFacts:
     step: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromoteFacts:
+    """Whether the scored model became public, or why not."""
+
+    promoted: bool
+    why: list[str]
+    is_control: bool = False
+    tag: str | None = field(default=None, metadata=LEFT_OUT)
+    digest: str | None = field(default=None, metadata=LEFT_OUT)
+    against: str | None = None
+    """Digest of what was public before; None: nothing was."""
+
+
 BASE = Kind("base", BaseFacts, is_of_run=True)
 REFERENCE = Kind("reference", ReferenceFacts, is_of_run=True)
 MERGE = Kind("merge", MergeFacts)
 GGUF = Kind("gguf", GgufFacts)
 MODELFILE = Kind("modelfile", ModelfileFacts)
 REGISTER = Kind("register", RegisterFacts)
+PROMOTE = Kind("promote", PromoteFacts)

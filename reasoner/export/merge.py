@@ -16,7 +16,7 @@ from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
-from reasoner.problems import data
+from reasoner.problems.problem import messages
 
 TOLERANCE = 1e-3
 """Largest accepted difference of a 32-bit logit, merged against base + adapter, relative to the logits' spread."""
@@ -62,7 +62,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
             fix="export a run with the base that it was trained on, or train again under another name",
         ) from None
     tuned.eval()
-    texts = [locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _PROBES]
+    texts = [locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in _PROBES]
     with_adapter = [_logits(tuned, ids) for ids in texts]
     merged = tuned.merge_and_unload()
     as_merged = [_logits(merged, ids) for ids in texts]

@@ -15,7 +15,7 @@ from reasoner.bases import from_gguf, locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import install
 from reasoner.machine import cpu, processes
-from reasoner.problems import data
+from reasoner.problems.problem import messages
 
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 """What `gguf.quant = "auto"` chooses among, smallest first."""
@@ -116,7 +116,7 @@ def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: 
         for row in files.read_jsonl(path):
             if row["verdict"] != "right" or row["problem_id"] in texts or tokens >= CALIBRATION_TOKENS:
                 continue
-            chat = [*data.messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
+            chat = [*messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
             texts[row["problem_id"]] = str(tokenizer.apply_chat_template(chat, tokenize=False))
             tokens += len(tokenizer(texts[row["problem_id"]], add_special_tokens=False)["input_ids"])
     if tokens < 8 * _CHUNK:

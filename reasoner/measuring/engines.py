@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from reasoner import files
 from reasoner.bases import locate
@@ -86,12 +86,33 @@ def ended(text: str, reason: object, tokens: int, prompt_tokens: int) -> Answer:
 Arrived = Callable[[int, Answer], None]
 
 
+class EngineFacts(TypedDict, total=False):
+    """What is known of a model as it is asked: each engine says what it knows; `digest` None: the URL does not tell."""
+
+    versions: dict[str, str]
+    digest: str | None
+    dtype: str | None
+    device: str
+    host: str
+    bytes: int
+    num_ctx: int
+    """Most tokens of prompt and completion together."""
+    threads: int
+    end_tokens: list[int]
+    padding: dict[str, float]
+    """By how much padding moved a logit, as a share of their spread, and over how many tokens of it."""
+    tag_parameters: dict[str, list[str]]
+    tag_system: str | None
+    differences: list[str]
+    """What differs from the other engines, in words."""
+
+
 class Engine(Protocol):
     """A model ready to be asked. `facts` are versions, digest, numeric type, device, and differences that remain."""
 
     name: str
     model: str
-    facts: dict[str, Any]
+    facts: EngineFacts
 
     def prompt_ids(self, messages: Messages) -> list[int] | None:
         """Token ids that the model will really see; None where that cannot be known."""
@@ -216,7 +237,7 @@ class Transformers:
         num_ctx = min(num_ctx, _trained_context(folder) or num_ctx)
         self.num_ctx, self.concurrency = num_ctx, concurrency
         self._is_checked = False
-        self.facts: dict[str, Any] = {
+        self.facts: EngineFacts = {
             "versions": versions,
             "digest": _folder_digest(found, adapter),
             "dtype": str(next(self._model.parameters()).dtype).removeprefix("torch."),
@@ -293,7 +314,7 @@ class Transformers:
 
         alone, padded = first([short]), first([short, long])
         differ, spread = float((alone - padded).abs().max()), float(alone.max() - alone.min())
-        limit = PADDING_TOLERANCE[self.facts["dtype"]]
+        limit = PADDING_TOLERANCE[str(self.facts["dtype"])]
         self.facts["padding"] = {"checked_tokens": len(long) - len(short), "largest_difference": differ / spread}
         if differ > limit * spread:
             raise ReasonerError(
@@ -395,7 +416,7 @@ class Vllm:
         self._ends = _end_ids(folder, self._tokenizer)
         self.model = str(folder) if adapter is None else f"{folder} + {adapter}"
         self.num_ctx, self.concurrency = num_ctx, concurrency
-        self.facts: dict[str, Any] = {
+        self.facts: EngineFacts = {
             "versions": {"vllm": vllm.__version__},
             "digest": _folder_digest(found, adapter),
             "dtype": str(self._llm.llm_engine.model_config.dtype).removeprefix("torch."),
@@ -519,7 +540,7 @@ class LlamaCpp:
         self._template = template
         num_ctx = self._sampler.context
         self.model, self.num_ctx = str(path), num_ctx
-        self.facts: dict[str, Any] = {
+        self.facts: EngineFacts = {
             "versions": {"llama.cpp": install.llama_cpp().version},
             "digest": "sha256:" + files.sha256_file(path),
             "bytes": path.stat().st_size,
@@ -595,7 +616,7 @@ class Ollama:
         trained = info.get(f"{info.get('general.architecture')}.context_length")
         num_ctx = min(num_ctx, trained) if isinstance(trained, int) and trained > 0 else num_ctx
         self._options = {"num_ctx": num_ctx, **({} if num_thread is None else {"num_thread": num_thread})}
-        self.facts: dict[str, Any] = {
+        self.facts: EngineFacts = {
             "versions": {"ollama": client.version()},
             "digest": digest,
             "host": str(client.host),
@@ -692,7 +713,7 @@ class OpenAI:
             )
         self.model = f"{self.url}#{self._name}"
         self._takes_more = True
-        self.facts: dict[str, Any] = {"versions": {}, "digest": None, "host": str(where), "differences": []}
+        self.facts: EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
         self._is_ollama = False
         with suppress(ReasonerError):  # something else answers there
             info = ollama.probe(where)

@@ -31,7 +31,11 @@ from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
 from reasoner.measuring import engines, statistics
 from reasoner.measuring.engines import Answer, Engine, Prompt, Sampling
-from reasoner.problems import data, sources
+from reasoner.problems import generated, load
+from reasoner.problems.everyday import EverydayPrompt, everyday_prompts
+from reasoner.problems.named import sets_dir
+from reasoner.problems.overlap import Overlap, find_overlap
+from reasoner.problems.problem import Problem, messages, normalised, split_sha256
 from reasoner.serving import ollama, register
 from reasoner.verifiers import working
 
@@ -78,12 +82,12 @@ def run(
     everything before the next one, so that a server with room for one loads each once. Where the profile has a system
     message, the main set of a final evaluation (not of a gate) is asked without it too.
     """
-    found: dict[str, list[data.Problem] | None] = {MAIN: data.held_out(config)}
-    found |= {name: data.beside(config, name) for name in config.eval.beside}
+    found: dict[str, list[Problem] | None] = {MAIN: load.held_out(config)}
+    found |= {name: load.beside(config, name) for name in config.eval.beside}
     checker = verifiers.load(config.verifier.name)
     sets = {name: judged(checker, name, problems) for name, problems in found.items() if problems is not None}
     unjudged = {name: len(found[name] or ()) - len(problems) for name, problems in sets.items()}
-    everyday = data.everyday("eval") if config.eval.everyday else []
+    everyday = everyday_prompts("eval") if config.eval.everyday else []
     scored: dict[str, dict[str, Rows]] = {name: {} for name in sets}
     chatted: dict[str, Rows] = {}
     drawn: dict[str, Rows] = {}
@@ -151,7 +155,7 @@ def run(
         "beside": {
             name: {**_compared(checker, sets[name], scored[name]), "unjudged": unjudged[name]}
             if name in sets
-            else {"missing": str(data.sets_dir() / name)}
+            else {"missing": str(sets_dir() / name)}
             for name in config.eval.beside
         },
     }
@@ -169,16 +173,16 @@ def inputs(config: Config) -> dict[str, str]:
     """What is asked besides the main set, by hash, and who judges: a set found since, another prompt or another version
     of the verifier makes the scores stale."""
     checker = verifiers.load(config.verifier.name)
-    found = {f"set {name}": data.beside(config, name) for name in config.eval.beside}
-    hashes = {name: "missing" if problems is None else data.split_sha256(problems) for name, problems in found.items()}
+    found = {f"set {name}": load.beside(config, name) for name in config.eval.beside}
+    hashes = {name: "missing" if problems is None else split_sha256(problems) for name, problems in found.items()}
     hashes["verifier"] = f"{checker.name} {checker.version}"
     if config.eval.everyday:
         how = [EVERYDAY_TOKENS, EVERYDAY_TEMPERATURE, EVERYDAY_SAMPLES, FACT_SAMPLES]
-        hashes["everyday"] = files.sha256_json([data.everyday("eval"), how])
+        hashes["everyday"] = files.sha256_json([[one.row() for one in everyday_prompts("eval")], how])
     return hashes
 
 
-def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Problem]) -> list[data.Problem]:
+def judged(checker: verifiers.Verifier, name: str, problems: Sequence[Problem]) -> list[Problem]:
     """The problems whose reference the verifier can judge; to ask the others would only add to `unscored`."""
     kept = _readable(checker, problems)
     if not kept:
@@ -189,7 +193,7 @@ def judged(checker: verifiers.Verifier, name: str, problems: Sequence[data.Probl
     return kept
 
 
-def _readable(checker: verifiers.Verifier, problems: Sequence[data.Problem]) -> list[data.Problem]:
+def _readable(checker: verifiers.Verifier, problems: Sequence[Problem]) -> list[Problem]:
     scores = verifiers.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
     return [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
 
@@ -199,7 +203,7 @@ def _readable(checker: verifiers.Verifier, problems: Sequence[data.Problem]) -> 
 
 def score(
     engine: Engine,
-    problems: Sequence[data.Problem],
+    problems: Sequence[Problem],
     checker: verifiers.Verifier,
     sampling: Sampling,
     path: Path,
@@ -225,7 +229,7 @@ def score(
     asked = [(problem, sample) for problem in problems for sample in range(samples)]
     prompts = [
         Prompt(
-            data.messages(problem.question, system),
+            messages(problem.question, system),
             _seed(seed, problem.id, sample) if sampling.temperature else seed,
         )
         for problem, sample in asked
@@ -249,7 +253,7 @@ def score(
         # A verifier that waits for other processes would hold up the asking: `verify_many` below asks it at once.
         return found if checker.is_parallel else _with_verdicts(checker, judge, [found], [problem.answer])[0]
 
-    about = {"problems": data.split_sha256(problems), "system": system, "seed": seed}
+    about = {"problems": split_sha256(problems), "system": system, "seed": seed}
     names = [(problem.id, sample) for problem, sample in asked]
     rows = _collect(engine, prompts, names, sampling, path, about, row, progress, say)
     again = [place for place, one in enumerate(rows) if one.get("verifier") != judge]
@@ -446,7 +450,7 @@ def _rewrite(path: Path, rows: Rows) -> None:
 
 def ask_everyday(
     engine: Engine,
-    everyday: Sequence[Mapping[str, Any]],
+    everyday: Sequence[EverydayPrompt],
     path: Path,
     system: str | None = None,
     note: Mapping[str, Any] | None = None,
@@ -455,7 +459,7 @@ def ask_everyday(
     *,
     is_sampled: bool,
 ) -> Rows:
-    """The rows of `path`: one greedy answer to each prompt (a row of `data.everyday`), or several sampled ones.
+    """The rows of `path`: one greedy answer to each prompt, or several sampled ones.
 
     Which prompts a model this small answers with a loop is chance under greedy decoding: the same untrained model,
     rounded otherwise, had twice as many (scripts/LOG.md). So the greedy answers are shown, and the sampled ones judge.
@@ -463,31 +467,30 @@ def ask_everyday(
     asked = [
         (one, sample)
         for one in everyday
-        for sample in range((FACT_SAMPLES if "expect" in one else EVERYDAY_SAMPLES) if is_sampled else 1)
+        for sample in range((FACT_SAMPLES if one.expect is not None else EVERYDAY_SAMPLES) if is_sampled else 1)
     ]
 
     def row(index: int, answer: Answer) -> Row:
         return {**judge_everyday(asked[index][0], answer), **(note or {}), "engine": engine.name}
 
     prompts = [
-        Prompt(data.messages(one["prompt"], system), _seed(0, one["id"], sample) if is_sampled else 0)
-        for one, sample in asked
+        Prompt(messages(one.prompt, system), _seed(0, one.id, sample) if is_sampled else 0) for one, sample in asked
     ]
-    names = [(str(one["id"]), sample) for one, sample in asked]
-    about = {"problems": files.sha256_json(everyday), "system": system, "seed": 0}
+    names = [(one.id, sample) for one, sample in asked]
+    about = {"problems": files.sha256_json([one.row() for one in everyday]), "system": system, "seed": 0}
     sampling = Sampling(EVERYDAY_TOKENS, temperature=EVERYDAY_TEMPERATURE if is_sampled else 0.0)
     return _collect(engine, prompts, names, sampling, path, about, row, progress, say)
 
 
-def judge_everyday(row: Mapping[str, Any], answer: Answer) -> Row:
-    """The record of an answer to a row of `data.everyday`; `fact_right` is None where the prompt asks for no fact."""
-    expect = row.get("expect")
+def judge_everyday(asked: EverydayPrompt, answer: Answer) -> Row:
+    """The record of an answer to an everyday prompt; `fact_right` is None where the prompt asks for no fact."""
+    expect = asked.expect
     return {
-        "id": row["id"],
-        "kind": row["kind"],
-        "prompt": row["prompt"],
+        "id": asked.id,
+        "kind": asked.kind,
+        "prompt": asked.prompt,
         **_answered(answer),
-        "degenerate": degenerate(answer.text, number_ok=row.get("number_ok", False)),
+        "degenerate": degenerate(answer.text, number_ok=asked.number_ok),
         "fact_right": None if expect is None else re.search(expect, answer.text, re.IGNORECASE) is not None,
     }
 
@@ -495,14 +498,14 @@ def judge_everyday(row: Mapping[str, Any], answer: Answer) -> Row:
 # -- looks at a test split ---------------------------------------------------------------------
 
 
-def look(engine: Engine, problems: Sequence[data.Problem], path: Path) -> int:
+def look(engine: Engine, problems: Sequence[Problem], path: Path) -> int:
     """How many times any of these test problems have been scored with this model, this one included.
 
     Remembered in `looks.json` beside the runs, by model. Completions that are taken up again, or judged again, are the
     same look.
     """
     this = str(files.read_json(_key_path(path))["look"])
-    asked = {files.sha256_json(sources.normalised(problem.question))[:8] for problem in problems}
+    asked = {files.sha256_json(normalised(problem.question))[:8] for problem in problems}
     ledger = runs.runs_dir() / "looks.json"
     with cache.locked("looks", cache.quiet):
         known = files.read_json(ledger) or {}
@@ -554,7 +557,7 @@ def one(
     adapter = adapter.expanduser().absolute() if adapter else None
     problems, record, own_verifier = _problems(source, split, num, settings)
     if source is not None and verifier is not None:
-        sources.check_verifier(source, verifier)
+        load.check_verifier(source, verifier)
     checker = verifiers.load(verifier or own_verifier)
     if checker.ready is not None:
         checker.ready()
@@ -596,7 +599,7 @@ def one(
             "facts": opened.facts,
             "data": record,
             "split": record["split"],
-            "split_sha256": data.split_sha256(kept),
+            "split_sha256": split_sha256(kept),
             "n": len(kept),
             "samples": samples,
             "unjudged": len(problems) - len(kept),
@@ -605,7 +608,7 @@ def one(
             "prompt_ids": {"problems": len(prompt_ids), "sha256": files.sha256_json(prompt_ids)}
             if prompt_ids
             else None,
-            "overlap": overlap,
+            "overlap": dataclasses.asdict(overlap) if overlap else None,
             "verifier": {"name": checker.name, "version": checker.version},
             "sandbox": rows[0]["sandbox"],
             **measured,
@@ -647,7 +650,7 @@ def _target(name: str, engine: str | None) -> tuple[str, Config | None, list[str
 
 def _problems(
     source: str | None, split: str | None, num: int | None, settings: Config | None
-) -> tuple[list[data.Problem], dict[str, Any], str]:
+) -> tuple[list[Problem], dict[str, Any], str]:
     """The problems, the record of where they came from, and the verifier that reads their references."""
     if source is None:
         if settings is None:
@@ -655,20 +658,18 @@ def _problems(
         given = {key: value for key, value in (("split", split), ("num_problems", num)) if value is not None}
         chosen = configs.Eval.model_validate({**settings.eval.model_dump(), **given})
         settings = settings.model_copy(update={"eval": chosen})
-        problems = data.held_out(settings)
+        problems = load.held_out(settings)
         label = settings.eval.source or settings.data.source
         return problems, {"source": label, "split": settings.eval.split}, settings.verifier.name
-    if split is None and Path(source).expanduser().is_file():
-        found = sources.whole(Path(source).expanduser())
-        problems, record = found.problems[:num], found.record
-    else:
-        wanted, chosen_split = configs.Data(source=source), split or "test"
-        num = num or (DEFAULT_PROBLEMS if source == sources.GENERATED else None)
-        problems, record = data.load(wanted, chosen_split, num), data.provenance(wanted, chosen_split, num)
-    return problems, record, record["verifier"] or _pairing(problems)
+    if source == generated.WORDPROBLEMS:
+        num = num or DEFAULT_PROBLEMS
+    chosen_split = split or ("all" if Path(source).expanduser().is_file() else "test")
+    found = load.read(configs.Data(source=source), chosen_split, num)
+    record = dataclasses.asdict(found.provenance)
+    return found.problems, record, found.provenance.verifier or _pairing(found.problems)
 
 
-def _pairing(problems: Sequence[data.Problem]) -> str:
+def _pairing(problems: Sequence[Problem]) -> str:
     """The checker for a person's own references: the first that can judge them all, else what judges the most."""
     counts: dict[str, int] = {}
     for name in ("number", "math"):
@@ -685,13 +686,13 @@ def _trained_on(name: str) -> Path | None:
 
 
 def _prompt_ids(
-    engine: Engine, problems: Sequence[data.Problem], system: str | None, trained_on: Path | None
+    engine: Engine, problems: Sequence[Problem], system: str | None, trained_on: Path | None
 ) -> list[list[int]]:
     """Prompt token ids as the engine reads them; empty, and a difference in its facts, where it does not tell.
 
     Raises where the model is a run's (`trained_on` has its tokenizer) and they are not those of its training.
     """
-    chats = [data.messages(problem.question, system) for problem in problems]
+    chats = [messages(problem.question, system) for problem in problems]
     try:
         found = [engine.prompt_ids(chat) for chat in chats]
     except ReasonerError as error:
@@ -725,12 +726,12 @@ def _note_prompts(engine: Engine, ids: Sequence[Sequence[int]], rows: Rows) -> N
             engines.differ(engine, f"problem {row['problem_id']}: {was}")
 
 
-def _overlap(settings: Config | None, problems: Sequence[data.Problem], say: Say) -> dict[str, Any] | None:
+def _overlap(settings: Config | None, problems: Sequence[Problem], say: Say) -> Overlap | None:
     """What a run was trained on of these problems; None where the model is no run's, or its data is gone."""
     if settings is None:
         return None
     try:
-        return sources.overlap(data.training(settings), problems)
+        return find_overlap(load.training(settings), problems)
     except ReasonerError as error:
         say(f"not compared with what the run was trained on: {error.what}")
         return None
@@ -741,7 +742,7 @@ def _short(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text.rstrip("/").rpartition("/")[2]).strip("-.")[:40] or "model"
 
 
-def _lenient(checker: verifiers.Verifier, problems: Sequence[data.Problem], rows: Rows) -> Rows | None:
+def _lenient(checker: verifiers.Verifier, problems: Sequence[Problem], rows: Rows) -> Rows | None:
     """The rows as the verifier's lenient namesake judges them, where it has one: an answer wherever it is sensible."""
     if checker.name != "number":
         return None
@@ -817,13 +818,13 @@ def lines(value: Mapping[str, Any]) -> list[str]:
 # -- figures -----------------------------------------------------------------------------------
 
 
-def _compared(checker: verifiers.Verifier, problems: Sequence[data.Problem], scored: dict[str, Rows]) -> dict[str, Any]:
+def _compared(checker: verifiers.Verifier, problems: Sequence[Problem], scored: dict[str, Rows]) -> dict[str, Any]:
     """Both models and their lift; the lift again by the verifier's stricter rule, and by its lenient namesake."""
     base_, tuned = scored["base"], scored["tuned"]
     measured = {role: statistics.measure(rows) for role, rows in scored.items()}
     found: dict[str, Any] = {
         "n": len(problems),
-        "split_sha256": data.split_sha256(problems),
+        "split_sha256": split_sha256(problems),
         **measured,
         "lift": statistics.lift(base_, tuned),
     }

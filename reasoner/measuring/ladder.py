@@ -26,7 +26,8 @@ from reasoner.errors import MISSING, ReasonerError, printable
 from reasoner.llamacpp import quantize
 from reasoner.machine import cpu
 from reasoner.measuring import engines, evaluate, statistics
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import Problem, messages, split_sha256
 from reasoner.serving import ollama, register
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class _Climb:
     run: runs.Run
     split: str
     margin: float
-    problems: list[data.Problem]
+    problems: list[Problem]
     checker: verifiers.Verifier
     trained: list[list[int]]
     """Prompt token ids as the trainer fed them."""
@@ -148,8 +149,8 @@ class _Climb:
         self.say(f"{name}: {found['right']} of {found['scored']} right{change}{warning}")
         return entry
 
-    def _messages(self, problem: data.Problem) -> list[dict[str, str]]:
-        return data.messages(problem.question, self.config.data.system)
+    def _messages(self, problem: Problem) -> list[dict[str, str]]:
+        return messages(problem.question, self.config.data.system)
 
     def _differing(self, ids: Sequence[Sequence[int]], rows: Rows) -> str | None:
         """Where the prompt is first another than the trainer's; None where it never is."""
@@ -184,13 +185,13 @@ def _climb(
     wanted: dict[str, Any] = {"split": split, "num_problems": num or config.eval.num_problems}
     if split == "dev":  # always there, carved from the training source where it has none; another source may lack it
         wanted["source"] = None
-    problems = data.held_out(config.model_copy(update={"eval": config.eval.model_copy(update=wanted)}))
+    problems = load.held_out(config.model_copy(update={"eval": config.eval.model_copy(update=wanted)}))
     checker = verifiers.load(config.verifier.name)
     if checker.ready is not None:
         checker.ready()
     problems = evaluate.judged(checker, f"the {split} problems", problems)
     tokenizer = locate.load_tokenizer(base_dir)
-    trained = [locate.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for p in problems]
+    trained = [locate.prompt_ids(tokenizer, messages(p.question, config.data.system)) for p in problems]
     special = sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
     return _Climb(
         config, run_, split, config.gguf.margin if margin is None else margin, problems, checker, trained,
@@ -238,7 +239,7 @@ def run(
         "run": run_.name,
         "profile": config.profile,
         "split": split,
-        "split_sha256": data.split_sha256(climb.problems),
+        "split_sha256": split_sha256(climb.problems),
         "n": len(climb.problems),
         "margin_points": climb.margin,
         "verifier": {"name": climb.checker.name, "version": climb.checker.version},
@@ -281,7 +282,7 @@ def choose(
         "quants": table,
         "n": n,
         "split": "dev",
-        "split_sha256": data.split_sha256(climb.problems),
+        "split_sha256": split_sha256(climb.problems),
         "margin_points": climb.margin,
     }
 

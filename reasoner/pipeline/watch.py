@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError, printable
-from reasoner.pipeline import pipeline
+from reasoner.pipeline import checkpoint
+from reasoner.pipeline.job import Job
 from reasoner.serving import ollama, register
 
 if TYPE_CHECKING:
@@ -110,12 +111,12 @@ def step_of(folder: Path) -> int | None:
     return int(number) if folder.name.startswith("checkpoint-") and number.isdigit() else None
 
 
-def checkpoints_dir(job: pipeline.Job) -> Path:
+def checkpoints_dir(job: Job) -> Path:
     other = job.config.watch.checkpoints
     return Path(other).expanduser().absolute() if other else job.run.checkpoints_dir
 
 
-def take(job: pipeline.Job, source: Path) -> None:
+def take(job: Job, source: Path) -> None:
     """Copy the adapter out of a checkpoint into the export folder.
 
     A copy and not a hard link: a trainer that saves the same step again may write into the same file.
@@ -125,7 +126,7 @@ def take(job: pipeline.Job, source: Path) -> None:
             shutil.copyfile(source / name, partial / name)
 
 
-def export(job: pipeline.Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
+def export(job: Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
     """`reasoner export`: one checkpoint, by default the end of the training, else the newest that is whole."""
     folder = checkpoints_dir(job)
     ready = [n for path in folder.glob("checkpoint-*") if (n := step_of(path)) and is_whole(path / WEIGHTS)]
@@ -152,7 +153,7 @@ def export(job: pipeline.Job, step: int | None, route: Literal["auto", "referenc
     if why:
         shutil.rmtree(one.adapter)
         raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
-    made = pipeline.export(one, route)
+    made = checkpoint.export(one, route)
     register.tell(job.run, step, "exported", by="reasoner export", **_short(made))
     return made
 
@@ -172,7 +173,7 @@ class Watcher:
     as it is appended to the history.
     """
 
-    make: Callable[[], pipeline.Job]
+    make: Callable[[], Job]
     on_event: Callable[[Event], None]
     say: Callable[[str], None]
     every: int | None = None
@@ -430,10 +431,10 @@ class Watcher:
         job = self.job.at(step)
         if not job.adapter.exists():
             raise ReasonerError(f"the adapter of step {step} is gone", why=f"{job.adapter} was removed")
-        made = pipeline.export(job)
+        made = checkpoint.export(job)
         self.tell(step, "exported", by="reasoner watch", **_short(made))
         started = time.monotonic()
-        found = pipeline.gate(job)
+        found = checkpoint.gate(job)
         names = ("metric", "n", "score", "score_ci95", "against_score", "points", "lower")
         against = found["against"]["tag"]
         self.tell(step, "scored", **{name: found[name] for name in names}, against=against,
@@ -441,7 +442,7 @@ class Watcher:
         if not found["passed"]:
             self.tell(step, "kept", tag=made["tag"], reason="; ".join(found["why"]), score=found["score"])
         else:
-            event = pipeline.promote_step(job, "reasoner watch", found)
+            event = checkpoint.promote_step(job, "reasoner watch", found)
             if event is None:
                 self.tell(step, "kept", tag=made["tag"], reason="it is the public model", score=found["score"])
             else:
@@ -488,7 +489,7 @@ class Watcher:
             return True
         return step == self.job.config.train.steps and runs.is_locked(self.run_)
 
-    def _retain(self, job: pipeline.Job) -> None:
+    def _retain(self, job: Job) -> None:
         """Keep the public model, the one before it, and the best others; of what the watch exported the rest goes."""
         history = register.history(self.run_)
         mine: dict[int, Event] = {}
@@ -632,7 +633,7 @@ class Watcher:
 
 def run(
     run_: runs.Run,
-    make: Callable[[], pipeline.Job],
+    make: Callable[[], Job],
     on_event: Callable[[Event], None],
     say: Callable[[str], None],
     *,

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from reasoner import files, runs
 from reasoner.reporting import report
+from reasoner.reporting.compare import Comparison
 from reasoner.reporting.report import Material, interval, share
 
 STYLE = Path(__file__).with_name("page.css")
@@ -719,7 +720,7 @@ def _seconds(material: Material) -> list[Markup]:
 # -- two runs side by side ---------------------------------------------------------------------
 
 
-def compared(a: Material, b: Material, found: Row) -> str:
+def compared(a: Material, b: Material, found: Comparison) -> str:
     """Two finished runs on one page. `found`: what `compare.run` says of them, which has refused what must not be."""
     pair = (a, b)
     summaries = [one.summary or {} for one in pair]
@@ -794,17 +795,17 @@ def _lifts(summaries: Sequence[Row]) -> Markup:
     return _scaled(drawn, _ticks(low, high, "{:g}".format, len(scale) - 1))
 
 
-def _told(found: Row) -> list[str]:
+def _told(found: Comparison) -> list[str]:
     """What `compare.run` found across the two."""
     told = []
-    for one in found["seeds"]:
-        told.append(f"Over {one['seeds']} training seeds: mean lift {one['points']:+.1f} points {_points(one['ci95'])}"
-                    f" (95 %, {one['interval']}).")  # fmt: skip
-    for one in found["controls"]:
-        gap = one["difference"]
-        points = f"{gap['points']:+.1f} points {_points(gap['ci95'])}"
-        told.append(f"{one['run']} minus its control {one['control']}: {points} ({gap['test']}).")
-    return [*told, *(f"{note[:1].upper()}{note[1:]}." for note in found["notes"])]
+    for one in found.seeds:
+        told.append(f"Over {one.seeds} training seeds: mean lift {one.points:+.1f} points {_points(list(one.ci95))}"
+                    f" (95 %, {one.interval}).")  # fmt: skip
+    for pair in found.controls:
+        gap = pair.difference
+        points = f"{gap.points:+.1f} points {_points(list(gap.ci95))}"
+        told.append(f"{pair.run} minus its control {pair.control}: {points} ({gap.test}).")
+    return [*told, *(f"{note[:1].upper()}{note[1:]}." for note in found.notes)]
 
 
 def _differing(a: Material, b: Material) -> list[Markup]:

@@ -14,8 +14,8 @@ from typing import Any
 from reasoner import runs
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.files import read_json, read_jsonl, sha256_json
-from reasoner.problems import data
+from reasoner.files import parse, read_json, read_jsonl, sha256_json
+from reasoner.problems.overlap import Contamination
 from reasoner.reporting import behaviour
 from reasoner.verifiers.code import task as tasks
 
@@ -186,7 +186,7 @@ def _judge_lines(summary_: dict[str, Any]) -> list[tuple[str, str]]:
             told = " and ".join(f"{count:,} of {what}" for what, count in unjudged.items() if count)
             found.append(("left out", f"references that cannot be judged: {told}"))
     if overlap := summary_.get("overlap"):
-        found.append(("overlap", data.contamination_line(overlap).removeprefix("overlap of ")))
+        found.append(("overlap", parse(Contamination, overlap).line().removeprefix("overlap of ")))
     return found
 
 
@@ -699,7 +699,9 @@ def lineage(material: Material) -> list[Link]:
         Link("config, sha256", sha256_json(material.config),
              f" profile {material.config.get('profile', '?')}, set by hand: {', '.join(changed) or 'nothing'}")
     )  # fmt: skip
-    newest: Any = summary_.get("versions") or next((r.versions for r in reversed(list(records.values())) if r.versions), {})
+    newest: Any = summary_.get("versions") or next(
+        (r.versions for r in reversed(list(records.values())) if r.versions), {}
+    )
     return [*found, *(Link(name, version) for name, version in newest.items())]
 
 

@@ -21,7 +21,8 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import messages
 from reasoner.serving import ollama
 
 NUM_PROMPTS = 12
@@ -191,9 +192,9 @@ def without_system(client: ollama.Client, tag: str) -> Iterator[str]:
 def compare_prompt_ids(config: Config, client: ollama.Client, tag: str, model_dir: Path) -> int:
     """Number of prompts found equal; raises at the first whose ids differ between trainer and server."""
     tokenizer = locate.load_tokenizer(model_dir)
-    problems = data.held_out(config)[:NUM_PROMPTS]
+    problems = load.held_out(config)[:NUM_PROMPTS]
     for problem in problems:
-        chat = data.messages(problem.question, config.data.system)
+        chat = messages(problem.question, config.data.system)
         trained = locate.prompt_ids(tokenizer, chat)
         served = client.prompt_ids(tag, chat)
         if trained != served:

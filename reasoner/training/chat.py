@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from reasoner.config import Config
-from reasoner.problems import data
+from reasoner.problems.everyday import everyday_prompts
 from reasoner.training import engine, packed
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def prompts(config: Config) -> list[str]:
     if not is_watched(config):
         return []
     uses: tuple[Literal["probe", "keep"], ...] = ("probe", "keep") if config.train.chat_kl else ("probe",)
-    return [str(row["prompt"]) for use in uses for row in data.everyday(use)]
+    return [one.prompt for use in uses for one in everyday_prompts(use)]
 
 
 class ChatKL:
@@ -52,7 +52,7 @@ class ChatKL:
             self._texts = [(prompt, group[0]) for prompt, group in zip(asked, answers, strict=True)]
             with torch.no_grad():
                 self._base = [self._states([text]) for text in self._texts]
-        probes = len(data.everyday("probe"))
+        probes = len(everyday_prompts("probe"))
         self._held_out, self._kept = range(probes), itertools.cycle(range(probes, len(self._texts)))
         self.last: float | None = None
 

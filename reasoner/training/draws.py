@@ -9,7 +9,7 @@ from typing import Any
 from reasoner import files, verifiers
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
-from reasoner.problems import data
+from reasoner.problems.problem import Problem
 from reasoner.training import curriculum, engine
 from reasoner.training.facts import CurriculumState
 
@@ -43,7 +43,7 @@ def start(
     config: Config,
     trainer: Any,
     checker: verifiers.Verifier,
-    problems: Sequence[data.Problem],
+    problems: Sequence[Problem],
     resume: Path | None,
     say: Callable[[str], None],
 ) -> curriculum.Curriculum:
@@ -65,12 +65,12 @@ def _measured(
     config: Config,
     trainer: Any,
     checker: verifiers.Verifier,
-    problems: Sequence[data.Problem],
+    problems: Sequence[Problem],
     kinds: Sequence[str],
     say: Callable[[str], None],
 ) -> dict[str, float]:
     """Measures the base's success rate on each kind, by a few sampled completions."""
-    asked: list[tuple[str, data.Problem]] = []
+    asked: list[tuple[str, Problem]] = []
     for name in sorted(set(kinds)):
         asked += [(name, p) for p, kind in zip(problems, kinds, strict=True) if kind == name][:PROBLEMS_PER_KIND]
     settings = config.train

@@ -19,7 +19,7 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.machine import cpu
-from reasoner.problems import data
+from reasoner.problems.problem import messages
 
 if TYPE_CHECKING:
     import torch
@@ -222,7 +222,7 @@ def _plain(config: Config, path: Path) -> tuple[Any, Any]:
 
 def prompt_ids(config: Config, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:
     """Returns the token ids of a question as training asks it, ready for the assistant's turn."""
-    return locate.prompt_ids(tokenizer, data.messages(question, config.data.system))
+    return locate.prompt_ids(tokenizer, messages(question, config.data.system))
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

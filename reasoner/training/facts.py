@@ -6,12 +6,13 @@ the lines of an older run it may also be what was not known yet.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reasoner import files, runs
 from reasoner.errors import ReasonerError
+from reasoner.files import LEFT_OUT
+from reasoner.problems.overlap import Contamination
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +46,12 @@ class StepMetrics:
     sample_seconds: float | None = None
     mismatch: float | None = None
     """Mean difference of log-probabilities, sampler against trainer."""
-    kinds: dict[str, float] | None = None
+    kinds: dict[str, float] | None = field(default=None, metadata=LEFT_OUT)
     """The curriculum's share of the draws, by kind."""
-    rates: dict[str, float] | None = None
+    rates: dict[str, float] | None = field(default=None, metadata=LEFT_OUT)
     """The curriculum's success rate, by kind."""
-    chat_kl: float | None = None
+    chat_kl: float | None = field(default=None, metadata=LEFT_OUT)
     """To the base, on everyday text; measured every few steps."""
-
-    def line(self) -> dict[str, Any]:
-        """The line of `metrics.jsonl`; what only some steps have is left out of the others."""
-        return _without_none(self, ("kinds", "rates", "chat_kl"))
 
 
 def read_metrics(run: runs.Run) -> list[StepMetrics]:
@@ -83,24 +80,15 @@ class Rollout:
     type: str
     rule: str
     why: str
-    visible: float | None = None
+    visible: float | None = field(default=None, metadata=LEFT_OUT)
     """Share of the visible tests that hold."""
-    hidden: float | None = None
+    hidden: float | None = field(default=None, metadata=LEFT_OUT)
     """Share of the hidden tests that hold."""
     finish_reason: str
     """`stop`, or `length` where the completion was cut off."""
     tokens: int
-    strict: str | None = None
-    """The stricter rule's verdict on an accepted completion."""
-
-    def line(self) -> dict[str, Any]:
-        """The line of `rollouts/`; shares stand only where there are tests, `strict` only where it was asked."""
-        has_tests = self.visible is not None or self.hidden is not None
-        return _without_none(self, ("strict",) if has_tests else ("visible", "hidden", "strict"))
-
-
-def _without_none(value: StepMetrics | Rollout, optional: tuple[str, ...]) -> dict[str, Any]:
-    return {k: v for k, v in dataclasses.asdict(value).items() if v is not None or k not in optional}
+    strict: str | None = field(default=None, metadata=LEFT_OUT)
+    """The stricter rule's verdict, on a sample of the accepted completions."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +141,7 @@ class TrainFacts:
     scored: int
     unjudged_problems: int
     """Problems left out because the verifier cannot judge their references."""
-    overlap: Any
-    """`data.contamination` of the run."""
+    overlap: Contamination
     curriculum: CurriculumState | None
     chat_kl: float | None
     """The last that was measured, nats a token."""

@@ -16,7 +16,7 @@ from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import sampler
 from reasoner.machine import cpu
-from reasoner.problems import data
+from reasoner.problems.problem import Problem
 from reasoner.training import chat, engine, packed
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class FastLoop:
         config: Config,
         run: runs.Run,
         trainer: Any,
-        problems: Sequence[data.Problem],
+        problems: Sequence[Problem],
         to_gguf: Callable[[Any, str], object],
     ) -> None:
         import torch

@@ -18,7 +18,9 @@ from typing import Any
 from reasoner import files, runs, verifiers
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.overlap import Contamination
+from reasoner.problems.problem import Problem, messages, shuffle_references, split_sha256
 from reasoner.training import chat, curriculum, draws, engine, facts, hooks
 from reasoner.training.engine import Engine, Loaded
 from reasoner.training.facts import StepMetrics, TrainFacts
@@ -63,7 +65,7 @@ def check(config: Config) -> None:
             code=USAGE,
         )
     engine.check_trackers(config)
-    data.check(config.data, "train")
+    load.problems(config.data, "train", 1)
 
 
 def run(job: TrainJob, say: Say, progress: Callable[[StepMetrics], None]) -> tuple[list[Path], TrainFacts]:
@@ -121,7 +123,7 @@ def _run(
         resumed_from=first_step or None,
         loop_seconds=round(seconds, 1),
         problems=len(problems),
-        problems_sha256=data.split_sha256(problems),
+        problems_sha256=split_sha256(problems),
         verifier=facts.Judge(checker.name, checker.version),
         reward=config.verifier.reward,
         base_weights_sha256=weights,
@@ -136,20 +138,20 @@ def _run(
     )
 
 
-def _problems(job: TrainJob, checker: verifiers.Verifier, say: Say) -> tuple[list[data.Problem], Any]:
+def _problems(job: TrainJob, checker: verifiers.Verifier, say: Say) -> tuple[list[Problem], Contamination]:
     """Returns the problems to train on, and what they share with the sets of the evaluation."""
-    problems = data.training(job.config)
-    overlap = data.contamination(job.config)
-    say(data.contamination_line(overlap))
+    problems = load.training(job.config)
+    overlap = load.contamination(job.config)
+    say(overlap.line())
     problems = [problem for index, problem in enumerate(problems) if index not in job.unjudged]
     if job.config.train.control == "shuffled":
-        problems = data.shuffle_references(problems, job.config.train.seed, checker.commit)
+        problems = shuffle_references(problems, job.config.train.seed, checker.commit)
         say("control run: every training reference belongs to another problem")
     return problems, overlap
 
 
 def build_trainer(
-    config: Config, run_: runs.Run, chosen: Engine, loaded: Loaded, reward: Reward, problems: Sequence[data.Problem]
+    config: Config, run_: runs.Run, chosen: Engine, loaded: Loaded, reward: Reward, problems: Sequence[Problem]
 ) -> Any:
     """Returns TRL's trainer with our hooks, none of them on yet (`hooks.TrainerHooks`)."""
     from datasets import Dataset
@@ -157,7 +159,7 @@ def build_trainer(
 
     rows = [
         {
-            "prompt": data.messages(problem.question, config.data.system),
+            "prompt": messages(problem.question, config.data.system),
             "answer": problem.answer,
             "problem_id": problem.id,
             "kind": curriculum.kind(problem.kind, problem.size),
@@ -221,7 +223,7 @@ def _choose_sampler(
     job: TrainJob,
     chosen: Engine,
     trainer: Any,
-    problems: Sequence[data.Problem],
+    problems: Sequence[Problem],
     say: Say,
     until_done: contextlib.ExitStack,
 ) -> tuple[str, str | None]:

@@ -184,7 +184,7 @@ class Records:
         if not logs or "reward" not in logs:
             return
         metrics = self._metrics(state.global_step, logs)
-        files.append_jsonl(self.run.path / "metrics.jsonl", [metrics.line()])
+        files.append_jsonl(self.run.path / "metrics.jsonl", [files.as_json(metrics)])
         self.progress(metrics)
         values = {
             "max_strict_gap": self.reward.strict_gap.recent,
@@ -227,7 +227,7 @@ class Records:
         folder = self.run.checkpoints_dir / f"checkpoint-{state.global_step}"
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing of ours reads
         if self.trainer.curriculum:
-            files.write_json(folder / draws.STATE_FILE, dataclasses.asdict(self.trainer.curriculum.state))
+            files.write_json(folder / draws.STATE_FILE, files.as_json(self.trainer.curriculum.state))
         files.write_text(folder / "DONE", "")
 
 

@@ -87,7 +87,7 @@ class Reward:
         if self.curriculum:
             self.curriculum.observe(group_rates(problem_id, kind, [score.reward for score in scores]))
         file = f"{runs.step_name(step)}.jsonl"
-        files.append_jsonl(self._run.path / "rollouts" / file, [rollout.line() for rollout in rollouts])
+        files.append_jsonl(self._run.path / "rollouts" / file, [files.as_json(rollout) for rollout in rollouts])
         self._check_unscored(rollouts, file)
         return [score.share_reward if self._settings.reward == "share" else score.reward for score in scores]
 

@@ -27,7 +27,8 @@ import httpx
 
 from reasoner import config, verifiers
 from reasoner.measuring import engines, evaluate
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import messages
 from reasoner.serving import ollama
 
 REASONER = Path(sys.executable).with_name("reasoner")
@@ -112,7 +113,7 @@ def bare(url: str, problems: list, concurrency: int) -> float:
     """Seconds of the same requests by httpx alone, from as many threads."""
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     for problem in problems:
-        waiting.put({"model": "m", "messages": data.messages(problem.question, None), "temperature": 0, "seed": 0,
+        waiting.put({"model": "m", "messages": messages(problem.question, None), "temperature": 0, "seed": 0,
                      "max_tokens": 256})  # fmt: skip
 
     def work() -> None:
@@ -140,7 +141,7 @@ def overhead(n: int, concurrency: int) -> None:
     assert server.stdout is not None
     url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
     settings, _ = config.resolve("pocket", {"eval.num_problems": str(n)})
-    problems, checker = data.held_out(settings), verifiers.load("number")
+    problems, checker = load.held_out(settings), verifiers.load("number")
     evaluate.judged(checker, "", problems[:10])
     added, raw = [], []
     for _ in range(5):
@@ -186,7 +187,7 @@ def main() -> None:
     server = ollama.ensure_server(print)
     url = f"{server.host.url}/v1#{args.tag}"
     settings, _ = config.resolve("smol", {"eval.num_problems": str(args.n)})
-    problems = data.held_out(settings)
+    problems = load.held_out(settings)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["REASONER_RUNS"] = str(folder / "runs")
@@ -197,7 +198,7 @@ def main() -> None:
         (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (folder / "bench.yaml").write_text(TASK.format(file=folder / "problems.jsonl", most=args.max_tokens))
         with server.client() as client:
-            client.chat(args.tag, data.messages(problems[0].question, None), {"num_predict": 4})
+            client.chat(args.tag, messages(problems[0].question, None), {"num_predict": 4})
         seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
         own: dict[str, list[float]] = {"ours": [], "theirs": []}
         spent: dict[str, list[float]] = {"ours": [], "theirs": []}

@@ -27,13 +27,14 @@ from scipy.stats import binomtest
 
 from reasoner.bases import locate
 from reasoner.measuring import engines, evaluate, statistics
-from reasoner.problems import data
+from reasoner.problems.everyday import EverydayPrompt, everyday_prompts
+from reasoner.problems.problem import messages
 
 KNOWN = (0.5, 1, 0.75, 1, 1, 1, 1, 1, 1, 0.75, 0.75, 0.5, 0.4, 0.1)
 """Shares of sampled answers that have each fact right, about those of `smol`'s base at 0.6."""
 
 
-def answers(path: Path, rows: list[dict[str, Any]], *, is_sampled: bool) -> list[dict[str, Any]]:
+def answers(path: Path, rows: list[EverydayPrompt], *, is_sampled: bool) -> list[dict[str, Any]]:
     engine = engines.LlamaCpp(path, num_ctx=2048, concurrency=8, num_thread=None)
     with tempfile.TemporaryDirectory() as folder:
         found = evaluate.ask_everyday(engine, rows, Path(folder) / "bench.jsonl", is_sampled=is_sampled)
@@ -42,7 +43,7 @@ def answers(path: Path, rows: list[dict[str, Any]], *, is_sampled: bool) -> list
 
 
 def sampled(paths: list[Path]) -> None:
-    rows = data.everyday("eval")
+    rows = everyday_prompts("eval")
     print("| file | degenerate | by kind | facts | p | right of first, of this, where they differ |")
     print("|---|---|---|---|---|---|", flush=True)
     first = answers(paths[0], rows, is_sampled=True)
@@ -80,8 +81,8 @@ def power(rounds: int = 2000) -> None:
 
 
 def files(paths: list[Path], num: int | None) -> None:
-    rows = [row for use in ("eval", "probe", "keep") for row in data.everyday(use)][:num]
-    evaluated = sum(row["use"] == "eval" for row in rows)
+    rows = [row for use in ("eval", "probe", "keep") for row in everyday_prompts(use)][:num]
+    evaluated = sum(row.use == "eval" for row in rows)
     asked = f"of {evaluated}, of {len(rows) - evaluated}"
     print(f"| file | degenerate: {asked} | by kind | new, gone, p | facts | changed of {len(rows)} |")
     print("|---|---|---|---|---|---|")
@@ -112,8 +113,8 @@ def weights(first: Path, second: Path, num: int | None) -> None:
     print("| answers of | positions | KL(base \\|\\| tuned), nats a token | entropy, base, tuned |\n|---|---|---|---|")
     for model, name in zip(models, ("base", "tuned"), strict=True):
         values: list[torch.Tensor] = []
-        for row in data.everyday("eval")[:num]:
-            ids = torch.tensor([locate.prompt_ids(tokenizer, data.messages(row["prompt"], None))])
+        for row in everyday_prompts("eval")[:num]:
+            ids = torch.tensor([locate.prompt_ids(tokenizer, messages(row.prompt, None))])
             with torch.no_grad():
                 whole = model.generate(
                     ids, attention_mask=torch.ones_like(ids), max_new_tokens=evaluate.EVERYDAY_TOKENS, do_sample=False,

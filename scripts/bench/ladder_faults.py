@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from reasoner import config, files, runs
 from reasoner.llamacpp import install, quantize
 from reasoner.machine import processes
-from reasoner.pipeline import pipeline
+from reasoner.pipeline import checkpoint, job
 from reasoner.serving import ollama
 
 TEMPLATE, EOS, TOKENS = "tokenizer.chat_template", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens"
@@ -36,7 +36,7 @@ class Broken:
         skipped = shutil.ignore_patterns("checkpoints", "rollouts", "ladder", "*lock")
         shutil.copytree(original.path, self.run.path, ignore=skipped)
         found, _ = config.read(self.run.config_path)
-        self.job = pipeline.Job(found, self.run)
+        self.job = job.Job(found, self.run)
         self.merged, self.file = self.job.export / "merged", self.job.tuned_gguf
         self.tag = f"ladder-faults:{name}"
         self.quant = str(self.job.need("gguf").facts["quant"])
@@ -177,7 +177,7 @@ def main() -> None:
                 expected = fault(broken)
                 if expected != "served":
                     broken.serve()
-                value = pipeline.climb(broken.job, num=args.n, split="dev", margin=None)
+                value = checkpoint.climb(broken.job, num=args.n, split="dev", margin=None)
             finally:
                 client.delete(broken.tag)
                 shutil.rmtree(broken.run.path)

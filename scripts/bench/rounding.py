@@ -13,8 +13,8 @@ from pathlib import Path
 from reasoner import config, runs, verifiers
 from reasoner.llamacpp import quantize, sampler
 from reasoner.measuring import engines, evaluate, statistics
-from reasoner.pipeline import pipeline
-from reasoner.problems import data
+from reasoner.pipeline import job
+from reasoner.problems import load
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}
 
@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     run = runs.existing(args.run)
     settings, _ = config.read(run.config_path)
-    folder = pipeline.Job(settings, run).base.path
+    folder = job.Job(settings, run).base.path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     shape = model.config
     tuned = PeftModel.from_pretrained(model, run.checkpoints_dir / f"checkpoint-{args.step}")
@@ -51,7 +51,7 @@ def main() -> None:
             share, error = (kept * changes[name]).sum() / norm**2, (kept - changes[name]).norm() / norm
             print(f"| {name} | {kind} | {norm / weights[name].norm():.1e} | {share:.2f} | {error:.2f} |")
     wanted = {"split": "dev", "source": None, "num_problems": args.n}
-    problems = data.held_out(settings.model_copy(update={"eval": settings.eval.model_copy(update=wanted)}))
+    problems = load.held_out(settings.model_copy(update={"eval": settings.eval.model_copy(update=wanted)}))
     checker = verifiers.load(settings.verifier.name)
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:

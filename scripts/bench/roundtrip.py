@@ -15,7 +15,8 @@ from reasoner import config, files, verifiers
 from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
 from reasoner.measuring import statistics
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import messages
 from reasoner.serving import ollama
 
 
@@ -39,12 +40,12 @@ def main() -> None:
         print({name: path.stat().st_size for name, path in tags.items()})
     tokenizer = locate.load_tokenizer(folder)
     checker = verifiers.load(settings.verifier.name)
-    problems = data.held_out(settings)
+    problems = load.held_out(settings)
     options = {"temperature": 0.0, "num_ctx": 2048, "num_predict": 256, "num_thread": args.threads}
     options = {key: value for key, value in options.items() if value is not None}
 
     def ask(tag: str, question: str) -> dict:
-        chat = data.messages(question, settings.data.system)
+        chat = messages(question, settings.data.system)
         prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         return client.generate(tag, prompt, options, raw=True)
 

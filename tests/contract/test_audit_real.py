@@ -9,18 +9,19 @@ import pytest
 
 from reasoner import verifiers
 from reasoner.audit.audit import Case, Check, Reference, audit, number_in
-from reasoner.cli import commands
+from reasoner.cli import main
 from reasoner.errors import ReasonerError
-from reasoner.problems import data, stories
+from reasoner.problems import stories
+from reasoner.problems.problem import Problem, split_sha256
 from reasoner.verifiers import Score, Verifier
 
 
 def problems(*answers):
-    return [data.Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
+    return [Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
 
 
 def generated(num):
-    return [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
+    return [Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
 
 
 def named(value):
@@ -62,7 +63,7 @@ def test_a_built_in_verifier_holds():
     assert checks["canary for execution of the text"]["n"] == 6 * len(audit.CANARIES)
     assert all(check["must_hold"] for check in value["checks"])
     assert checks["near misses that must fail"]["by_family"]["off by one, up"]["n"] == 40
-    assert value["data"]["sha256"] == data.split_sha256(generated(40))
+    assert value["data"]["sha256"] == split_sha256(generated(40))
     json.dumps(value)
 
 
@@ -351,19 +352,19 @@ def test_the_command_says_what_failed_and_exits_with_4(no_children, monkeypatch,
     labelled = write(tmp_path / "labelled.jsonl", [json.dumps(row) for row in ROWS])
     call = click.testing.CliRunner().invoke
     argv = ["audit", "--data", str(rows), "--labelled", str(labelled)]
-    told = call(commands.cli, argv, standalone_mode=False)
+    told = call(main.cli, argv, standalone_mode=False)
     assert told.exit_code == 0, told.output
     assert "rewrites that must pass" in told.output
     assert "right rejected" in told.output
     assert "family 'mislabelled'" in told.output
     assert "holds: it may be a reward" in told.output
-    as_json = call(commands.cli, [*argv, "--json"], standalone_mode=False)
+    as_json = call(main.cli, [*argv, "--json"], standalone_mode=False)
     value = json.loads(as_json.stdout)
     assert value["verifier"] == {"name": "number", "version": verifiers.load("number").version, "contract": "number"}
     assert value["labelled"]["wrong_accepted"]["failed"] == 1  # information: the exit code is that of the audit
     hedger = Verifier("number", "0", last_number, lambda answer: f"#### {answer}")
     monkeypatch.setattr(verifiers, "load", lambda name: hedger)
-    failed = call(commands.cli, argv, standalone_mode=True)
+    failed = call(main.cli, argv, standalone_mode=True)
     assert failed.exit_code == 4
     assert "does not hold: it must not be a reward: rewrites that must pass: 24 of 288" in failed.output
 

@@ -12,7 +12,7 @@ import pytest
 from reasoner import config, verifiers
 from reasoner.audit import audit
 from reasoner.errors import ReasonerError
-from reasoner.problems import data, sources
+from reasoner.problems import load, named
 from reasoner.sandbox import choose
 from reasoner.verifiers import Score
 from reasoner.verifiers.code import task
@@ -84,9 +84,9 @@ def test_the_smallest_failing_example():
 
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])
 def test_own_solutions_of_the_public_sets_are_right(name):
-    problems = sources.local(name, "test")
+    problems = named.read_local(name, "test")
     if problems is None:
-        pytest.skip(f"{name} is not in {sources.sets_dir()}")
+        pytest.skip(f"{name} is not in {named.sets_dir()}")
     some = problems[:40]
     scores = scored((code.commit(problem.answer), problem.answer) for problem in some)
     assert [score.verdict for score in scores] == ["right"] * len(some)
@@ -108,7 +108,7 @@ def test_rows_in_verdicts_out(tmp_path):
     rows = [{"id": str(at), **fields, "submission": source} for at, source in enumerate(sources_)]
     rows.append({"id": "task", "answer": TABLE[0]["answer"], "completion": TABLE[0]["completion"]})
     done = subprocess.run(
-        [sys.executable, "-m", "reasoner.cli.commands", "check", "--verifier", "code", "-"],
+        [sys.executable, "-m", "reasoner", "check", "--verifier", "code", "-"],
         input=b"".join(json.dumps(row).encode() + b"\n" for row in rows * 3),
         capture_output=True,
         env={"PATH": os.defpath, "HOME": str(tmp_path)},
@@ -129,7 +129,7 @@ def test_rows_in_verdicts_out(tmp_path):
 
 def test_the_audit_holds_the_verifier_to_mutations_and_runs_no_text_outside(monkeypatch):
     monkeypatch.setattr(audit, "BOMBS", audit.BOMBS[18:20])
-    problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
+    problems = load.problems(config.Data(source="linetasks", num_train=12), "train", 12)
     value = audit.run(verifiers.load("code"), problems, "linetasks")
     checks = {check["name"]: check for check in value["checks"]}
     assert value["failed"] == []
@@ -147,7 +147,7 @@ def test_a_verifier_that_takes_mutations_fails_its_audit(monkeypatch):
 
     monkeypatch.setattr(audit, "bombs", lambda *_: audit.Check("time and memory bombs"))
     monkeypatch.setattr(audit, "canary", lambda *_: audit.Check("canary for execution of the text"))
-    problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
+    problems = load.problems(config.Data(source="linetasks", num_train=12), "train", 12)
     checker = dataclasses.replace(verifiers.load("code"), name="lax", function=lax)
     value = audit.run(checker, problems, "linetasks")
     assert [why.partition(":")[0] for why in value["failed"]] == ["near misses that must fail"]

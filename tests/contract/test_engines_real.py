@@ -16,7 +16,8 @@ from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.measuring import engines, evaluate
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.problem import Problem, messages
 from reasoner.serving import install, ollama, register
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
@@ -70,13 +71,13 @@ def plain_tag(client, file):
 
 @pytest.fixture(scope="module")
 def problems():
-    return data.held_out(config.resolve("pocket", {"eval.num_problems": str(NUM)})[0])
+    return load.held_out(config.resolve("pocket", {"eval.num_problems": str(NUM)})[0])
 
 
 def ask(model, problems, sampling=GREEDY, engine=None, concurrency=8, num_ctx=512, **more):
     """Answers in order, and the ids of the first prompts."""
     made = engines.open_engine(str(model), engine, concurrency=concurrency, num_ctx=num_ctx, num_thread=1, **more)
-    prompts = [engines.Prompt(data.messages(p.question, None), 7 + i) for i, p in enumerate(problems)]
+    prompts = [engines.Prompt(messages(p.question, None), 7 + i) for i, p in enumerate(problems)]
     found = {}
     made.complete(prompts, sampling, found.__setitem__)
     ids = [made.prompt_ids(prompt.messages) for prompt in prompts[:4]]
@@ -164,7 +165,7 @@ def test_a_completion_cut_by_length_says_so(client, tag, folder, file, problems)
 
 
 def test_a_prompt_that_fits_no_context_is_no_answer(client, tag, folder, file, problems):
-    long = [data.Problem("long", "word " * 300, "#### 1"), *problems[:2]]
+    long = [Problem("long", "word " * 300, "#### 1"), *problems[:2]]
     for model, more in ((folder, {}), (file, {}), (tag, {"client": client})):
         found = ask(model, long, num_ctx=256, **more)[0]
         assert [answer.finish_reason for answer in found] == ["unanswered", "stop", "stop"]
@@ -246,7 +247,7 @@ def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_
     argv = [
         sys.executable,
         "-m",
-        "reasoner.cli.commands",
+        "reasoner",
         "eval",
         str(file),
         "--data",

@@ -11,7 +11,8 @@ from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize, sampler
 from reasoner.machine import cpu
-from reasoner.problems import data, stories
+from reasoner.problems import load, stories
+from reasoner.problems.problem import messages
 from reasoner.training import engine, grpo, packed
 from reasoner.training.fast import FastLoop
 from reasoner.training.reward import Reward
@@ -39,7 +40,7 @@ def tokenizer(folder):
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
     rows = stories.generate("test", 4)
-    return [locate.prompt_ids(tokenizer, data.messages(row["question"], None)) for row in rows]
+    return [locate.prompt_ids(tokenizer, messages(row["question"], None)) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def make_trainer(tmp_path, folder, **settings):
 
     found, _ = config.resolve("pocket", {**DIAL, **settings})
     run = runs.Run(tmp_path / "run")
-    problems = data.load(found.data, "train", 12)
+    problems = load.problems(found.data, "train", 12)
     torch.manual_seed(0)
     chosen = engine.Engine("trl", on_cuda=False)
     reward = Reward(found, verifiers.load("number"), run)

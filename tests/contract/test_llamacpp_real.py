@@ -6,7 +6,8 @@ import pytest
 
 from reasoner.bases import locate
 from reasoner.llamacpp import install, quantize
-from reasoner.problems import data, stories
+from reasoner.problems import stories
+from reasoner.problems.problem import messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -62,11 +63,7 @@ def test_token_ids_are_those_of_the_trainer(llama):
     tokenizer = locate.load_tokenizer(locate.shipped()["pocket"])
     problems = [p for split in stories.SPLITS for p in stories.generate(split, 60)]
     texts = [
-        str(
-            tokenizer.apply_chat_template(
-                data.messages(p["question"], None), tokenize=False, add_generation_prompt=True
-            )
-        )
+        str(tokenizer.apply_chat_template(messages(p["question"], None), tokenize=False, add_generation_prompt=True))
         for p in problems
     ]
     texts += [text + p["answer"] for text, p in zip(texts, problems, strict=True)] + ODD
@@ -85,7 +82,7 @@ def test_logits_are_those_of_the_trainer(llama):
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = locate.load_tokenizer(folder)
     for problem in stories.generate("test", 5):
-        ids = locate.prompt_ids(tokenizer, data.messages(problem["question"], None))
+        ids = locate.prompt_ids(tokenizer, messages(problem["question"], None))
         with torch.inference_mode():
             ours = model(input_ids=torch.tensor([ids])).logits[0].numpy()
         llama.reset()

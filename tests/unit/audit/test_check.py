@@ -17,7 +17,7 @@ def call(tmp_path):
     def run(*argv, stdin=b""):
         env = {"PATH": os.defpath, "HOME": str(tmp_path)}
         return subprocess.run(
-            [sys.executable, "-m", "reasoner.cli.commands", "check", *argv],
+            [sys.executable, "-m", "reasoner", "check", *argv],
             input=stdin,
             capture_output=True,
             env=env,
@@ -145,7 +145,7 @@ def test_an_own_verifier(call, tmp_path):
 
 def test_a_row_is_answered_before_the_next_is_written(tmp_path):
     with subprocess.Popen(
-        [sys.executable, "-m", "reasoner.cli.commands", "check", "-"],
+        [sys.executable, "-m", "reasoner", "check", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
@@ -160,7 +160,7 @@ def test_a_row_is_answered_before_the_next_is_written(tmp_path):
 def test_a_reader_that_leaves_is_no_error(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(lines({"answer": "5", "completion": "#### 5"}) * 20_000)
     with subprocess.Popen(
-        [sys.executable, "-m", "reasoner.cli.commands", "check", str(tmp_path / "rows.jsonl")],
+        [sys.executable, "-m", "reasoner", "check", str(tmp_path / "rows.jsonl")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

@@ -15,7 +15,9 @@ from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
 from reasoner.measuring import engines, evaluate
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.everyday import everyday_prompts
+from reasoner.problems.problem import Problem, split_sha256
 from reasoner.serving import register
 
 
@@ -203,8 +205,8 @@ def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatc
     monkeypatch.setenv("REASONER_DATA", str(tmp_path / "nowhere"))
     overrides = {"eval.beside": '["ood", "svamp"]', "eval.num_beside": "6"}
     found, _ = config.resolve("pocket", {"eval.num_problems": "8", **overrides})
-    problems = data.beside(found, "ood")
-    known = {p.question: p.answer.rpartition("#### ")[2] for p in [*data.held_out(found), *problems]}
+    problems = load.beside(found, "ood")
+    known = {p.question: p.answer.rpartition("#### ")[2] for p in [*load.held_out(found), *problems]}
     labels = {}
 
     def answers(tag, question):
@@ -219,7 +221,7 @@ def test_sets_beside_are_scored_by_the_same_machine(scored, tmp_path, monkeypatc
     assert [row["problem_id"] for row in files.read_jsonl(outputs[3])] == [p.id for p in problems]
     ood = facts["beside"]["ood"]
     assert (ood["n"], ood["base"]["pass_at_1"], ood["tuned"]["pass_at_1"], ood["lift"]["points"]) == (6, 0, 1, 100)
-    assert ood["split_sha256"] == data.split_sha256(problems) != facts["split_sha256"]
+    assert ood["split_sha256"] == split_sha256(problems) != facts["split_sha256"]
     assert facts["beside"]["svamp"]["missing"].startswith(str(tmp_path / "nowhere"))
     assert "everyday" not in facts
     assert facts["below_base"] == []
@@ -459,9 +461,9 @@ def test_forty_prompts_to_ask_sixteen_to_track_and_the_rest_to_keep(everyday):
         "fact", "greeting", "short text", "list", "rewrite", "advice", "refusal", "code", "definition", "translation",
     }  # fmt: skip
     assert {key for row in everyday for key in row} == {"id", "use", "kind", "prompt", "expect", "number_ok"}
-    assert [row for row in data.everyday("eval")] == everyday[:40]
-    assert [row for row in data.everyday("probe")] == everyday[40:56]
-    assert [row for row in data.everyday("keep")] == everyday[56:]
+    assert [prompt.row() for prompt in everyday_prompts("eval")] == everyday[:40]
+    assert [prompt.row() for prompt in everyday_prompts("probe")] == everyday[40:56]
+    assert [prompt.row() for prompt in everyday_prompts("keep")] == everyday[56:]
 
 
 def test_what_training_keeps_is_not_what_evaluation_asks(everyday):
@@ -522,7 +524,7 @@ class Scripted:
         pass
 
 
-PROBLEMS = [data.Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
+PROBLEMS = [Problem(f"p{i}", f"What is {i} + 0?", f"#### {i}") for i in range(6)]
 GREEDY = engines.Sampling(32)
 
 
@@ -940,7 +942,7 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
     shared = value["overlap"]
     assert (shared["train"], shared["exact"], shared["held_out"]) == (found.data.num_train, 0, 4)
     copied = tmp_path / "copied.jsonl"
-    trained = data.training(found)[0]
+    trained = load.training(found)[0]
     copied.write_text(json.dumps({"question": trained.question.upper(), "answer": trained.answer}) + "\n")
     assert one("mine", str(copied))["overlap"]["exact"] == 1
     assert "1 are asked here too" in "\n".join(evaluate.lines(one("mine", str(copied))))

@@ -12,7 +12,7 @@ from reasoner.bases import locate
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.measuring import ladder, statistics
-from reasoner.problems import data
+from reasoner.problems.problem import messages
 
 PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")
 
@@ -192,7 +192,7 @@ def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_p
     assert "3 + 3" in text and "2 + 2" in text
     assert all(other not in text for other in ("1 + 1", "4 + 4", "5 + 5"))
     asked = locate.load_tokenizer(folder).apply_chat_template(
-        data.messages("Ann has 1 pen.", None), tokenize=False, add_generation_prompt=True
+        messages("Ann has 1 pen.", None), tokenize=False, add_generation_prompt=True
     )
     assert text.startswith(str(asked))
 

@@ -12,7 +12,8 @@ import pytest
 from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import pipeline, watch
+from reasoner.pipeline import checkpoint, watch
+from reasoner.pipeline.job import Job
 from reasoner.serving import register
 
 MODULE = "model.layers.0.q_proj"
@@ -88,13 +89,13 @@ class World:
         self.scores, self.fails, self.exported = {}, {}, []
         self.events, self.said = [], []
         self.settings = {"watch.poll_s": "0.02", "watch.settle_s": "0.05", "watch.retry_s": "0.01"}
-        monkeypatch.setattr(pipeline, "export", self.export)
-        monkeypatch.setattr(pipeline, "gate", self.gate)
-        monkeypatch.setattr(pipeline, "promote_step", self.promote)
+        monkeypatch.setattr(checkpoint, "export", self.export)
+        monkeypatch.setattr(checkpoint, "gate", self.gate)
+        monkeypatch.setattr(checkpoint, "promote_step", self.promote)
         files.write_text(self.run.config_path, "{}")
 
     def job(self):
-        made = pipeline.Job(config.resolve("pocket", self.settings)[0], self.run)
+        made = Job(config.resolve("pocket", self.settings)[0], self.run)
         made.__dict__ |= {"client": self.client, "base": locate.Base("pocket", self.base, "x", 1, {})}
         at = made.at
 
@@ -402,7 +403,7 @@ def test_a_server_that_is_away_is_waited_for_and_costs_no_checkpoint(world, monk
         return world.gate(job)
 
     monkeypatch.setattr(world.client, "version", version)
-    monkeypatch.setattr(pipeline, "gate", gate)
+    monkeypatch.setattr(checkpoint, "gate", gate)
     world.watch()
     assert world.ends[2] == ("promoted", None)
     failed = [row for row in world.events if row["event"] == "failed"]
@@ -524,11 +525,11 @@ def test_a_run_folder_that_was_moved_is_not_begun_anew(world, monkeypatch):
         world.run.path.rename(elsewhere)
         raise OSError(2, "No such file or directory")
 
-    monkeypatch.setattr(pipeline, "export", export)
+    monkeypatch.setattr(checkpoint, "export", export)
     with pytest.raises(ReasonerError, match="the folder of run demo is gone"):
         world.watch()
     assert not (world.run.path / "history.jsonl").exists()
-    monkeypatch.setattr(pipeline, "export", world.export)
+    monkeypatch.setattr(checkpoint, "export", world.export)
     world.run = runs.Run(elsewhere)
     world.watch()
     assert world.ends == {2: ("promoted", None)}
@@ -586,7 +587,7 @@ def test_further_servers_get_each_promoted_model_and_one_that_was_down_is_caught
 
     monkeypatch.setattr(watch.ollama, "Client", lambda where: hosts[str(where)])
     monkeypatch.setattr(register, "put", put)
-    monkeypatch.setattr(pipeline.Job, "need", record)
+    monkeypatch.setattr(Job, "need", record)
     for step in (2, 4, 6):
         world.checkpoint(step)
     world.watch(every=1)

@@ -11,8 +11,8 @@ import made_up
 import pytest
 
 from reasoner import files, runs
-from reasoner.cli import commands
-from reasoner.errors import USAGE, ReasonerError
+from reasoner.cli import main
+from reasoner.errors import USAGE, ReasonerError, printable
 from reasoner.reporting import compare, page, report
 
 VOID = {"meta"}
@@ -250,14 +250,14 @@ def test_a_run_beside_its_control(folder):
 
 
 def call(*argv):
-    return click.testing.CliRunner().invoke(commands.cli, ["report", *argv])
+    return click.testing.CliRunner().invoke(main.cli, ["report", *argv])
 
 
 def test_the_command_writes_both_and_prints_the_markdown(folder):
     run = made_up.run(folder)
     done = call("made-up")
     assert done.exit_code == 0
-    assert done.stdout == commands.printable((run.path / "report.md").read_text())
+    assert done.stdout == printable((run.path / "report.md").read_text())
     assert (run.path / "report.html").read_text() == page.html(report.read(run))
     assert f"{run.path / 'report.html'}" in done.stderr and f"{run.path / 'report.md'}" in done.stderr
     assert not list(run.path.glob("*.partial"))

@@ -4,6 +4,7 @@ import pytest
 
 from reasoner import config, runs
 from reasoner.errors import GATE, USAGE, ReasonerError
+from reasoner.pipeline import checkpoint, job
 from reasoner.serving import register
 
 
@@ -243,11 +244,10 @@ def test_the_gate_refuses_a_control():
 
 
 def test_a_control_has_no_step_to_promote_either(run):
-    from reasoner.pipeline import pipeline
 
     control, _ = config.resolve("pocket", {"train.control": "shuffled"})
     with pytest.raises(ReasonerError, match="never promoted") as caught:
-        pipeline.promote_step(pipeline.Job(control, run).at(2), "reasoner promote")
+        checkpoint.promote_step(job.Job(control, run).at(2), "reasoner promote")
     assert caught.value.code == GATE
 
 

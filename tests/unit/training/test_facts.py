@@ -16,7 +16,7 @@ def test_metrics_come_back_and_old_lines_lack_what_was_not_known(tmp_path):
     line = logged(tmp_path, make_shares(tmp_path))
     old, new = facts.read_metrics(runs.Run(tmp_path))
     assert (old.step, old.reward, old.hidden_gap, old.rates) == (1, 0.5, None, None)
-    assert new.line() == line
+    assert files.as_json(new) == line
     assert not {"kinds", "rates", "chat_kl"} & line.keys()
 
 
@@ -30,7 +30,7 @@ def test_rollouts_come_back(tmp_path):
     call(make_shares(tmp_path), ["half", "no hidden tests", "no verdict"], ["x"] * 3)
     lines = files.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
     found = [files.parse(Rollout, line) for line in lines]
-    assert [rollout.line() for rollout in found] == lines
+    assert [files.as_json(rollout) for rollout in found] == lines
     assert [(one.visible, one.hidden) for one in found] == [(1.0, 0.5), (1.0, None), (None, None)]
 
 
