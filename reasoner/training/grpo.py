@@ -21,7 +21,7 @@ from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import load
 from reasoner.problems.overlap import Contamination
 from reasoner.problems.problem import Problem, messages, shuffle_references, split_sha256
-from reasoner.training import chat, curriculum, draws, engine, facts, hooks
+from reasoner.training import chat, curriculum, engine, facts, hooks
 from reasoner.training.engine import Engine, Loaded
 from reasoner.training.facts import StepMetrics, TrainFacts
 from reasoner.training.fast import FastLoop
@@ -99,7 +99,7 @@ def _run(
     sampler, why_not_fast = _choose_sampler(job, chosen, trainer, problems, say, until_done)
     resume = run_.checkpoints_dir / f"checkpoint-{first_step}" if first_step else None
     if config.train.curriculum:
-        trainer.curriculum = reward.curriculum = draws.start(config, trainer, checker, problems, resume, say)
+        trainer.curriculum = reward.curriculum = curriculum.start(config, trainer, checker, problems, resume, say)
     if chat.is_watched(config):
         trainer.chat = chat.ChatKL(config, trainer)
     trainer.add_callback(hooks.callback_class()(config, run_, trainer, reward, progress))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from reasoner import files, runs
 from reasoner.config import Config
-from reasoner.training import alarms, draws
+from reasoner.training import alarms
 from reasoner.training.chat import ChatKL
-from reasoner.training.curriculum import Curriculum
+from reasoner.training.curriculum import STATE_FILE, Curriculum, Draws
 from reasoner.training.facts import StepMetrics
 from reasoner.training.fast import FastLoop
 from reasoner.training.reward import Reward
@@ -94,7 +94,7 @@ class TrainerHooks(GRPOTrainer):
         return texts
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        return super()._get_train_sampler(dataset) if self.curriculum is None else draws.Draws(self)
+        return super()._get_train_sampler(dataset) if self.curriculum is None else Draws(self)
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         with _in_order() if self.fast is not None else contextlib.nullcontext():
@@ -227,7 +227,7 @@ class Records:
         folder = self.run.checkpoints_dir / f"checkpoint-{state.global_step}"
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing of ours reads
         if self.trainer.curriculum:
-            files.write_json(folder / draws.STATE_FILE, files.as_json(self.trainer.curriculum.state))
+            files.write_json(folder / STATE_FILE, files.as_json(self.trainer.curriculum.state))
         files.write_text(folder / "DONE", "")
 
 
