@@ -3,7 +3,7 @@
 
 Each setting has a process of its own (libgomp reads its variables when it is loaded). They take turns unit by unit,
 alone and beside busy processes, A B A B. Measured are a forward and backward pass over one group at the shapes of
-`smol` (six of its 30 blocks, LoRA, packed, 16 bits where the CPU has them), and four tokens of llama.cpp for 64
+`smol` (four of its 30 blocks, LoRA, packed, 16 bits where the CPU has them), and two tokens of llama.cpp for 64
 sequences. Each figure has beside it how many cores others used meanwhile, as the machine says: where that is not 0 in
 the rows of 0 busy ones, others were at work. Ratios are of neighbours in time.
 """
@@ -26,7 +26,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 
 def pass_over_a_group(threads: int):
-    """A step's work on one group of eight completions of 40 tokens."""
+    """A step's work on one group of four completions of 24 tokens."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -37,11 +37,11 @@ def pass_over_a_group(threads: int):
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     shape = {"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 3}
-    model = LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=6, vocab_size=49152, tie_word_embeddings=True))
+    model = LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=4, vocab_size=49152, tie_word_embeddings=True))
     kind = torch.bfloat16 if cpu.has_fast_bf16() else torch.float32
     head = model.get_output_embeddings().weight.detach().to(kind)
     tuned = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
-    prompt, completions = list(range(60)), [list(range(40))] * 8
+    prompt, completions = list(range(60)), [list(range(24))] * 4
     tokens = torch.tensor([token for completion in completions for token in completion])
 
     def unit() -> None:
@@ -61,7 +61,7 @@ def token_of_64(model: Path, threads: int):
     prompt, generator = [list(range(100, 140))], torch.Generator().manual_seed(0)
 
     def unit() -> None:
-        engine.sample(prompt, 64, max_tokens=4, temperature=1.0, stops=[], generator=generator)
+        engine.sample(prompt, 64, max_tokens=2, temperature=1.0, stops=[], generator=generator)
 
     return unit
 
@@ -86,7 +86,6 @@ def start(name: str, model: Path) -> subprocess.Popen:
     command = [sys.executable, __file__, str(model), "--child"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=os.environ | SETTINGS[name], **pipes)
-    assert process.stdout.readline() == "ready\n"
     return process
 
 
@@ -105,7 +104,9 @@ def measure(children: dict[str, subprocess.Popen], num_busy: int, rounds: int) -
         for _ in range(rounds):
             for what in ("train", "sample"):
                 for name, process in children.items():
-                    found.setdefault((name, what), []).append(ask(process, what))
+                    took, others = ask(process, what)
+                    print(f"{num_busy} busy, {name}, {what}: {took:.2f} s, others {others:.1f}", file=sys.stderr)
+                    found.setdefault((name, what), []).append((took, others))
     finally:
         for process in busy:
             process.kill()
@@ -129,6 +130,7 @@ def main() -> None:
     print("| setting | busy | train | sample |\n|---|---|---|---|", flush=True)
     children = {name: start(name, args.model) for name in SETTINGS}
     try:
+        assert all(process.stdout.readline() == "ready\n" for process in children.values())
         turns = [(busy, measure(children, busy, args.rounds)) for busy in (0, args.busy) * 2]  # A B A B
     finally:
         for process in children.values():
