@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from reasoner.errors import FAILED, USAGE, ReasonerError, nearest
-from reasoner.files import as_json, parse, read_json, sha256_file, sha256_json, write_json
+from reasoner.errors import USAGE, ReasonerError, nearest
+from reasoner.files import as_json, locked, parse, read_json, sha256_file, sha256_json, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -139,27 +139,19 @@ def lock(run: Run, kind: Lock = "run", wait: Callable[[str], None] | None = None
 
     Raises where another process has it; with `wait`, says who that is and waits for it instead.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
-    with _lock_path(run, kind).open("a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            if wait is None:
-                raise ReasonerError(
-                    f"run {run.name} is {'watched already' if kind == 'watch' else 'in use'}",
-                    why=f"process {holder} is {'watching' if kind == 'watch' else 'writing'} it",
-                    fix="`reasoner history` says what that one did"
-                    if kind == "watch"
-                    else "wait for it, or choose another name with RUN=… (make) or --run",
-                    code=FAILED,
-                ) from None
-            wait(f"waiting for process {holder}, which exports a model of run {run.name}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
+
+    def busy(holder: str) -> None:
+        if wait is None:
+            raise ReasonerError(
+                f"run {run.name} is {'watched already' if kind == 'watch' else 'in use'}",
+                why=f"process {holder} is {'watching' if kind == 'watch' else 'writing'} it",
+                fix="`reasoner history` says what that one did"
+                if kind == "watch"
+                else "wait for it, or choose another name with RUN=… (make) or --run",
+            ) from None
+        wait(f"waiting for process {holder}, which exports a model of run {run.name}")
+
+    with locked(_lock_path(run, kind), busy):
         yield
 
 

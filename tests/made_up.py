@@ -103,9 +103,12 @@ def _finish(run_, found, chance, hostile, right):
 
 def audit():
     check = {"name": "near misses <that> must fail", "must_hold": True, "n": 900, "failed": 3, "rate": 0.0033,
-             "ci95": [0.001, 0.0097]}  # fmt: skip
-    return {"verifier": {"name": "number", "version": "2"}, "holds": False, "failed": ["near misses"],
-            "data": {"n": 100, "judged": 99}, "checks": [check]}  # fmt: skip
+             "ci95": [0.001, 0.0097], "unscored": 0, "by_family": {}, "by_type": {}, "examples": []}  # fmt: skip
+    return {"schema": 1, "verifier": {"name": "number", "version": "2", "contract": "number"}, "holds": False,
+            "failed": ["near misses"],
+            "data": {"source": "made-up", "n": 100, "judged": 99, "sampled": 99, "sha256": "a" * 64},
+            "unjudged": [{"index": 3, "id": "p3", "answer": "x", "why": "no number"}], "checks": [check],
+            "checks_per_second": 1000, "seconds": 1.0, "versions": {}}  # fmt: skip
 
 
 def ladder():

@@ -11,6 +11,7 @@ import click
 
 from reasoner.cli.options import Commands, json_option
 from reasoner.errors import GATE, MISSING, printable
+from reasoner.verifiers import registry
 
 if TYPE_CHECKING:
     from reasoner.problems.named import Overview
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="FILE.jsonl|-")
 def check_command(name: str, source: str) -> None:
     """Score completions without training: rows with `answer` and `completion` in, a verdict for each out."""
-    from reasoner import verifiers
     from reasoner.audit import check
 
-    check.run(source, verifiers.load(name), lambda text: click.echo(printable(text), err=True))
+    check.run(source, registry.load(name), lambda text: click.echo(printable(text), err=True))
 
 
 @click.command("audit")
@@ -49,13 +49,15 @@ def audit_command(
     name: str | None, source: str | None, split: str | None, run_name: str | None, labelled: str | None, as_json: bool
 ) -> None:
     """Prove that a verifier may be a reward: its references, rewrites, near misses, hostile text. Exit 4 if not."""
-    from reasoner.audit import audit
+    from reasoner import files
+    from reasoner.audit import audit, render
+    from reasoner.audit import labelled as labels
 
     checker, problems, label = audit.asked(name, source, split, run_name)
-    rows = audit.labelled(checker, Path(labelled)) if labelled else None
-    value = audit.run(checker, problems, label) | ({"labelled": rows} if rows else {})
-    click.echo(json.dumps(value) if as_json else printable("\n".join(audit.lines(value))))
-    if not value["holds"]:
+    rows = labels.labelled(checker, Path(labelled)) if labelled else None
+    found = dataclasses.replace(audit.run(checker, problems, label), labelled=rows)
+    click.echo(json.dumps(files.as_json(found)) if as_json else printable("\n".join(render.lines(found))))
+    if not found.holds:
         raise click.exceptions.Exit(GATE)
 
 
@@ -96,7 +98,7 @@ def data_command(
     NAME is wordproblems, linetasks, gsm8k, math, svamp, mbpp, humaneval, a hub id, a folder with train.jsonl and
     test.jsonl, or a JSONL file.
     """
-    from reasoner import config, files, verifiers
+    from reasoner import config, files
     from reasoner.problems import generated, load, named
 
     if name is None:
@@ -109,10 +111,10 @@ def data_command(
     num = max(show, 1) if name == generated.WORDPROBLEMS else None
     found = load.read(settings, split, num)
     record = files.as_json(found.provenance)
-    checker = verifiers.load(verifier or record["verifier"] or config.Verifier().name)
+    checker = registry.load(verifier or record["verifier"] or config.Verifier().name)
     shown = []
     for problem in found.problems[:show]:
-        score = verifiers.verify(checker, checker.commit(problem.answer), problem.answer)
+        score = registry.verify(checker, checker.commit(problem.answer), problem.answer)
         read = {"type": score.type, "value": score.extracted, "verdict": score.verdict, "why": score.why}
         shown.append({**dataclasses.asdict(problem), "read": read})
     value = {**record, "read_by": checker.name, "shown": shown}

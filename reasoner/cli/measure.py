@@ -93,7 +93,7 @@ def eval_command(model: str, as_json: bool, **options: Any) -> None:
 def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | None, as_json: bool) -> None:
     """Write report.html and report.md of a run, finished or not, and print the Markdown; --json: print its summary."""
     from reasoner import runs
-    from reasoner.reporting import compare, page, report
+    from reasoner.reporting import pages
 
     if pair and (run_name or live or as_json):
         raise click.UsageError("--compare A B stands alone; for JSON: reasoner compare A B --json")
@@ -101,11 +101,7 @@ def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | Non
         raise click.UsageError("--live writes a page, --json prints a summary: one of them")
     say = Screen().say
     if pair:
-        found = compare.run(pair)
-        a, b = (report.read(runs.existing(name)) for name in pair)
-        path = a.run.path / f"compare-{b.run.name}.html"
-        files.write_text(path, page.compared(a, b, found))
-        say(f"page     {path}")
+        say(f"page     {pages.write_pair(pair)}")
         return
     run = runs.existing(run_name)
     if as_json:
@@ -114,9 +110,9 @@ def report_command(run_name: str | None, live: bool, pair: tuple[str, str] | Non
         click.echo(json.dumps(summary))
         return
     if live:
-        page.follow(run, say)
+        pages.follow(run, say)
         return
-    markdown, html = page.write(run)
+    markdown, html = pages.write(run)
     click.echo(printable(markdown.read_text(encoding="utf-8")), nl=False)
     say(f"page     {html}\nmarkdown {markdown}")
 
@@ -198,7 +194,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         seconds = f"{row['seconds']:.1f} s" if row["seconds"] is not None else ""
         click.echo(f"  {row['stage']:<10} {row['state']:<8} {seconds:>9}  {'; '.join(row['reasons'])}")
     if summary:
-        from reasoner.reporting import report
+        from reasoner.reporting import summary as summaries
 
-        for what, text in report.lines(summary):
+        for what, text in summaries.lines(summaries.parse(summary)):
             click.echo(f"  {what:<16} {text}")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reasoner import files
+from reasoner import files, words
 from reasoner.cli.options import Asked, asking, chosen_job, existing_job, json_option, run_argument
-from reasoner.cli.screen import Screen, WatchScreen, duration
+from reasoner.cli.screen import Screen, WatchScreen
 from reasoner.errors import printable
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def export_command(run_name: str | None, step: int | None, route: Any, as_json: 
     if as_json:
         click.echo(json.dumps(made))
     else:
-        screen.say(f"{made['tag']} in {duration(made['seconds'])}, {made['route']} route: {made['gguf']['path']}")
+        screen.say(f"{made['tag']} in {words.duration(made['seconds'])}, {made['route']} route: {made['gguf']['path']}")
 
 
 @click.command("watch")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reasoner import files
+from reasoner import words
 from reasoner.errors import printable
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Screen:
         if verdict == "fresh":
             self.say(f"= {name:<10} fresh: {reason}")
         else:
-            self.say(f"+ {name:<10} {verdict} in {duration(seconds)}")
+            self.say(f"+ {name:<10} {verdict} in {words.duration(seconds)}")
 
     def _train_step(self, done: StepMetrics) -> None:
         facts = (
@@ -81,7 +81,7 @@ class Screen:
         if done == total or now - self._last >= 15:
             self._last = now
             rate = (now - first[0]) / max(done - first[1], 1)
-            left = f"  left {duration(rate * (total - done))}" if done < total and done > first[1] else ""
+            left = f"  left {words.duration(rate * (total - done))}" if done < total and done > first[1] else ""
             self.say(f"  {name} {done}/{total}  {facts}{left}")
 
     def _bar(self) -> Any:
@@ -108,22 +108,23 @@ class Screen:
 
     def closing(self, job: Job, summary: dict[str, Any], seconds: float) -> None:
         """The closing summary: the figures, an example, where things are."""
-        from reasoner.reporting import report
+        from reasoner.reporting import flips, material
+        from reasoner.reporting import summary as summaries
 
         self.say("")
-        for what, text in report.lines(summary):
+        for what, text in summaries.lines(summaries.parse(summary)):
             self.say(f"  {what:<15} {text}")
-        rows = {r: files.read_jsonl(job.run.path / "completions" / f"{r}.jsonl") for r in ("base", "tuned")}
-        if pair := report.example(rows):
-            self.say(f"\n  {pair[0]['question']}")
-            for role, row in zip(report.ROLES, pair, strict=True):
-                text = row["completion"].replace("\n", "\n                  ")
-                self.say(f"    {role:<6} {row['verdict']:<6} {text}")
+        if pair := flips.example(material.completions(job.run)):
+            self.say(f"\n  {pair[0].question}")
+            for role, one in zip(summaries.ROLES, pair, strict=True):
+                text = one.completion.replace("\n", "\n                  ")
+                self.say(f"    {role:<6} {one.verdict or '':<6} {text}")
         if summary["control"]:
             self.say(f"\n  control run ({summary['control']} references): not promoted")
         self.say(f"\n  report   {job.run.path / 'report.html'} (and .md)")
         self.say(f"  summary  {job.run.summary_path}")
-        self.say(f"  this call took {duration(seconds)}; the stages together {duration(summary['seconds']['total'])}")
+        together = words.duration(summary["seconds"]["total"])
+        self.say(f"  this call took {words.duration(seconds)}; the stages together {together}")
 
 
 class WatchScreen:
@@ -181,17 +182,3 @@ class WatchScreen:
             begin=lambda name, reason: self._show(f"{name}: {reason}"),
             scored=lambda role, done, total: self._show(f"scoring {role}: {done} of {total}"),
         )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person reads them.
-
-    >>> duration(4.21), duration(75), duration(7320)
-    ('4.2 s', '1 min 15 s', '2 h 02 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

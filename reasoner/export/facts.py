@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from reasoner.bases.provenance import Provenance
 from reasoner.files import LEFT_OUT
+from reasoner.llamacpp.quantize import Quantized
 from reasoner.runs import Kind, Output
 
 Pinned = dict[str, int | float | list[str]]
@@ -27,28 +29,12 @@ class Registered:
 
 
 @dataclass(frozen=True)
-class Described:
-    """What a GGUF says of itself; counts of tensors by type."""
-
-    architecture: str
-    tokenizer: str | None
-    pre_tokenizer: str | None
-    eos_token_id: int | None
-    bos_token_id: int | None
-    context_length: int | None
-    chat_template_sha256: str | None
-    tensor_types: dict[str, int]
-
-
-@dataclass(frozen=True)
-class GgufFacts(Described):
+class GgufFacts(Quantized):
     """A quantized file: what it says of itself, and how it came about.
 
     `chosen` says what `gguf.quant = auto` came to and why; what stands behind it only the delta route has.
     """
 
-    quant: str
-    bytes: int
     chosen: dict[str, Any] | None = field(default=None, metadata=LEFT_OUT)
     route: str | None = field(default=None, metadata=LEFT_OUT)
     sha256: str | None = field(default=None, metadata=LEFT_OUT)
@@ -69,7 +55,7 @@ class BaseFacts:
     sha256: str
     special_tokens: list[str]
     license: str
-    imported: dict[str, Any] | None
+    imported: Provenance | None
     gguf: GgufFacts
     pinned: Pinned
     tag: Registered
@@ -81,8 +67,8 @@ class BaseFacts:
         if not made:
             return self.spec
         return (
-            f"{self.spec}, a GGUF of {made['quantization']} ({made['bits_per_weight']:.2f} bits a weight, sha256"
-            f" {made['sha256']}): the adapter was fitted to the de-quantized weights"
+            f"{self.spec}, a GGUF of {made.quantization} ({made.bits_per_weight:.2f} bits a weight, sha256"
+            f" {made.sha256}): the adapter was fitted to the de-quantized weights"
         )
 
 

@@ -34,21 +34,9 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Sampler settings, sent in full to every engine. `stops` are texts besides the model's own end tokens.
+class Sampling(sampler.Sampling):
+    """Sampler settings, sent in full to every engine. `stops` are texts besides the model's own end tokens."""
 
-    The order is llama.cpp's: repeat penalty (over prompt and completion), top_k, top_p, min_p, temperature.
-    """
-
-    max_tokens: int
-    temperature: float = 0.0
-    """0 is greedy."""
-    top_p: float = 1.0
-    top_k: int = 0
-    """0 is off."""
-    min_p: float = 0.0
-    repeat_penalty: float = 1.0
-    """1 is off."""
     stops: tuple[str, ...] = ()
 
 
@@ -576,12 +564,7 @@ class LlamaCpp:
             [ids[index] for index in order],
             [prompts[index].seed for index in order],
             done,
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            min_p=sampling.min_p,
-            repeat_penalty=sampling.repeat_penalty,
+            sampling,
             is_over=lambda tokens: bool(sampling.stops) and _cut(own.decode(tokens), sampling.stops)[1],
         )
 

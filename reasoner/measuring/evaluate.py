@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import config as configs
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
@@ -37,7 +37,9 @@ from reasoner.problems.named import sets_dir
 from reasoner.problems.overlap import Overlap, find_overlap
 from reasoner.problems.problem import Problem, messages, normalised, split_sha256
 from reasoner.serving import ollama, register
-from reasoner.verifiers import working
+from reasoner.verifiers import registry, working
+from reasoner.verifiers.score import Score
+from reasoner.verifiers.working import shows_working
 
 EVERYDAY_TOKENS = 200
 """Most tokens of an everyday answer: enough for a loop to show."""
@@ -84,7 +86,7 @@ def run(
     """
     found: dict[str, list[Problem] | None] = {MAIN: load.held_out(config)}
     found |= {name: load.beside(config, name) for name in config.eval.beside}
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     sets = {name: judged(checker, name, problems) for name, problems in found.items() if problems is not None}
     unjudged = {name: len(found[name] or ()) - len(problems) for name, problems in sets.items()}
     everyday = everyday_prompts("eval") if config.eval.everyday else []
@@ -172,7 +174,7 @@ def run(
 def inputs(config: Config) -> dict[str, str]:
     """What is asked besides the main set, by hash, and who judges: a set found since, another prompt or another version
     of the verifier makes the scores stale."""
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     found = {f"set {name}": load.beside(config, name) for name in config.eval.beside}
     hashes = {name: "missing" if problems is None else split_sha256(problems) for name, problems in found.items()}
     hashes["verifier"] = f"{checker.name} {checker.version}"
@@ -182,7 +184,7 @@ def inputs(config: Config) -> dict[str, str]:
     return hashes
 
 
-def judged(checker: verifiers.Verifier, name: str, problems: Sequence[Problem]) -> list[Problem]:
+def judged(checker: registry.Verifier, name: str, problems: Sequence[Problem]) -> list[Problem]:
     """The problems whose reference the verifier can judge; to ask the others would only add to `unscored`."""
     kept = _readable(checker, problems)
     if not kept:
@@ -193,8 +195,8 @@ def judged(checker: verifiers.Verifier, name: str, problems: Sequence[Problem]) 
     return kept
 
 
-def _readable(checker: verifiers.Verifier, problems: Sequence[Problem]) -> list[Problem]:
-    scores = verifiers.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
+def _readable(checker: registry.Verifier, problems: Sequence[Problem]) -> list[Problem]:
+    scores = registry.verify_many(checker, [(checker.commit(p.answer), p.answer, True) for p in problems])
     return [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
 
 
@@ -204,7 +206,7 @@ def _readable(checker: verifiers.Verifier, problems: Sequence[Problem]) -> list[
 def score(
     engine: Engine,
     problems: Sequence[Problem],
-    checker: verifiers.Verifier,
+    checker: registry.Verifier,
     sampling: Sampling,
     path: Path,
     *,
@@ -235,7 +237,7 @@ def score(
         for problem, sample in asked
     ]
     judge = {"name": checker.name, "version": checker.version}
-    sandbox = _sandbox() if checker.name == "code" else None
+    sandbox = _sandbox() if checker.is_sandboxed else None
     fixed = {"stage": "", **(note or {}), "engine": engine.name, "sandbox": sandbox}
 
     def row(index: int, answer: Answer) -> Row:
@@ -245,7 +247,7 @@ def score(
             "question": problem.question,
             "answer": problem.answer.rpartition("####")[2].strip(),
             **_answered(answer),
-            "shows_working": verifiers.shows_working(answer.text),
+            "shows_working": shows_working(answer.text),
             "steps": dataclasses.asdict(working.steps(answer.text, problem.steps)) if problem.steps else None,
             "leaked": [token for token in special if token in answer.text],
             **fixed,
@@ -284,19 +286,19 @@ def _answered(answer: Answer) -> Row:
 
 
 def _with_verdicts(
-    checker: verifiers.Verifier, judge: dict[str, str], rows: Sequence[Row], answers: Sequence[str]
+    checker: registry.Verifier, judge: dict[str, str], rows: Sequence[Row], answers: Sequence[str]
 ) -> Rows:
     said = [
         (row["completion"], answer, row["finish_reason"] == "stop") for row, answer in zip(rows, answers, strict=True)
     ]
-    scores = verifiers.verify_many(checker, said)
-    strict: Sequence[verifiers.Score | None] = [None] * len(said)
+    scores = registry.verify_many(checker, said)
+    strict: Sequence[Score | None] = [None] * len(said)
     if checker.strict is not None:
-        strict = verifiers.verify_many(dataclasses.replace(checker, function=checker.strict), said)
+        strict = registry.verify_many(dataclasses.replace(checker, function=checker.strict), said)
     found = []
     for row, one, stricter in zip(rows, scores, strict, strict=True):
         if row["finish_reason"] == "unanswered":
-            one = verifiers.Score("unscored", why=f"the engine gave no answer: {row['unanswered']}"[:300])
+            one = Score("unscored", why=f"the engine gave no answer: {row['unanswered']}"[:300])
             stricter = one if stricter else None
         found.append(
             {
@@ -558,7 +560,7 @@ def one(
     problems, record, own_verifier = _problems(source, split, num, settings)
     if source is not None and verifier is not None:
         load.check_verifier(source, verifier)
-    checker = verifiers.load(verifier or own_verifier)
+    checker = registry.load(verifier or own_verifier)
     if checker.ready is not None:
         checker.ready()
     kept = judged(checker, record["source"], problems)
@@ -673,7 +675,7 @@ def _pairing(problems: Sequence[Problem]) -> str:
     """The checker for a person's own references: the first that can judge them all, else what judges the most."""
     counts: dict[str, int] = {}
     for name in ("number", "math"):
-        counts[name] = len(_readable(verifiers.load(name), problems))
+        counts[name] = len(_readable(registry.load(name), problems))
         if counts[name] == len(problems):
             break
     return max(counts, key=counts.__getitem__)
@@ -742,14 +744,14 @@ def _short(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text.rstrip("/").rpartition("/")[2]).strip("-.")[:40] or "model"
 
 
-def _lenient(checker: verifiers.Verifier, problems: Sequence[Problem], rows: Rows) -> Rows | None:
+def _lenient(checker: registry.Verifier, problems: Sequence[Problem], rows: Rows) -> Rows | None:
     """The rows as the verifier's lenient namesake judges them, where it has one: an answer wherever it is sensible."""
-    if checker.name != "number":
+    if checker.lenient is None:
         return None
-    lenient = verifiers.load("number-lenient")
+    lenient = registry.load(checker.lenient)
     answers = {problem.id: problem.answer for problem in problems}
     said = [(row["completion"], answers[row["problem_id"]], row["finish_reason"] == "stop") for row in rows]
-    scores = verifiers.verify_many(lenient, said)
+    scores = registry.verify_many(lenient, said)
     judge = {"name": lenient.name, "version": lenient.version}
     return [
         {**row, "verdict": found.verdict if row["finish_reason"] != "unanswered" else "unscored", "verifier": judge}
@@ -818,7 +820,7 @@ def lines(value: Mapping[str, Any]) -> list[str]:
 # -- figures -----------------------------------------------------------------------------------
 
 
-def _compared(checker: verifiers.Verifier, problems: Sequence[Problem], scored: dict[str, Rows]) -> dict[str, Any]:
+def _compared(checker: registry.Verifier, problems: Sequence[Problem], scored: dict[str, Rows]) -> dict[str, Any]:
     """Both models and their lift; the lift again by the verifier's stricter rule, and by its lenient namesake."""
     base_, tuned = scored["base"], scored["tuned"]
     measured = {role: statistics.measure(rows) for role, rows in scored.items()}

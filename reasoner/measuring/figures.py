@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from reasoner import files, runs
-from reasoner.verifiers import Verdict
+from reasoner.verifiers.score import Verdict
 from reasoner.verifiers.working import StepCheck
 
 if TYPE_CHECKING:

@@ -19,16 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, ReasonerError, printable
-from reasoner.llamacpp import quantize
+from reasoner.export import calibration
+from reasoner.llamacpp import header, quantize
 from reasoner.machine import cpu
 from reasoner.measuring import engines, evaluate, statistics
 from reasoner.problems import load
 from reasoner.problems.problem import Problem, messages, split_sha256
 from reasoner.serving import ollama, register
+from reasoner.verifiers import registry
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -60,7 +62,7 @@ class _Climb:
     split: str
     margin: float
     problems: list[Problem]
-    checker: verifiers.Verifier
+    checker: registry.Verifier
     trained: list[list[int]]
     """Prompt token ids as the trainer fed them."""
     end: int
@@ -120,7 +122,7 @@ class _Climb:
             facts = engine.facts
         speed = self._speed(name, str(facts["digest"]), rows, len(new), seconds)
         file = Path(model) if engine.name == "llama.cpp" else None
-        described = quantize.described(file) if file else {}
+        described = header.read_header(file).describe() if file else None
         found = statistics.measure(rows)
         entry: Entry = {
             "rung": name,
@@ -131,8 +133,8 @@ class _Climb:
             **{key: found[key] for key in ("pass_at_1", "ci95", "right", "scored", "unscored", "truncated")},
             "mean_tokens": found["mean_tokens"],
             **speed,
-            "end_tokens": [described["eos_token_id"]] if file else facts.get("end_tokens"),
-            "tensor_types": described.get("tensor_types"),
+            "end_tokens": [described.eos_token_id] if described else facts.get("end_tokens"),
+            "tensor_types": described.tensor_types if described else None,
             "prompt_ids_sha256": files.sha256_json(ids),
             "prompt_ids_differ": self._differing(ids, rows),
             "change": None,
@@ -186,13 +188,13 @@ def _climb(
     if split == "dev":  # always there, carved from the training source where it has none; another source may lack it
         wanted["source"] = None
     problems = load.held_out(config.model_copy(update={"eval": config.eval.model_copy(update=wanted)}))
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     if checker.ready is not None:
         checker.ready()
     problems = evaluate.judged(checker, f"the {split} problems", problems)
     tokenizer = locate.load_tokenizer(base_dir)
     trained = [locate.prompt_ids(tokenizer, messages(p.question, config.data.system)) for p in problems]
-    special = sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
+    special = locate.special_tokens(tokenizer)
     return _Climb(
         config, run_, split, config.gguf.margin if margin is None else margin, problems, checker, trained,
         int(tokenizer.eos_token_id), special, tokenizer.convert_ids_to_tokens, say, progress,
@@ -375,7 +377,7 @@ class _Quants:
     def _importance(self) -> bool:
         climb = self.climb
         text = climb.folder / "calibration.txt"
-        tokens = quantize.write_calibration(climb.run, self.merged, climb.config.data.system, text)
+        tokens = calibration.write(climb.run, self.merged, climb.config.data.system, text)
         if not tokens:
             climb.say("no importance matrix: the run's rollouts hold too few right completions")
             return False

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from reasoner import runs, verifiers
+from reasoner import runs
 from reasoner.config import recorded
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.export import modelfile
@@ -19,11 +19,12 @@ from reasoner.pipeline.stages import NAMES, STAGES
 from reasoner.problems import load
 from reasoner.serving import ollama
 from reasoner.training import grpo
+from reasoner.verifiers import registry
 
 
 def check(job: Job) -> None:
     """Everything that can be refused early, before anything is trained or written."""
-    checker = verifiers.load(job.config.verifier.name)
+    checker = registry.load(job.config.verifier.name)
     load.check_verifiers(job.config)
     if checker.ready is not None:
         checker.ready()

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import __version__, runs
-from reasoner.bases import from_gguf, locate
+from reasoner.bases import from_gguf, locate, specs
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
+from reasoner.files import parse
 from reasoner.llamacpp import install
 from reasoner.serving import ollama
 from reasoner.training.facts import StepMetrics
@@ -53,19 +54,10 @@ class Job:
         recorded = self.record("base")
         model = self.config.model
         if recorded is not None and recorded.config.get("model") == model.model_dump(mode="json"):
-            facts = recorded.facts
-            files = {k: runs.Output(**v) for k, v in facts["files"].items()}
-            found = locate.Base(
-                facts["spec"],
-                Path(facts["path"]),
-                facts["architecture"],
-                facts["weights_bytes"],
-                files,
-                facts.get("imported"),
-            )
+            found = parse(locate.Base, recorded.facts)
             if not found.changed_files():
                 return found
-        if not from_gguf.is_spec(model.base):
+        if not specs.is_spec(model.base):
             return locate.resolve(model)
         made = from_gguf.materialize(model.base, self.reporter.say, lambda: self.client)
         folder = locate.resolve(model.model_copy(update={"base": str(made.path)}))

@@ -22,19 +22,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import runs, verifiers
+from reasoner import runs
 from reasoner.audit import audit
-from reasoner.bases import from_gguf, locate
+from reasoner.audit.results import Audit, short
+from reasoner.bases import locate, proof
 from reasoner.errors import ReasonerError
-from reasoner.export import delta, merge, modelfile
+from reasoner.export import calibration, delta, merge, modelfile
 from reasoner.files import as_json, partial_dir, partial_file, read_jsonl, sha256_file, write_json, write_text
 from reasoner.llamacpp import quantize
 from reasoner.measuring import evaluate, ladder, statistics
 from reasoner.pipeline.job import Job
 from reasoner.problems import load
-from reasoner.reporting import page, report
+from reasoner.reporting import pages, records, summary
 from reasoner.serving import register
 from reasoner.training import grpo
+from reasoner.verifiers import registry
 
 Made = tuple[list[Path], dict[str, Any]]
 
@@ -67,25 +69,25 @@ def _base(job: Job) -> Made:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
         merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
-    made, facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
+    facts = quantize.run(folder, job.base_gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
     if found.imported:
-        from_gguf.check_reexport(found.imported, facts)
+        proof.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = sha256_file(job.base_gguf)
     tag = register.put(
         config, job.client, register.base_tag(config), job.base_gguf, sha256, pinned, folder, job.reporter.say
     )
-    return made, {
+    return [job.base_gguf], {
         "spec": found.spec,
         "path": str(found.path),
         "architecture": found.architecture,
         "weights_bytes": found.weights_bytes,
         "files": {name: dataclasses.asdict(output) for name, output in found.files.items()},
         "sha256": found.sha256,
-        "special_tokens": sorted({t.content for t in tokenizer.added_tokens_decoder.values() if t.special}),
+        "special_tokens": locate.special_tokens(tokenizer),
         "license": locate.licence(found.path),
-        "imported": found.imported,
-        "gguf": facts,
+        "imported": as_json(found.imported),
+        "gguf": as_json(facts),
         "pinned": pinned,
         "tag": tag,
     }
@@ -98,11 +100,11 @@ def _train(job: Job) -> Made:
         )
 
     audited = _audit(job)
-    unjudged = {row["index"] for row in audited["unjudged"]}
+    unjudged = {row.index for row in audited.unjudged}
     wanted = grpo.TrainJob(job.config, job.run, job.base.path, to_gguf, unjudged)
     outputs, facts = grpo.run(wanted, job.reporter.say, job.reporter.train_step)
     _give_back_memory()
-    return outputs, as_json(dataclasses.replace(facts, audit=audit.short(audited)))
+    return outputs, as_json(dataclasses.replace(facts, audit=short(audited)))
 
 
 def _give_back_memory() -> None:
@@ -112,47 +114,47 @@ def _give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _audit(job: Job) -> dict[str, Any]:
+def _audit(job: Job) -> Audit:
     """The run's verifier on the run's own references: `audit.json` first, then a refusal where it does not hold.
 
     `alarms.failed_audit = tell` says so instead. Not an output of the stage: its seconds differ from one time to the
     next, and nothing is made from it.
     """
     config = job.config
-    checker = verifiers.load(config.verifier.name)
-    value = audit.run(checker, load.training(config), config.data.source)
-    write_json(job.run.path / "audit.json", value)
-    if config.alarms.failed_audit == "stop" or not value["data"]["judged"]:
-        audit.refuse(value, f"reasoner audit --run {job.run.name}")
-    left_out = f", {len(value['unjudged']):,} that it cannot judge are left out" if value["unjudged"] else ""
-    holds = (
-        "holds" if value["holds"] else f"FAILS its audit ({'; '.join(value['failed'])}), as alarms.failed_audit allows,"
-    )
+    checker = registry.load(config.verifier.name)
+    found = audit.run(checker, load.training(config), config.data.source)
+    write_json(job.run.path / "audit.json", as_json(found))
+    if config.alarms.failed_audit == "stop" or not found.data.judged:
+        audit.refuse(found, f"reasoner audit --run {job.run.name}")
+    left_out = f", {len(found.unjudged):,} that it cannot judge are left out" if found.unjudged else ""
+    holds = "holds" if found.holds else f"FAILS its audit ({'; '.join(found.failed)}), as alarms.failed_audit allows,"
     job.reporter.say(
-        f"verifier {checker.name} {checker.version} {holds} on {value['data']['judged']:,} references{left_out}"
-        f" ({value['seconds']:.1f} s, {job.run.path / 'audit.json'})"
+        f"verifier {checker.name} {checker.version} {holds} on {found.data.judged:,} references{left_out}"
+        f" ({found.seconds:.1f} s, {job.run.path / 'audit.json'})"
     )
-    return value
+    return found
 
 
 def _merge(job: Job) -> Made:
-    return merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
+    outputs, facts = merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
+    return outputs, dataclasses.asdict(facts)
 
 
 def _gguf(job: Job) -> Made:
     config, log, say = job.config, job.run.log_path("gguf"), job.reporter.say
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
-        return quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
+        return [job.tuned_gguf], as_json(quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say))
     chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
     text = job.export / "calibration.txt"
     if chosen["imatrix"]:
-        quantize.write_calibration(job.run, merged, config.data.system, text)
+        calibration.write(job.run, merged, config.data.system, text)
     given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
-    tuned, facts = quantize.run(merged, job.export / f"model.{chosen['quant']}.gguf", *given)
-    untouched, _ = quantize.run(job.run.path / "base" / "model", job.export / f"base.{chosen['quant']}.gguf", *given)
+    outputs = [job.export / f"{name}.{chosen['quant']}.gguf" for name in ("model", "base")]
+    facts = quantize.run(merged, outputs[0], *given)
+    quantize.run(job.run.path / "base" / "model", outputs[1], *given)
     text.unlink(missing_ok=True)
-    return [*tuned, *untouched], {**facts, "chosen": chosen}
+    return outputs, {**as_json(facts), "chosen": chosen}
 
 
 def _reference(job: Job) -> Made:
@@ -314,11 +316,11 @@ def _reuse_scores(job: Job, digest: str, target: Path) -> None:
 
 
 def _report(job: Job) -> Made:
-    records = {stage.name: job.need(stage.name) for stage in STAGES[:-1]}
     server = {"host": str(job.server.host), "version": job.server.version}
-    value = report.summary(job.config, job.run, records, server, job.versions())
-    written = page.write(job.run, value)
-    write_json(job.run.summary_path, value)
+    done = records.read(job.run, job.step)
+    value = summary.make(job.config, job.run, done, server, job.versions())
+    written = pages.write(job.run, value)
+    summary.save(job.run, value)
     return [*written, job.run.summary_path], {}
 
 

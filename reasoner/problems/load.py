@@ -20,6 +20,7 @@ from reasoner.problems.generated import GENERATORS
 from reasoner.problems.problem import Problem
 from reasoner.problems.rows import OWN_FIX
 from reasoner.problems.splits import Provenance, Split, settle
+from reasoner.verifiers import registry
 
 
 def problems(data: Data, split: str, num: int | None) -> list[Problem]:
@@ -100,7 +101,8 @@ def verifier_for(source: str) -> str | None:
 def check_verifier(source: str, verifier: str) -> None:
     """Refuses a checker that cannot read the source's references; a person's own (`file.py:name`) is their word."""
     paired = verifier_for(source)
-    if paired is None or ".py:" in verifier or verifier in _FAMILIES[paired] or verifier.startswith(f"{paired}-"):
+    checker = registry.built_in(verifier)
+    if paired is None or ".py:" in verifier or (checker is not None and checker.family == paired):
         return
     raise ReasonerError(
         f"the verifier {verifier!r} is not for the references of {source}",
@@ -108,9 +110,6 @@ def check_verifier(source: str, verifier: str) -> None:
         fix=f"--set verifier.name={paired} (or a checker of yours, path/to/file.py:name)",
         code=USAGE,
     )
-
-
-_FAMILIES = {"number": ("number", "arithmetic"), "math": ("math",), "code": ("code",)}
 
 
 # -- the problems of a run ---------------------------------------------------------------------

@@ -21,6 +21,7 @@ from reasoner.problems import hub, local, rows
 from reasoner.problems.problem import Problem, code_question, normalised
 from reasoner.problems.rows import DroppedError, Reader, Row, UnreadableError
 from reasoner.problems.splits import PRIORITY, Pile, Provenance, Split, hashed, settle
+from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
 
 
@@ -240,7 +241,7 @@ def _judgeable(task_of: Callable[[Row], tasks.Task], row: Row) -> tasks.Task:
     """Reads the task of a row. Raises `DroppedError`, without the number of the test, where that cannot be lifted."""
     try:
         task = task_of(row)
-        tasks.read(task.to_answer())
+        lift.read(task.to_answer())
     except tasks.Unfit as unfit:
         why = re.sub(r"^(hidden )?test \d+: ", "", str(unfit))[:120]
         raise DroppedError(f"tests cannot be lifted: {why}") from None

@@ -9,38 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from reasoner import files, runs
+from reasoner import files, runs, words
 from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import statistics
 from reasoner.measuring.figures import Interval, Judge, Paired
-from reasoner.reporting import report
-
-
-@dataclass(frozen=True)
-class Score:
-    """Is what one model scored on a set."""
-
-    pass_at_1: float
-    ci95: Interval
-    shows_working: float
-    truncated: float
-    unscored: int
-    refused: int | None = field(default=None, metadata=files.LEFT_OUT)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """Is tuned minus base, in points."""
-
-    points: float
-    ci95: Interval
-    p: float
-    test: str
-    se: float | None = field(default=None, metadata=files.LEFT_OUT)
-    detectable: float | None = field(default=None, metadata=files.LEFT_OUT)
+from reasoner.reporting import summary
+from reasoner.reporting.summary import Effect, Score, Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +36,6 @@ class Row:
     tuned: Score
     lift: Effect
     promoted: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Summary(Row):
-    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -140,18 +112,9 @@ def run(names: Sequence[str]) -> Comparison:
 
 
 def _summary(one: runs.Run) -> Summary:
-    stored = files.read_json(one.summary_path)
-    if not isinstance(stored, dict):
-        raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
-    try:
-        return files.parse(Summary, stored)
-    except ValueError as error:
-        raise ReasonerError(
-            f"the summary of run {one.name} was written by another version of reasoner",
-            why=str(error),
-            fix=f"score the run again: reasoner evaluate {one.name}",
-            code=USAGE,
-        ) from None
+    if found := summary.read(one):
+        return found
+    raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
 
 
 def _refuse_different(same_profile: Sequence[Summary]) -> None:
@@ -277,36 +240,32 @@ def lines(value: Comparison) -> list[str]:
             f"  mean lift {found.points:+.1f} points, from {found.least:+.1f} to {found.most:+.1f},"
             f" between-seed standard deviation {found.sd:.1f}"
         )
-        out.append(f"  over seeds     {_interval(found.ci95)} (95 %, {found.interval})")
+        out.append(f"  over seeds     {words.points_interval(found.ci95)} (95 %, {found.interval})")
         if problems := found.over_problems:
             told = f"95 %, bootstrap over {problems.pairs} problems, of these trainings"
-            out.append(f"  over problems  {_interval(problems.ci95)} ({told})")
+            out.append(f"  over problems  {words.points_interval(problems.ci95)} ({told})")
         else:
             out.append("  over problems  none: completions are gone, or are not those of the summary")
     for control in value.controls:
         gap = control.difference
         sign = "≤" if (gap.p or 0) <= 2 / (statistics.RESAMPLES + 1) else "="
-        test = "" if gap.p is None else f", p {sign} {gap.p:.2g}"
+        test = "" if gap.p is None else f", p {sign} {words.p_value(gap.p)}"
         out += ["", f"{control.run} minus its control {control.control}:"]
         out.append(
-            f"  {control.lift:+.1f} − {control.control_lift:+.1f} = {gap.points:+.1f} points"
-            f" {_interval(gap.ci95)}{test} ({gap.test})"
+            f"  {control.lift:+.1f} − {control.control_lift:+.1f} ="
+            f" {words.points(gap.points, gap.ci95, ' points')}{test} ({gap.test})"
         )
     return [*out, *(f"note: {note}" for note in ["", *value.notes] if note)]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    shares = [f"{report.share(one.pass_at_1)} {report.interval(list(one.ci95))}" for one in (row.base, row.tuned)]
+    shares = [words.share(one.pass_at_1, one.ci95) for one in (row.base, row.tuned)]
     return (
         row.run, row.profile, str(row.seed), row.split, str(row.n), *shares,
-        f"{row.lift.points:+.1f} {_interval(row.lift.ci95)}",
+        words.points(row.lift.points, row.lift.ci95),
         f"control ({row.control})" if row.control else "",
         "yes" if row.promoted else "no",
     )  # fmt: skip
-
-
-def _interval(ends: Interval) -> str:
-    return f"[{ends[0]:+.1f}, {ends[1]:+.1f}]"
 
 
 def _listed(members: Sequence[Finished]) -> str:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import install
@@ -31,12 +31,15 @@ OLLAMA_MODULE_SUM = "h1:o7So45nFInmKbWj8O8I5NWuoeRYxoupkLA0hnQ+N60s="
 OLLAMA_RELEASES = "https://github.com/ollama/ollama/releases/download"
 
 
+Route = Literal["PATH", "release", "module"]
+
+
 @dataclass(frozen=True)
 class OllamaInstall:
     """One Ollama program: where it is, which route it came by, and why earlier routes did not do."""
 
     path: Path
-    route: install.Route
+    route: Route
     version: str
     why: list[str] = field(default_factory=list)
 
@@ -225,7 +228,7 @@ def _module(progress: cache.Progress, why: list[str]) -> str:
     try:
         engine = install.llama_cpp(progress)
         if engine.server is None:
-            engine = install._built(progress)
+            engine = install.built(progress)
         go = programs.bring_go(progress)
     except ReasonerError as error:
         raise _NotThisWay(f"{error.what}{f': {error.why}' if error.why else ''}") from error

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reasoner import files, verifiers
+from reasoner import files
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.problems.problem import Problem
 from reasoner.training import engine
 from reasoner.training.facts import CurriculumState
+from reasoner.verifiers import registry
 
 FAMILY_FLOOR, KIND_FLOOR = 0.5, 0.15
 """Least weight of a family, and of a kind in it, on the scale of the signal's probability (0-1)."""
@@ -199,7 +200,7 @@ class Draws:
 def start(
     config: Config,
     trainer: Any,
-    checker: verifiers.Verifier,
+    checker: registry.Verifier,
     problems: Sequence[Problem],
     resume: Path | None,
     say: Callable[[str], None],
@@ -221,7 +222,7 @@ def start(
 def _measured(
     config: Config,
     trainer: Any,
-    checker: verifiers.Verifier,
+    checker: registry.Verifier,
     problems: Sequence[Problem],
     kinds: Sequence[str],
     say: Callable[[str], None],
@@ -243,7 +244,7 @@ def _measured(
         for ids in group:
             text = str(trainer.processing_class.decode(ids, skip_special_tokens=True))
             is_finished = ids[-1] in trainer.eos_token_ids
-            reward = verifiers.verify(checker, text, problem.answer, is_finished=is_finished).reward
+            reward = registry.verify(checker, text, problem.answer, is_finished=is_finished).reward
             rewards[name] += [] if reward is None else [reward]
     silent = [name for name, values in rewards.items() if not values]
     if silent:

@@ -15,6 +15,7 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import sampler
+from reasoner.llamacpp.live import LiveWeights
 from reasoner.machine import cpu
 from reasoner.problems.problem import Problem
 from reasoner.training import chat, engine, packed
@@ -93,7 +94,7 @@ class FastLoop:
         shape = self._trainer.model.get_base_model().config
         heads = {shape.num_attention_heads, getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads}
         weights = {name: module.weight.data for name, module in self.layers.items()}
-        self.live = sampler.LiveWeights(self.path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
+        self.live = LiveWeights(self.path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
         if to_brain:
             for module in self.layers.values():  # exact, and what autocast would make of them at every step
                 module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import load
@@ -26,6 +26,7 @@ from reasoner.training.engine import Engine, Loaded
 from reasoner.training.facts import StepMetrics, TrainFacts
 from reasoner.training.fast import FastLoop
 from reasoner.training.reward import Reward
+from reasoner.verifiers import registry
 
 Say = Callable[[str], None]
 
@@ -57,7 +58,7 @@ def check(config: Config) -> None:
             fix="choose a divisor",
             code=USAGE,
         )
-    if config.verifier.reward == "share" and not verifiers.load(config.verifier.name).has_shares:
+    if config.verifier.reward == "share" and not registry.load(config.verifier.name).has_shares:
         raise ReasonerError(
             f"verifier.reward = share, but the verifier {config.verifier.name} has no shares of tests",
             why="a share of the hidden tests can be paid only where there are hidden tests, as for `code`",
@@ -87,7 +88,7 @@ def _run(
 ) -> tuple[list[Path], TrainFacts]:
     config, run_ = job.config, job.run
     chosen = engine.prepare(config, say)
-    checker = verifiers.load(config.verifier.name)
+    checker = registry.load(config.verifier.name)
     problems, overlap = _problems(job, checker, say)
     loaded = engine.load(config, job.base_path, chosen)
     before = engine.weights_sha256(loaded.model)
@@ -138,7 +139,7 @@ def _run(
     )
 
 
-def _problems(job: TrainJob, checker: verifiers.Verifier, say: Say) -> tuple[list[Problem], Contamination]:
+def _problems(job: TrainJob, checker: registry.Verifier, say: Say) -> tuple[list[Problem], Contamination]:
     """Returns the problems to train on, and what they share with the sets of the evaluation."""
     problems = load.training(job.config)
     overlap = load.contamination(job.config)

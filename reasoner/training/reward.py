@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.config import Config
 from reasoner.training import alarms
 from reasoner.training.curriculum import Curriculum, group_rates
 from reasoner.training.facts import Rollout
+from reasoner.verifiers import registry
 from reasoner.verifiers.number import reference_of
+from reasoner.verifiers.working import shows_working
 
 RECHECKED = 256
 """Most accepted completions of a step that the stricter rule judges again, evenly over the step."""
@@ -33,7 +35,7 @@ class Reward:
 
     __name__ = "verifier"
 
-    def __init__(self, config: Config, checker: verifiers.Verifier, run: runs.Run) -> None:
+    def __init__(self, config: Config, checker: registry.Verifier, run: runs.Run) -> None:
         self._settings, self._checker, self._run = config.verifier, checker, run
         self._strict = strict_rule(checker)
         self.eos_ids: set[int] = set()
@@ -60,7 +62,7 @@ class Reward:
         step = trainer_state.global_step + 1
         texts = [completion[0]["content"] for completion in completions]
         finished = [bool(ids) and ids[-1] in self.eos_ids for ids in completion_ids]
-        scores = verifiers.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
+        scores = registry.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
         rollouts = [
             Rollout(
                 step=step,
@@ -83,7 +85,7 @@ class Reward:
         ]
         rollouts = self._judged_again(rollouts, answer)
         self._take_shares(rollouts)
-        self.shows_working = sum(map(verifiers.shows_working, texts)) / len(texts)
+        self.shows_working = sum(map(shows_working, texts)) / len(texts)
         if self.curriculum:
             self.curriculum.observe(group_rates(problem_id, kind, [score.reward for score in scores]))
         file = f"{runs.step_name(step)}.jsonl"
@@ -99,7 +101,7 @@ class Reward:
         accepted = [at for at, rollout in enumerate(rollouts) if rollout.verdict == "right"]
         num = min(len(accepted), RECHECKED)
         for at in (accepted[i * len(accepted) // num] for i in range(num)):
-            verdict = verifiers.verify(self._strict, rollouts[at].completion, answers[at]).verdict
+            verdict = registry.verify(self._strict, rollouts[at].completion, answers[at]).verdict
             found[at] = dataclasses.replace(rollouts[at], strict=verdict)
         self.strict_gap.add([float(one.strict == "wrong") for one in found if one.strict in ("right", "wrong")])
         return found
@@ -121,8 +123,8 @@ class Reward:
         alarms.UNSCORED.check(share, self._settings.max_unscored, self._run, file=file, **told)
 
 
-def strict_rule(checker: verifiers.Verifier) -> verifiers.Verifier | None:
-    """Returns the stricter rule as a verifier of its own, to be called through `verifiers.verify`."""
+def strict_rule(checker: registry.Verifier) -> registry.Verifier | None:
+    """Returns the stricter rule as a verifier of its own, to be called through `registry.verify`."""
     if checker.strict is None:
         return None
     return dataclasses.replace(checker, name=f"{checker.name} (strict)", function=checker.strict, strict=None)

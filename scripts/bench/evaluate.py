@@ -25,11 +25,12 @@ from pathlib import Path
 
 import httpx
 
-from reasoner import config, verifiers
+from reasoner import config
 from reasoner.measuring import engines, evaluate
 from reasoner.problems import load
 from reasoner.problems.problem import messages
 from reasoner.serving import ollama
+from reasoner.verifiers import registry
 
 REASONER = Path(sys.executable).with_name("reasoner")
 TASK = """\
@@ -141,7 +142,7 @@ def overhead(n: int, concurrency: int) -> None:
     assert server.stdout is not None
     url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
     settings, _ = config.resolve("pocket", {"eval.num_problems": str(n)})
-    problems, checker = load.held_out(settings), verifiers.load("number")
+    problems, checker = load.held_out(settings), registry.load("number")
     evaluate.judged(checker, "", problems[:10])
     added, raw = [], []
     for _ in range(5):

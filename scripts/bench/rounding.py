@@ -10,11 +10,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from reasoner import config, runs, verifiers
-from reasoner.llamacpp import quantize, sampler
+from reasoner import config, runs
+from reasoner.llamacpp import quantize
+from reasoner.llamacpp.live import LiveWeights
 from reasoner.measuring import engines, evaluate, statistics
 from reasoner.pipeline import job
 from reasoner.problems import load
+from reasoner.verifiers import registry
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}
 
@@ -52,14 +54,14 @@ def main() -> None:
             print(f"| {name} | {kind} | {norm / weights[name].norm():.1e} | {share:.2f} | {error:.2f} |")
     wanted = {"split": "dev", "source": None, "num_problems": args.n}
     problems = load.held_out(settings.model_copy(update={"eval": settings.eval.model_copy(update=wanted)}))
-    checker = verifiers.load(settings.verifier.name)
+    checker = registry.load(settings.verifier.name)
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
         for kind in TYPES:
             path = Path(temporary) / f"{kind}.gguf"
             quantize.run(folder, path, kind, Path(temporary) / "log", print)
             heads = {shape.num_attention_heads, shape.num_key_value_heads}
-            live = sampler.LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
+            live = LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
             for name, weight in weights.items():
                 live.write(name, weight + changes[name])
             engine = engines.open_engine(str(path), concurrency=32, num_ctx=1024, num_thread=args.threads)

@@ -11,13 +11,14 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner import config, files, verifiers
+from reasoner import config, files
 from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
 from reasoner.measuring import statistics
 from reasoner.problems import load
 from reasoner.problems.problem import messages
 from reasoner.serving import ollama
+from reasoner.verifiers import registry
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
             client.create(f"roundtrip:{name}", path, files.sha256_file(path), parameters={}, system=None)
         print({name: path.stat().st_size for name, path in tags.items()})
     tokenizer = locate.load_tokenizer(folder)
-    checker = verifiers.load(settings.verifier.name)
+    checker = registry.load(settings.verifier.name)
     problems = load.held_out(settings)
     options = {"temperature": 0.0, "num_ctx": 2048, "num_predict": 256, "num_thread": args.threads}
     options = {key: value for key, value in options.items() if value is not None}
@@ -56,7 +57,7 @@ def main() -> None:
         rows[name] = []
         for problem, answer in zip(problems, answers, strict=True):
             is_finished = answer["done_reason"] == "stop"
-            score = verifiers.verify(checker, answer["response"], problem.answer, is_finished=is_finished)
+            score = registry.verify(checker, answer["response"], problem.answer, is_finished=is_finished)
             rows[name].append({"verdict": score.verdict, "text": answer["response"]})
         right = sum(row["verdict"] == "right" for row in rows[name])
         print(f"| {name} | {right} of {len(problems)} right |", flush=True)

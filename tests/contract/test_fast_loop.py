@@ -6,16 +6,17 @@ import signal
 
 import pytest
 
-from reasoner import config, runs, verifiers
+from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.llamacpp import quantize, sampler
+from reasoner.llamacpp import live, quantize, sampler
 from reasoner.machine import cpu
 from reasoner.problems import load, stories
 from reasoner.problems.problem import messages
 from reasoner.training import engine, grpo, packed
 from reasoner.training.fast import FastLoop
 from reasoner.training.reward import Reward
+from reasoner.verifiers import registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -60,7 +61,7 @@ def make_trainer(tmp_path, folder, **settings):
     problems = load.problems(found.data, "train", 12)
     torch.manual_seed(0)
     chosen = engine.Engine("trl", on_cuda=False)
-    reward = Reward(found, verifiers.load("number"), run)
+    reward = Reward(found, registry.load("number"), run)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cpu, "has_fast_bf16", lambda: False)
         trainer = grpo.build_trainer(found, run, chosen, engine.load(found, folder, chosen), reward, problems)
@@ -219,7 +220,7 @@ def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file)
         name, module = next(iter(fast.layers.items()))
         wrong = {name: module.weight.data + 1}
         with pytest.raises(ReasonerError, match="layout"):
-            sampler.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
+            live.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
 
 
 def test_samples_follow_the_distribution(file, prompts):
@@ -341,7 +342,7 @@ def test_each_row_draws_from_its_own_distribution():
     logits = torch.full((70, 300), -50.0)
     logits[torch.arange(70), wanted] = torch.linspace(0, 5, 70)
     for temperature in (0.0, 0.6):
-        tokens, logps = sampler._draw(logits, temperature, torch.Generator().manual_seed(1))
+        tokens, logps = sampler.draw(logits, temperature, torch.Generator().manual_seed(1))
         assert tokens == wanted.tolist()
         assert max(map(abs, logps)) < 1e-6
 

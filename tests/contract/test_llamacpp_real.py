@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reasoner.bases import locate
-from reasoner.llamacpp import install, quantize
+from reasoner.llamacpp import header, install, quantize
 from reasoner.problems import stories
 from reasoner.problems.problem import messages
 
@@ -33,8 +33,7 @@ ODD = [
 def pocket(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gguf")
     path = folder / "pocket.F16.gguf"
-    made, facts = quantize.run(locate.shipped()["pocket"], path, "F16", folder / "log", lambda text: None)
-    assert made == [path]
+    facts = quantize.run(locate.shipped()["pocket"], path, "F16", folder / "log", lambda text: None)
     assert sorted(p.name for p in folder.iterdir()) == ["log", "pocket.F16.gguf"]
     install.use_python_binding()
     return path, facts
@@ -95,10 +94,10 @@ def test_logits_are_those_of_the_trainer(llama):
 def test_a_quantized_file_says_what_it_is(pocket):
     _, facts = pocket
     tokenizer = locate.load_tokenizer(locate.shipped()["pocket"])
-    assert facts["architecture"] == "llama"
-    assert facts["tokenizer"] == "llama"
-    assert facts["eos_token_id"] == tokenizer.eos_token_id
-    assert facts["chat_template_sha256"]
+    assert facts.architecture == "llama"
+    assert facts.tokenizer == "llama"
+    assert facts.eos_token_id == tokenizer.eos_token_id
+    assert facts.chat_template_sha256
 
 
 def test_a_model_that_the_converter_does_not_know_is_said_by_name(tmp_path):
@@ -122,4 +121,4 @@ def test_a_file_that_is_not_whole_is_refused(pocket, tmp_path):
 
     (tmp_path / "cut.gguf").write_bytes(pocket[0].read_bytes()[:100_000])
     with pytest.raises(ReasonerError, match="is not a whole GGUF"):
-        quantize.check(tmp_path / "cut.gguf")
+        header.check(tmp_path / "cut.gguf")

@@ -31,11 +31,14 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from reasoner.verifiers import Score, number, verifier, worker
+from reasoner.verifiers import worker
+from reasoner.verifiers.checker import Verifier, register
 from reasoner.verifiers.committed import committed, spoken
 from reasoner.verifiers.math import reader, values
 from reasoner.verifiers.math.reader import Node, TooLarge, Unreadable
 from reasoner.verifiers.math.values import NotRational, Undefined, equal
+from reasoner.verifiers.score import Score
+from reasoner.verifiers.sentence import UNSURE, last_sentence, stated
 
 SYMBOLIC_SECONDS = 2.0
 """Wall time of one comparison by Math-Verify and sympy."""
@@ -59,7 +62,6 @@ def strict(completion: str, answer: str) -> Score:
     return Score("right" if same else "wrong", found.spans[0], "strict", "" if same else "another text")
 
 
-@verifier("math", version="1", commit=commit, strict=strict)
 def math(completion: str, answer: str) -> Score:
     r"""Right when the committed answer equals the reference.
 
@@ -73,6 +75,9 @@ def math(completion: str, answer: str) -> Score:
         return _check(completion, answer)
     except RecursionError:
         return Score("unscored", why="over a limit: nested too deeply")
+
+
+register(Verifier("math", "1", math, commit, strict, contract="math", family="math"))
 
 
 def _check(completion: str, answer: str) -> Score:
@@ -150,15 +155,15 @@ def _stated(text: str, type_: str) -> str | None:
         before, after = tail[: formulas[-1].start()], tail[formulas[-1].end() :]
         sentence = re.split(r"[.!?]\s|\n", _FORMULA.sub(" ", before))[-1] + " " + after
         is_last = not re.search(r"[\d\\]", after) and not re.search(r"[.!?\n]\s*\S", after.strip())
-        if is_last and not number.UNSURE.search(sentence):
+        if is_last and not UNSURE.search(sentence):
             return next(group for group in formulas[-1].groups() if group)
     if type_ in _NUMBERS:
-        sentence = number.last_sentence(text)
-        value = number.stated(sentence)
+        sentence = last_sentence(text)
+        value = stated(sentence)
         if isinstance(value, Fraction):
             return str(value)
         ending = _ENDING.search(sentence)
-        if ending and not number.UNSURE.search(_NEGATED.sub(" ", sentence[: ending.start()])):
+        if ending and not UNSURE.search(_NEGATED.sub(" ", sentence[: ending.start()])):
             return ending[1]
     return None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config, files, runs, verifiers
+from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
@@ -19,6 +19,8 @@ from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.problem import Problem, split_sha256
 from reasoner.serving import register
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score
 
 
 class Client:
@@ -234,7 +236,7 @@ def test_a_set_that_was_found_since_makes_the_scores_stale(tmp_path, monkeypatch
     before = evaluate.inputs(found)
     assert before["set svamp"] == "missing"
     assert re.fullmatch("[0-9a-f]{64}", before["everyday"])
-    assert evaluate.inputs(config.resolve("pocket")[0]) == {"verifier": f"number {verifiers.load('number').version}"}
+    assert evaluate.inputs(config.resolve("pocket")[0]) == {"verifier": f"number {registry.load('number').version}"}
 
 
 # -- everyday ----------------------------------------------------------------------------------
@@ -533,7 +535,7 @@ def ask(tmp_path):
     said = []
 
     def ask(engine, problems=PROBLEMS, checker="number", sampling=GREEDY, **more):
-        checker = verifiers.load(checker) if isinstance(checker, str) else checker
+        checker = registry.load(checker) if isinstance(checker, str) else checker
         return evaluate.score(engine, problems, checker, sampling, tmp_path / "c.jsonl", say=said.append, **more)
 
     ask.path, ask.said = tmp_path / "c.jsonl", said
@@ -594,13 +596,13 @@ def test_completions_of_another_question_are_not_taken(ask, change, says):
 
 
 def test_another_verifier_judges_again_what_is_there(ask):
-    checker = verifiers.load("number")
+    checker = registry.load("number")
     ask(Scripted())
 
     def all_right(completion, answer):
-        return verifiers.Score("right", extracted=completion)
+        return Score("right", extracted=completion)
 
-    other = verifiers.Verifier("number", "next", all_right)
+    other = registry.Verifier("number", "next", all_right)
     engine = Scripted()
     rows = ask(engine, checker=other)
     assert engine.asked == []
@@ -615,9 +617,9 @@ def test_a_verifier_that_waits_for_others_judges_after_the_asking(ask):
 
     def slow(completion, answer):
         asked.append(len(files.read_jsonl(ask.path)))
-        return verifiers.Score("right")
+        return Score("right")
 
-    rows = ask(Scripted(), checker=verifiers.Verifier("slow", "1", slow, is_parallel=True))
+    rows = ask(Scripted(), checker=registry.Verifier("slow", "1", slow, is_parallel=True))
     assert asked == 6 * [6]
     assert {row["verdict"] for row in rows} == {"right"} and files.read_jsonl(ask.path) == rows
 
@@ -663,7 +665,7 @@ def of_run():
 
     def of_run(name, engine, problems=PROBLEMS, checker="number", **more):
         of_run.said.clear()
-        checker = verifiers.load(checker) if isinstance(checker, str) else checker
+        checker = registry.load(checker) if isinstance(checker, str) else checker
         path = runs.runs_dir() / name / "completions" / "base.jsonl"
         rows = evaluate.score(engine, problems, checker, GREEDY, path, say=of_run.said.append, **more)
         assert rows == files.read_jsonl(path)
@@ -687,7 +689,7 @@ def test_a_base_that_another_run_asked_is_not_asked_again_and_it_stays_one_look(
 
 def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run):
     of_run("a", Scripted())
-    today = verifiers.Verifier("number", "next", lambda completion, answer: verifiers.Score("right"))
+    today = registry.Verifier("number", "next", lambda completion, answer: Score("right"))
     rows, _ = of_run("b", Scripted(), checker=today)
     assert {(row["verdict"], row["verifier"]["version"]) for row in rows} == {("right", "next")}
     assert len(of_run.said) == 1, "judged once, not judged and judged again"

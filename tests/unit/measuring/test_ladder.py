@@ -10,6 +10,7 @@ from rich.console import Console
 from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.errors import MISSING, ReasonerError
+from reasoner.export import calibration
 from reasoner.llamacpp import quantize
 from reasoner.measuring import ladder, statistics
 from reasoner.problems.problem import messages
@@ -183,10 +184,10 @@ def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_p
 
     roll(1, ("Ann", "1 + 1 = 2", "right"), ("Bob", "2 + 2 = 4", "right"))
     roll(2, ("Ann", "3 + 3 = 6", "right"), ("Ann", "4 + 4 = 8", "right"), ("Cy", "5 + 5 = 9", "wrong"))
-    assert quantize.write_calibration(run, folder, None, out) == 0
+    assert calibration.write(run, folder, None, out) == 0
     assert not out.exists()
-    monkeypatch.setattr(quantize, "_CHUNK", 4)
-    tokens = quantize.write_calibration(run, folder, None, out)
+    monkeypatch.setattr(quantize, "CHUNK", 4)
+    tokens = calibration.write(run, folder, None, out)
     text = out.read_text()
     assert tokens == len(locate.load_tokenizer(folder)(text, add_special_tokens=False)["input_ids"])
     assert "3 + 3" in text and "2 + 2" in text

@@ -8,6 +8,7 @@ import types
 import pytest
 
 from reasoner import config, files, runs
+from reasoner.audit.results import Audit, Judge, References, Unjudged
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.pipeline import checks, plan, stages, staleness
@@ -277,15 +278,10 @@ def test_a_base_made_of_a_gguf_says_what_the_adapter_was_fitted_to():
 
 
 def audited(problems):
-    """What `audit.run` gives, from `(answer, is judged)` pairs."""
-    unjudged = [
-        {"index": at, "id": p.id, "answer": p.answer, "why": "no"}
-        for at, p in enumerate(problems)
-        if p.answer == "blue"
-    ]
-    data = {"source": "mine", "n": len(problems), "judged": len(problems) - len(unjudged), "sampled": 1, "sha256": "x"}
-    return {"holds": True, "failed": [], "unjudged": unjudged, "checks": [], "data": data, "seconds": 0.1,
-            "verifier": {"name": "number", "version": "2"}}  # fmt: skip
+    """What `audit.run` gives, where `blue` is no reference that can be judged."""
+    unjudged = [Unjudged(at, p.id, p.answer, "no") for at, p in enumerate(problems) if p.answer == "blue"]
+    counts = References("mine", len(problems), len(problems) - len(unjudged), 1, "x")
+    return Audit(1, Judge("number", "2", "number"), True, [], counts, unjudged, [], 0, 0.1, {})
 
 
 @pytest.fixture
@@ -322,8 +318,12 @@ def test_the_verifier_is_audited_on_the_references_before_training(job, trained)
 
 
 def failing(monkeypatch):
-    failed = {"holds": False, "failed": ["near misses that must fail: 3 of 900"]}
-    monkeypatch.setattr(stages.audit, "run", lambda checker, problems, source: audited(problems) | failed)
+    failed = ["near misses that must fail: 3 of 900"]
+
+    def run(checker, problems, source):
+        return dataclasses.replace(audited(problems), holds=False, failed=failed)
+
+    monkeypatch.setattr(stages.audit, "run", run)
 
 
 def test_a_verifier_that_fails_its_audit_trains_nothing(job, trained, monkeypatch):

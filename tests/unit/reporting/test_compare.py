@@ -36,7 +36,8 @@ def finished(tmp_path, monkeypatch):
         summary = {
             "run": name, "profile": profile, "seed": found.train.seed, "control": found.train.control, "n": N,
             "split": "test", "split_sha256": "a" * 64, "verifier": {"name": "number", "version": "2"},
-            "promoted": found.train.control is None, "versions": {"trl": "1"},
+            "promoted": found.train.control is None, "versions": {"trl": "1"}, "device": "cpu",
+            "served": {"host": "h", "tag": "t", "digest": "d", "ollama": "0.34.4"},
             **{role: statistics.measure(found_rows) for role, found_rows in rows.items()},
             "lift": statistics.lift(rows["base"], rows["tuned"]),
         }  # fmt: skip

@@ -2,10 +2,11 @@
 
 import types
 
-from reasoner import config, files, runs, verifiers
+from reasoner import config, files, runs
 from reasoner.training import hooks
 from reasoner.training.reward import Reward
-from reasoner.verifiers import Score, Shares
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score, Shares
 
 EOS = 2
 
@@ -13,14 +14,14 @@ EOS = 2
 def make(tmp_path, checker=None, **overrides):
     """The reward of `pocket`."""
     found, _ = config.resolve("pocket", overrides)
-    reward = Reward(found, checker or verifiers.load("number"), runs.Run(tmp_path))
+    reward = Reward(found, checker or registry.load("number"), runs.Run(tmp_path))
     reward.eos_ids = {EOS}
     return reward
 
 
 def make_strict(tmp_path):
     """One with a stricter rule beside it."""
-    return make(tmp_path, verifiers.load("number-lenient"))
+    return make(tmp_path, registry.load("number-lenient"))
 
 
 TESTS = {
@@ -35,7 +36,7 @@ TESTS = {
 
 def make_shares(tmp_path, **overrides):
     """One whose verdict is over many tests: a completion names its score in `TESTS`."""
-    checker = verifiers.Verifier("tests", "1", lambda completion, answer: TESTS[completion], has_shares=True)
+    checker = registry.Verifier("tests", "1", lambda completion, answer: TESTS[completion], has_shares=True)
     return make(tmp_path, checker, **{"verifier.max_unscored": "1", **overrides})
 
 

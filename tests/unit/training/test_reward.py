@@ -5,10 +5,12 @@ import types
 import pytest
 from rewards import TESTS, call, logged, make, make_shares, make_strict
 
-from reasoner import files, verifiers
+from reasoner import files
 from reasoner.errors import ReasonerError
 from reasoner.training import alarms
 from reasoner.training import reward as reward_module
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_the_gap_is_told_over_the_last_steps_once_there_is_enough(tmp_path):
 
 
 def test_a_verifier_without_a_stricter_rule_has_no_gap(tmp_path):
-    reward = make(tmp_path, verifiers.Verifier("plain", "1", lambda completion, answer: verifiers.Score("right")))
+    reward = make(tmp_path, registry.Verifier("plain", "1", lambda completion, answer: Score("right")))
     assert call(reward, ["x"], ["x"]) == [1.0]
     assert (reward.strict_gap.newest, reward.strict_gap.recent) == (None, None)
     assert (reward.hidden_gap.newest, reward.visible_share, reward.hidden_share) == (None, None, None)
