@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from reasoner.pipeline.job import Job, Reporter
     from reasoner.serving.history import Event
+    from reasoner.training.facts import StepMetrics
 
 
 class Screen:
@@ -59,12 +60,12 @@ class Screen:
         else:
             self.say(f"+ {name:<10} {verdict} in {words.duration(seconds)}")
 
-    def _train_step(self, row: dict[str, Any]) -> None:
+    def _train_step(self, done: StepMetrics) -> None:
         facts = (
-            f"reward {row['reward']:.2f}  signal {100 * row['signal']:.0f} %"
-            f"  length {row['length']:.0f}  working {100 * row['shows_working']:.0f} %"
+            f"reward {done.reward:.2f}  signal {100 * done.signal:.0f} %"
+            f"  length {done.length:.0f}  working {100 * done.shows_working:.0f} %"
         )
-        self._advance("train", row["step"], row["steps"], facts)
+        self._advance("train", done.step, done.steps, facts)
 
     def _scored(self, role: str, done: int, total: int) -> None:
         self._advance(f"score {role}", done, total, "")

@@ -19,6 +19,7 @@ from reasoner.llamacpp import install
 from reasoner.measuring.collect import Listener
 from reasoner.serving import server as serving
 from reasoner.serving.client import Client
+from reasoner.training.facts import StepMetrics
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Reporter:
 
     say: Callable[[str], None] = lambda text: None
     stage: Callable[[str, str, str, float], None] = lambda name, verdict, reason, seconds: None
-    train_step: Callable[[dict[str, Any]], None] = lambda row: None
+    train_step: Callable[[StepMetrics], None] = lambda metrics: None
     scored: Callable[[str, int, int], None] = lambda role, done, total: None
     begin: Callable[[str, str], None] = lambda name, reason: None
 

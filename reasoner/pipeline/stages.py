@@ -102,11 +102,10 @@ def _train(job: Job) -> Made:
 
     audited = _audit(job)
     unjudged = {row.index for row in audited.unjudged}
-    outputs, facts = grpo.run(
-        job.config, job.run, job.base.path, to_gguf, job.reporter.say, job.reporter.train_step, unjudged
-    )
+    wanted = grpo.TrainJob(job.config, job.run, job.base.path, to_gguf, unjudged)
+    outputs, facts = grpo.run(wanted, job.reporter.say, job.reporter.train_step)
     _give_back_memory()
-    return outputs, {**facts, "audit": as_json(short(audited))}
+    return outputs, as_json(dataclasses.replace(facts, audit=short(audited)))
 
 
 def _give_back_memory() -> None:
