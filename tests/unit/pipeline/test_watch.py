@@ -12,8 +12,9 @@ import pytest
 
 from reasoner import config, files, runs
 from reasoner.bases import locate
+from reasoner.cli import tables
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import checkpoint, watch
+from reasoner.pipeline import adapters, checkpoint, watch
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
 from reasoner.serving.tags import Tagged
@@ -33,8 +34,8 @@ def adapter(folder, made=None, shape='{"peft_type": "LORA"}'):
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors() if made is None else made, folder / watch.WEIGHTS)
-    (folder / watch.SHAPE).write_text(shape)
+    save_file(tensors() if made is None else made, folder / adapters.WEIGHTS)
+    (folder / adapters.SHAPE).write_text(shape)
     return folder
 
 
@@ -79,7 +80,7 @@ class World:
 
     def export(self, job, route="auto"):
         self.exported.append(job.step)
-        assert watch.is_whole(job.adapter / watch.WEIGHTS)
+        assert adapters.is_whole(job.adapter / adapters.WEIGHTS)
         files.write_text(job.export / f"partial-model-{job.step}.gguf", "half")
         if self.fails.get(job.step, 0):
             self.fails[job.step] -= 1
@@ -133,11 +134,11 @@ def world(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cut", [-1, 1])
 def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
-    path = adapter(tmp_path) / watch.WEIGHTS
-    assert watch.is_whole(path)
+    path = adapter(tmp_path) / adapters.WEIGHTS
+    assert adapters.is_whole(path)
     data = path.read_bytes()
     path.write_bytes(data[:cut] if cut < 0 else data + b"x")
-    assert not watch.is_whole(path)
+    assert not adapters.is_whole(path)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +147,14 @@ def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
     ids=["empty", "nothing", "endless", "list", "deep"],
 )
 def test_no_bytes_pass_for_a_whole_file(tmp_path, data):
-    (tmp_path / watch.WEIGHTS).write_bytes(data)
-    assert not watch.is_whole(tmp_path / watch.WEIGHTS)
+    (tmp_path / adapters.WEIGHTS).write_bytes(data)
+    assert not adapters.is_whole(tmp_path / adapters.WEIGHTS)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / watch.WEIGHTS)
-    assert not watch.is_whole(tmp_path / watch.WEIGHTS)
-    assert not watch.is_whole(tmp_path / "missing")
+    os.mkfifo(tmp_path / adapters.WEIGHTS)
+    assert not adapters.is_whole(tmp_path / adapters.WEIGHTS)
+    assert not adapters.is_whole(tmp_path / "missing")
 
 
 def faulty():
@@ -178,13 +179,13 @@ def faulty():
 )
 def test_what_cannot_be_exported_is_told_apart(world, tmp_path, kind):
     made, why = faulty()[kind]
-    assert watch.faults(adapter(tmp_path / "good"), world.base) is None
-    assert why in watch.faults(adapter(tmp_path / "bad", made), world.base)
+    assert adapters.faults(adapter(tmp_path / "good"), world.base) is None
+    assert why in adapters.faults(adapter(tmp_path / "bad", made), world.base)
 
 
 @pytest.mark.parametrize("shape", ["", "[]", "{}", "[" * 100_000], ids=["empty", "list", "bare", "deep"])
 def test_an_adapter_without_a_readable_shape_cannot_be_exported(world, tmp_path, shape):
-    assert watch.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{watch.SHAPE} cannot be read"
+    assert adapters.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{adapters.SHAPE} cannot be read"
 
 
 # -- discovery
@@ -237,9 +238,9 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     world.settings["watch.checkpoints"] = str(folder)
     world.settings["watch.settle_s"] = "5"
     path = world.checkpoint(10, is_done=False, folder=folder)
-    whole = (path / watch.WEIGHTS).read_bytes()
-    (path / watch.WEIGHTS).write_bytes(whole[:-4])
-    os.utime(path / watch.WEIGHTS, (0, 0))  # an old file time says nothing
+    whole = (path / adapters.WEIGHTS).read_bytes()
+    (path / adapters.WEIGHTS).write_bytes(whole[:-4])
+    os.utime(path / adapters.WEIGHTS, (0, 0))  # an old file time says nothing
     clock = [100.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
     one = watch.Watcher(world.job, world.record, world.said.append)
@@ -250,7 +251,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert one.pending == {}
     assert world.said == ["step 10 is still and not whole: it is passed over unless it completes"]
-    (path / watch.WEIGHTS).write_bytes(whole)
+    (path / adapters.WEIGHTS).write_bytes(whole)
     one.scan()
     clock[0] += 4
     one.scan()
@@ -264,7 +265,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert list(one.pending) == [10]
     shutil.rmtree(path)
-    assert watch.is_whole(one.pending[10] / watch.WEIGHTS)
+    assert adapters.is_whole(one.pending[10] / adapters.WEIGHTS)
 
 
 def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(world):
@@ -286,16 +287,16 @@ def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(w
     assert world.ends == {2: ("promoted", None), 4: ("promoted", None)}
 
 
-@pytest.mark.parametrize("missing", [watch.SHAPE, watch.WEIGHTS, None])
+@pytest.mark.parametrize("missing", [adapters.SHAPE, adapters.WEIGHTS, None])
 def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, missing):
     path = world.checkpoint(2)
-    real = watch.take
+    real = adapters.take
 
     def late(job, source):
         (source / missing).unlink() if missing else shutil.rmtree(path)
         real(job, source)
 
-    monkeypatch.setattr(watch, "take", late)
+    monkeypatch.setattr(adapters, "take", late)
     world.watch()
     world.watch()
     rows = history.events(world.run)
@@ -306,7 +307,7 @@ def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, mis
 
 def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
     world.checkpoint(2)
-    real, full = watch.take, [1, 1]
+    real, full = adapters.take, [1, 1]
 
     def take(job, source):
         if full:
@@ -314,7 +315,7 @@ def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
             raise OSError(28, "No space left on device")
         real(job, source)
 
-    monkeypatch.setattr(watch, "take", take)
+    monkeypatch.setattr(adapters, "take", take)
     world.watch(is_over=lambda: bool(world.exported))
     assert world.ends == {2: ("promoted", None)}
     assert len(world.said) == 1
@@ -324,12 +325,12 @@ def test_bad_checkpoints_do_not_end_the_watch(world):
     bad = faulty()
     for step, kind in enumerate(bad, 1):
         world.checkpoint(step, bad[kind][0])
-    cut = world.checkpoint(20) / watch.WEIGHTS
+    cut = world.checkpoint(20) / adapters.WEIGHTS
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     world.checkpoint(30)
     world.watch()
     assert world.exported == [30]
-    assert world.ends[20] == ("skipped", f"{watch.WEIGHTS} is not whole")
+    assert world.ends[20] == ("skipped", f"{adapters.WEIGHTS} is not whole")
     assert [event for event, _ in world.ends.values()].count("skipped") == len(bad) + 1
     assert world.server.tags["reasoner:latest"] == "sha256:d30"
 
@@ -432,7 +433,7 @@ def test_a_killed_watchers_step_is_gone_on_with(world):
     world.checkpoint(2)
     job = world.job().at(2)
     history.tell(world.run, 2, "seen")
-    watch.take(job, world.run.checkpoints_dir / "checkpoint-2")
+    adapters.take(job, world.run.checkpoints_dir / "checkpoint-2")
     shutil.rmtree(world.run.checkpoints_dir)
     files.write_text(job.export / "partial-model.gguf", "half")
     files.write_text(job.export / "merged.partial" / "model.safetensors", "half")
@@ -471,7 +472,7 @@ def test_what_a_person_exported_outlives_a_watch(world):
     job = world.job().at(2)
     history.tell(world.run, 2, "seen")
     history.tell(world.run, 2, "skipped", reason="superseded by step 4")
-    watch.take(job, world.checkpoint(2))
+    adapters.take(job, world.checkpoint(2))
     files.write_text(job.export / "model.gguf", "a person's")
     world.server.put("reasoner:step-000002", "sha256:d2")
     tags.remember(world.client, "reasoner:step-000002")
@@ -605,7 +606,7 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
         world.checkpoint(step)
     world.watch(every=2)
     history.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
-    shown = watch.rows(history.events(world.run))
+    shown = tables.rows(history.events(world.run))
     assert [(row["step"], row["stage"], row["tag"]) for row in shown] == [
         (2, "promoted", "reasoner:step-000002"),
         (4, "kept", "reasoner:step-000004"),
@@ -613,7 +614,7 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
     ]
     assert shown[1]["score"] == "40.0 % (30.0 to 50.0), -20.0"
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(watch.table(history.events(world.run), "\x1b[2J"))
+    console.print(tables.table(history.events(world.run), "\x1b[2J"))
     text = console.export_text()
     assert "\x1b" not in text
     assert "\\x1b[31m" in text
