@@ -224,7 +224,7 @@ class Audit:
 
 
 @dataclass(frozen=True)
-class Short:
+class AuditCounts:
     """Is what a run's record keeps of its audit, with (failed, of) for each check that must hold."""
 
     holds: bool
@@ -234,7 +234,7 @@ class Short:
     checks: dict[str, tuple[int, int]]
 
 
-def short(audit: Audit) -> Short:
+def short(audit: Audit) -> AuditCounts:
     """Shortens an audit for the record; the whole of it is in `audit.json`."""
     checks = {check.name: (check.failed, check.n) for check in audit.checks if check.must_hold}
-    return Short(audit.holds, audit.data.judged, len(audit.unjudged), audit.seconds, checks)
+    return AuditCounts(audit.holds, audit.data.judged, len(audit.unjudged), audit.seconds, checks)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reasoner import files, runs, words
-from reasoner.audit.results import Short
+from reasoner.audit.results import AuditCounts
 from reasoner.config import Config
 from reasoner.files import LEFT_OUT
 from reasoner.measuring import figures
@@ -137,7 +137,7 @@ class Summary:
     overlap: Contamination | None = None
     steps: dict[str, StepCheck | None] = field(default_factory=dict)
     unjudged: int = 0
-    audit: Short | None = None
+    audit: AuditCounts | None = None
     by_kind: dict[str, KindFigures] = field(default_factory=dict)
     beside: dict[str, SetComparison | Missing] = field(default_factory=dict)
     everyday: Everyday | None = field(default=None, metadata=LEFT_OUT)

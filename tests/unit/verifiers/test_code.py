@@ -70,7 +70,8 @@ class FakePool:
 def pool(monkeypatch):
     fake = FakePool()
     code.close()
-    monkeypatch.setattr(sandbox, "Pool", lambda: fake)
+    monkeypatch.setattr(sandbox, "choose", lambda: "full")
+    monkeypatch.setattr(sandbox, "Pool", lambda tier: fake)
     yield fake
     code.close()
 
