@@ -5,6 +5,7 @@ import json
 import shutil
 import types
 
+import made_up
 import pytest
 
 from reasoner import config, files, runs
@@ -222,14 +223,14 @@ def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
 def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypatch, earlier, why):
     facts = {
         "register": {"tuned": dataclasses.asdict(Registered("m:1", "sha256:last", "ab", "linked", 12))},
-        "evaluate": {"problems_found": []},
+        "evaluate": files.as_json(made_up.evaluation()),
         "gate": {"why": ["-5.0 points"]},
     }
     monkeypatch.setattr(Job, "need", lambda self, name: types.SimpleNamespace(facts=facts[name]))
     monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:public"))
     monkeypatch.setattr(stages.history, "promotions", lambda run: [types.SimpleNamespace(digest=earlier)])
     monkeypatch.setattr(stages.history, "settle", lambda config, client, run: None)
-    promote = lambda *given: PromoteFacts(promoted=False, why=given[4]["problems_found"])  # noqa: E731
+    promote = lambda *given: PromoteFacts(promoted=False, why=given[4].problems_found)  # noqa: E731
     monkeypatch.setattr(stages.promotion, "promote", promote)
     made = {"promoted": False, "why": why, "is_control": False, "against": "sha256:public"}
     assert stages._promote(job) == ([], made)
