@@ -50,16 +50,15 @@ class BaseFacts:
     pinned: Pinned
     tag: Registered
 
-    @property
-    def origin(self) -> str:
-        """Where the base came from, in a line; for one made of a GGUF, what it was quantized to."""
-        made = self.imported
-        if not made:
-            return self.spec
-        return (
-            f"{self.spec}, a GGUF of {made.quantization} ({made.bits_per_weight:.2f} bits a weight, sha256"
-            f" {made.sha256}): the adapter was fitted to the de-quantized weights"
-        )
+
+def origin(spec: str, imported: Provenance | None) -> str:
+    """Where a base came from, in a line; for one made of a GGUF, what it was quantized to."""
+    if not imported:
+        return spec
+    return (
+        f"{spec}, a GGUF of {imported.quantization} ({imported.bits_per_weight:.2f} bits a weight, sha256"
+        f" {imported.sha256}): the adapter was fitted to the de-quantized weights"
+    )
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from reasoner.export.facts import (
     ReferenceFacts,
     RegisterFacts,
     ReportFacts,
+    origin,
 )
 from reasoner.llamacpp import quantize
 from reasoner.machine import processes
@@ -186,11 +187,11 @@ def _delta(job: Job) -> tuple[Outputs, GgufFacts]:
 def _modelfile(job: Job) -> tuple[Outputs, ModelfileFacts]:
     pinned = modelfile.parameters(job.config, job.base_model)
     made, source = job.need(GGUF), job.need(BASE).facts
-    origin = {
+    told = {
         "name": job.config.serve.name,
         "run": job.run.name,
         "step": job.step,
-        "base": source.origin,
+        "base": origin(source.spec, source.imported),
         "base_sha256": source.sha256,
         "license": source.license,
         "quant": made.facts.quant,
@@ -199,7 +200,7 @@ def _modelfile(job: Job) -> tuple[Outputs, ModelfileFacts]:
         "template_sha256": made.facts.chat_template_sha256,
     }
     path = job.export / "Modelfile"
-    files.write_text(path, modelfile.render(job.config, job.tuned_gguf, pinned, origin))
+    files.write_text(path, modelfile.render(job.config, job.tuned_gguf, pinned, told))
     return [path], ModelfileFacts(pinned)
 
 

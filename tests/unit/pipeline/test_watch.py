@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import threading
+import types
 
 import fake_ollama
 import pytest
@@ -14,10 +15,11 @@ from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.cli import tables
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import adapters, checkpoint, watch
+from reasoner.measuring.figures import GateFacts
+from reasoner.pipeline import adapters, checkpoint, hosts, notify, watch
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
-from reasoner.serving.tags import Tagged
+from reasoner.serving.tags import Registered, Tagged
 
 MODULE = "model.layers.0.q_proj"
 
@@ -89,22 +91,23 @@ class World:
         (job.export / f"partial-model-{job.step}.gguf").rename(job.export / "model.gguf")
         self.server.put(tag, f"sha256:d{job.step}")
         tags.remember(self.client, tag)
-        made = {"route": "delta", "why": "", "tag": tag, "digest": f"sha256:d{job.step}"}
-        return {**made, "stage_seconds": {}, "seconds": 0.1}
+        file = checkpoint.ExportedFile(str(job.export / "model.gguf"), "Q8_0", 1, "ab")
+        return checkpoint.Exported("demo", job.step, "delta", "", file, tag, f"sha256:d{job.step}", "linked", {}, 0.1)
 
     def gate(self, job):
         score = self.scores.get(job.step, 0.5 + job.step / 1000)
         best = max((one.score for one in history.promotions(self.run)), default=0.0)
-        return {
-            "metric": "pass_at_1", "n": 200, "score": score, "score_ci95": [score - 0.1, score + 0.1],
-            "against_score": best, "points": 100 * (score - best), "lower": -1.0, "split_sha256": "s",
-            "against": {"tag": "reasoner:latest"}, "passed": score >= best, "why": [] if score >= best else ["worse"],
-        }  # fmt: skip
+        return GateFacts(
+            candidate=Tagged(tags.step_tag(job.config, job.step), f"sha256:d{job.step}"),
+            against=Tagged("reasoner:latest", "sha256:public"), metric="pass_at_1", n=200, split_sha256="s",
+            score=score, score_ci95=(score - 0.1, score + 0.1), against_score=best, points=100 * (score - best),
+            lower=-1.0, passed=score >= best, why=[] if score >= best else ["worse"],
+        )  # fmt: skip
 
     def promote(self, job, by, passed):
         tag = tags.step_tag(job.config, job.step)
         model = Tagged(tag, self.server.tags[tag])
-        return history.publish(job.config, self.client, self.run, model, job.step, by=by, score=passed["score"])
+        return history.publish(job.config, self.client, self.run, model, job.step, by=by, score=passed.score)
 
     def watch(self, is_over=lambda: True, **how):
         self.events.clear()
@@ -545,21 +548,22 @@ def test_a_disk_that_fails_between_checkpoints_is_said(world, monkeypatch):
 
 
 def test_further_servers_get_each_promoted_model_and_one_that_was_down_is_caught_up(world, monkeypatch):
-    hosts = [fake_ollama.FakeOllama() for _ in range(2)]
-    there, away = hosts
-    world.settings["serve.hosts"] = json.dumps([one.host for one in hosts])
+    fakes = [fake_ollama.FakeOllama() for _ in range(2)]
+    there, away = fakes
+    world.settings["serve.hosts"] = json.dumps([one.host for one in fakes])
     away.is_up = False
 
     def put(settings, client, tag, made, say):
         client.version()
-        next(one for one in hosts if one.host == str(client.host)).put(tag, world.server.tags[tag])
+        next(one for one in fakes if one.host == str(client.host)).put(tag, world.server.tags[tag])
         return Tagged(tag, world.server.tags[tag])
 
     def record(job, stage):
-        facts = {"tuned": {"tag": tags.step_tag(job.config, job.step), "gguf_sha256": "x"}, "pinned": {}}
-        return runs.Record(stage, {}, {}, {}, {}, facts, 1.0, "")
+        tuned = Registered(tags.step_tag(job.config, job.step), "", "x", "linked", 1)
+        facts = types.SimpleNamespace(tuned=tuned, pinned={})
+        return runs.Record(stage.name, {}, {}, {}, {}, facts, 1.0, "")
 
-    monkeypatch.setattr(watch.register, "put", put)
+    monkeypatch.setattr(hosts.register, "put", put)
     monkeypatch.setattr(Job, "need", record)
     for step in (2, 4, 6):
         world.checkpoint(step)
@@ -583,9 +587,9 @@ def test_the_notified_command_gets_the_event_on_its_input_and_no_shell(world, mo
 
     def run(argv, **how):
         calls.append((argv, how["input"], how.get("shell")))
-        return watch.subprocess.CompletedProcess(argv, 3)
+        return notify.subprocess.CompletedProcess(argv, 3)
 
-    monkeypatch.setattr(watch.subprocess, "run", run)
+    monkeypatch.setattr(notify.subprocess, "run", run)
     world.settings["watch.notify"] = "notify-me 'two words' $(reboot) ;reboot"
     world.checkpoint(2)
     world.watch()
@@ -607,12 +611,12 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
     world.watch(every=2)
     history.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
     shown = tables.rows(history.events(world.run))
-    assert [(row["step"], row["stage"], row["tag"]) for row in shown] == [
+    assert [(row.step, row.stage, row.tag) for row in shown] == [
         (2, "promoted", "reasoner:step-000002"),
         (4, "kept", "reasoner:step-000004"),
         (6, "skipped", ""),
     ]
-    assert shown[1]["score"] == "40.0 % (30.0 to 50.0), -20.0"
+    assert shown[1].score == "40.0 % (30.0 to 50.0), -20.0"
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(tables.table(history.events(world.run), "\x1b[2J"))
     text = console.export_text()
