@@ -17,7 +17,7 @@ from reasoner.cli.screen import Screen
 def run_command(asked: Asked, as_json: bool) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
     from reasoner.pipeline import plan
-    from reasoner.serving import ollama
+    from reasoner.serving import links
 
     screen = Screen()
     started = time.monotonic()
@@ -27,7 +27,7 @@ def run_command(asked: Asked, as_json: bool) -> None:
     assert summary is not None
     screen.closing(job, summary, time.monotonic() - started)
     if not asked.control and summary["promoted"]:
-        screen.say(f"\n  {ollama.install_link(job.config.serve.name)}\n")
+        screen.say(f"\n  {links.install_link(job.config.serve.name)}\n")
     if as_json:
         click.echo(json.dumps(summary))
 

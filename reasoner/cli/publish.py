@@ -27,7 +27,7 @@ def promote_command(names: tuple[str, ...]) -> None:
     enough; the model must answer, and the one before it stays for `reasoner rollback`.
     """
     from reasoner.pipeline import checkpoint, plan
-    from reasoner.serving import register
+    from reasoner.serving import tags
 
     steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
     others = [name for name in names if not name.removeprefix("step-").isdigit()]
@@ -40,7 +40,7 @@ def promote_command(names: tuple[str, ...]) -> None:
             plan.run(job, origin, until="promote")
             return
         event = checkpoint.promote_step(job.at(steps[0]), "reasoner promote")
-    tag = register.public_tag(job.config)
+    tag = tags.public_tag(job.config)
     screen.say(f"{tag} is {'' if event else 'already '}step {steps[0]} of run {job.run.name}")
 
 
@@ -54,7 +54,7 @@ def rollback_command(run_name: str | None) -> None:
     screen = Screen()
     job, _ = existing_job(run_name, screen)
     event = checkpoint.rollback(job)
-    screen.say(f"{event['tag']} is {event['from']} again; the promotion of step {event['step']} is undone")
+    screen.say(f"{event.tag} is {event.source} again; the promotion of step {event.step} is undone")
 
 
 @click.command("export")
@@ -136,15 +136,16 @@ def history_command(run_name: str | None, as_json: bool) -> None:
     """What became of a run's checkpoints: exported, scored, promoted, kept, and what is served where."""
     from reasoner import runs
     from reasoner.pipeline import watch
-    from reasoner.serving import register
+    from reasoner.serving import history
 
     run = runs.existing(run_name)
-    events = register.history(run)
-    stack = register.promotions(run)
+    events = history.events(run)
+    stack = history.promotions(run)
     hosts = files.read_json(run.path / "hosts.json") or {}
     if as_json:
-        value = {"run": run.name, "promoted": stack[-1] if stack else None, "hosts": hosts, "events": events}
-        click.echo(json.dumps(value))
+        promoted = stack[-1].as_json() if stack else None
+        rows = [event.as_json() for event in events]
+        click.echo(json.dumps({"run": run.name, "promoted": promoted, "hosts": hosts, "events": rows}))
         return
     from rich.console import Console
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reasoner.pipeline.job import Job, Reporter
+    from reasoner.serving.history import Event
     from reasoner.training.facts import StepMetrics
 
 
@@ -132,7 +133,7 @@ class WatchScreen:
 
     def __init__(self, screen: Screen, as_json: bool) -> None:
         self._screen, self._as_json = screen, as_json
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._live: Any = None
         self._now = ""
 
@@ -156,19 +157,19 @@ class WatchScreen:
         if self._live:
             self._live.update(watch.table(self._events, self._now), refresh=True)
 
-    def event(self, row: dict[str, Any]) -> None:
+    def event(self, row: Event) -> None:
         self._events.append(row)
         if self._as_json:
-            click.echo(json.dumps(row))
+            click.echo(json.dumps(row.as_json()))
         elif self._live:
             self._show("")
         else:
             from reasoner.pipeline import watch
 
-            last = next(one for one in watch.rows(self._events) if one["step"] == row["step"])
-            score = last["score"] if row["event"] == "scored" else ""
-            says = last["verdict"] if row["event"] in ("skipped", "kept", "failed", "promoted") else ""
-            self._screen.say(f"  step {row['step']:<6} {row['event']:<9} {score}{says}")
+            last = next(one for one in watch.rows(self._events) if one["step"] == row.step)
+            score = last["score"] if row.event == "scored" else ""
+            says = last["verdict"] if row.event in ("skipped", "kept", "failed", "promoted") else ""
+            self._screen.say(f"  step {row.step:<6} {row.event:<9} {score}{says}")
 
     def reporter(self) -> Reporter:
 

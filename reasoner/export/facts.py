@@ -12,20 +12,10 @@ from reasoner.bases.provenance import Provenance
 from reasoner.files import LEFT_OUT
 from reasoner.llamacpp.quantize import Quantized
 from reasoner.runs import Kind, Output
+from reasoner.serving.tags import Registered
 
 Pinned = dict[str, int | float | list[str]]
 """Parameters of a Modelfile as Ollama's API takes them: num_ctx, num_predict, temperature, stop, num_thread."""
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A tag that was registered: what it means, and on how many prompts its token ids equal the trainer's."""
-
-    tag: str
-    digest: str
-    gguf_sha256: str
-    file: str
-    prompts_compared: int
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,15 @@ from typing import Any, Literal
 from reasoner import runs
 from reasoner.errors import GATE, USAGE, ReasonerError
 from reasoner.export import delta
+from reasoner.files import parse
+from reasoner.measuring import gate as measured
 from reasoner.measuring import ladder
+from reasoner.measuring.figures import Ladder
 from reasoner.pipeline import plan, staleness
 from reasoner.pipeline.job import Job
 from reasoner.pipeline.stages import BY_NAME, GATE_STAGE, REFERENCE, ROUTES
-from reasoner.serving import register
+from reasoner.serving import history
+from reasoner.serving.tags import Tagged
 
 
 def export(job: Job, route: Literal["auto", "reference", "delta"] = "auto") -> dict[str, Any]:
@@ -68,26 +72,26 @@ def gate(job: Job) -> dict[str, Any]:
     return found
 
 
-def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> dict[str, Any] | None:
+def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> history.Event | None:
     """Make a registered checkpoint the public model; the history's event, None where it is public already."""
-    if job.config.train.control:
-        raise ReasonerError(f"a {job.config.train.control} control is never promoted", code=GATE)
-    model = job.need("register").facts["tuned"]
+    if why := measured.control(job.config):
+        raise ReasonerError(why[0], code=GATE)
+    model = parse(Tagged, job.need("register").facts["tuned"])
     figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
     with plan.exporting(job):
-        register.settle(job.config, job.client, job.run)
+        history.settle(job.config, job.client, job.run)
         facts = {name: passed[name] for name in figures} if passed else {}
-        return register.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
+        return history.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
 
 
-def rollback(job: Job) -> dict[str, Any]:
+def rollback(job: Job) -> history.Event:
     """Undo the run's newest promotion; the history's event."""
     with plan.exporting(job):
-        register.settle(job.config, job.client, job.run)
-        return register.rollback(job.config, job.client, job.run)
+        history.settle(job.config, job.client, job.run)
+        return history.rollback(job.config, job.client, job.run)
 
 
-def climb(job: Job, *, num: int | None, split: str, margin: float | None) -> dict[str, Any]:
+def climb(job: Job, options: ladder.Options) -> Ladder:
     """The ladder of a run that has been exported."""
     made = job.need("gguf")
     export = ladder.Export(
@@ -97,12 +101,8 @@ def climb(job: Job, *, num: int | None, split: str, margin: float | None) -> dic
         gguf=job.tuned_gguf,
         quant=made.facts["quant"],
         imatrix=made.facts.get("chosen", {}).get("imatrix", False),
-        tag=job.need("register").facts["tuned"],
+        tag=job.need("register").facts["tuned"]["tag"],
         pinned=job.need("modelfile").facts["pinned"],
     )
-    reporter = job.reporter
     with runs.lock(job.run):
-        return ladder.run(
-            job.config, job.run, export, job.client, num=num, split=split, margin=margin, say=reporter.say,
-            progress=reporter.scored,
-        )  # fmt: skip
+        return ladder.run(job.config, job.run, export, job.client, options, job.listener)

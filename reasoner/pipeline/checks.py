@@ -17,7 +17,7 @@ from reasoner.pipeline import staleness
 from reasoner.pipeline.job import Job
 from reasoner.pipeline.stages import NAMES, STAGES
 from reasoner.problems import load
-from reasoner.serving import ollama
+from reasoner.serving.host import models_dir
 from reasoner.training import grpo
 from reasoner.verifiers import registry
 
@@ -69,7 +69,7 @@ def check_disk(job: Job) -> None:
     weights = job.base.weights_bytes
     adapters = int(0.15 * weights) * (config.train.keep_checkpoints + 2) * 3
     here = int(weights * (2 + 2 * share)) + adapters + 200 * 2**20
-    store = job.server.models_dir or ollama.models_dir()
+    store = job.server.models_dir or models_dir()
     there = int(weights * 2 * share) + 50 * 2**20 if job.client.would_copy(run.path) else 0
     needs: dict[int, tuple[Path, int]] = {}
     for path, amount in ((run.path, here), (store, there)):

@@ -16,7 +16,9 @@ from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.files import parse
 from reasoner.llamacpp import install
-from reasoner.serving import ollama
+from reasoner.measuring.collect import Listener
+from reasoner.serving import server as serving
+from reasoner.serving.client import Client
 from reasoner.training.facts import StepMetrics
 
 
@@ -41,12 +43,16 @@ class Job:
     checkpoint: int | None = None
     """Step of the checkpoint that is exported; None: what the training ends with."""
 
-    @cached_property
-    def server(self) -> ollama.Server:
-        return ollama.ensure_server(self.reporter.say)
+    @property
+    def listener(self) -> Listener:
+        return Listener(self.reporter.say, self.reporter.scored)
 
     @cached_property
-    def client(self) -> ollama.Client:
+    def server(self) -> serving.Server:
+        return serving.ensure_server(self.reporter.say)
+
+    @cached_property
+    def client(self) -> Client:
         return self.server.client()
 
     @cached_property

@@ -14,7 +14,7 @@ from reasoner.files import read_json, write_text
 from reasoner.pipeline import checks, staleness
 from reasoner.pipeline.job import Job
 from reasoner.pipeline.stages import NAMES, STAGES, Stage
-from reasoner.serving import register
+from reasoner.serving import tags
 
 
 def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, Any] | None:
@@ -35,7 +35,7 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, An
         promoted = job.need("promote").facts
         if not promoted["promoted"] and not promoted["is_control"]:
             raise ReasonerError(
-                f"the scored model was not promoted: {register.public_tag(job.config)} stays as it was",
+                f"the scored model was not promoted: {tags.public_tag(job.config)} stays as it was",
                 why="\n".join(promoted["why"]),
                 fix=f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name",
                 code=GATE,

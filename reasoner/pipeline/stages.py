@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -27,14 +26,17 @@ from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
 from reasoner.bases import locate, proof
 from reasoner.errors import ReasonerError
-from reasoner.export import calibration, delta, merge, modelfile
-from reasoner.files import as_json, partial_dir, partial_file, read_jsonl, sha256_file, write_json, write_text
+from reasoner.export import calibration, delta, merge, modelfile, register
+from reasoner.files import as_json, parse, partial_dir, partial_file, sha256_file, write_json, write_text
 from reasoner.llamacpp import quantize
-from reasoner.measuring import evaluate, ladder, statistics
+from reasoner.measuring import evaluate, gate, ladder
+from reasoner.measuring.figures import Evaluation
+from reasoner.pipeline import promotion
 from reasoner.pipeline.job import Job
 from reasoner.problems import load
 from reasoner.reporting import pages, records, summary
-from reasoner.serving import register
+from reasoner.serving import history, tags
+from reasoner.serving.tags import Registered, Tagged
 from reasoner.training import grpo
 from reasoner.verifiers import registry
 
@@ -74,9 +76,8 @@ def _base(job: Job) -> Made:
         proof.check_reexport(found.imported, facts)
     pinned = modelfile.parameters(config, folder)
     sha256 = sha256_file(job.base_gguf)
-    tag = register.put(
-        config, job.client, register.base_tag(config), job.base_gguf, sha256, pinned, folder, job.reporter.say
-    )
+    made_of = register.Servable(job.base_gguf, sha256, pinned, folder)
+    tag = register.put(config, job.client, tags.base_tag(config), made_of, job.reporter.say)
     return [job.base_gguf], {
         "spec": found.spec,
         "path": str(found.path),
@@ -89,7 +90,7 @@ def _base(job: Job) -> Made:
         "imported": as_json(found.imported),
         "gguf": as_json(facts),
         "pinned": pinned,
-        "tag": tag,
+        "tag": dataclasses.asdict(tag),
     }
 
 
@@ -145,16 +146,16 @@ def _gguf(job: Job) -> Made:
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
         return [job.tuned_gguf], as_json(quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say))
-    chosen = ladder.choose(config, job.run, job.base.path, merged, say, job.reporter.scored)
+    chosen = ladder.choose(config, job.run, job.base.path, merged, job.listener)
     text = job.export / "calibration.txt"
-    if chosen["imatrix"]:
+    if chosen.imatrix:
         calibration.write(job.run, merged, config.data.system, text)
-    given = (chosen["quant"], log, say, text if chosen["imatrix"] else None)
-    outputs = [job.export / f"{name}.{chosen['quant']}.gguf" for name in ("model", "base")]
+    given = (chosen.quant, log, say, text if chosen.imatrix else None)
+    outputs = [job.export / f"{name}.{chosen.quant}.gguf" for name in ("model", "base")]
     facts = quantize.run(merged, outputs[0], *given)
     quantize.run(job.run.path / "base" / "model", outputs[1], *given)
     text.unlink(missing_ok=True)
-    return outputs, {**as_json(facts), "chosen": chosen}
+    return outputs, {**as_json(facts), "chosen": as_json(chosen)}
 
 
 def _reference(job: Job) -> Made:
@@ -215,104 +216,65 @@ def _register(job: Job) -> Made:
     config, source = job.config, job.need("base")
     say = job.reporter.say
     folder = job.run.path / "base" / "model"
-    untouched = source.facts["tag"]
-    if untouched["gguf_sha256"] != job.served_base[1] or register.not_there(job.client, [untouched]):
-        untouched = register.put(
-            config, job.client, register.base_tag(config), *job.served_base, source.facts["pinned"], folder, say
-        )
-    made = job.need("gguf")
-    sha256 = next(iter(made.outputs.values())).sha256
-    tuned = register.put(
-        config, job.client, register.step_tag(config, job.step), job.tuned_gguf, sha256,
-        job.need("modelfile").facts["pinned"], folder, say,
-    )  # fmt: skip
-    return [], {"base": untouched, "tuned": tuned, "identity": [untouched["digest"], tuned["digest"]]}
+    untouched = parse(Registered, source.facts["tag"])
+    if untouched.gguf_sha256 != job.served_base[1] or tags.not_there(job.client, [untouched]):
+        made_of = register.Servable(*job.served_base, source.facts["pinned"], folder)
+        untouched = register.put(config, job.client, tags.base_tag(config), made_of, say)
+    sha256 = next(iter(job.need("gguf").outputs.values())).sha256
+    made_of = register.Servable(job.tuned_gguf, sha256, job.need("modelfile").facts["pinned"], folder)
+    tuned = register.put(config, job.client, tags.step_tag(config, job.step), made_of, say)
+    found = {"base": dataclasses.asdict(untouched), "tuned": dataclasses.asdict(tuned)}
+    return [], {**found, "identity": [untouched.digest, tuned.digest]}
+
+
+def _registered(job: Job, role: Literal["base", "tuned"] = "tuned") -> Registered:
+    return parse(Registered, job.need("register").facts[role])
 
 
 def _evaluate(job: Job) -> Made:
-    tags = job.need("register").facts
     special = job.need("base").facts["special_tokens"]
-    models = {"base": tags["base"]["tag"], "tuned": tags["tuned"]["tag"]}
-    return evaluate.run(job.config, job.run, job.client, models, special, job.reporter.scored, job.reporter.say)
+    models = evaluate.Tags(_registered(job, "base").tag, _registered(job).tag, special)
+    outputs, found = evaluate.run(job.config, job.run.path, job.client, models, job.listener)
+    return outputs, as_json(found)
 
 
 def _gated(job: Job) -> tuple[Stage, ...]:
     """The gate, where a watch made an earlier step of this run public: the end must not be worse than that one."""
-    public = register.public(job.config, job.client)
-    earlier = {row["digest"] for row in register.promotions(job.run)} - {job.need("register").facts["tuned"]["digest"]}
-    return (GATE_STAGE,) if public and public["digest"] in earlier and not job.config.train.control else ()
+    public = tags.public(job.config, job.client)
+    earlier = {one.digest for one in history.promotions(job.run)} - {_registered(job).digest}
+    return (GATE_STAGE,) if public and public.digest in earlier and not job.config.train.control else ()
 
 
 def _promote(job: Job) -> Made:
     """Against the base, and against what a watch made public earlier."""
-    tuned, scored = job.need("register").facts["tuned"], job.need("evaluate").facts
-    public = register.public(job.config, job.client)
+    tuned, scored = _registered(job), parse(Evaluation, job.need("evaluate").facts)
+    public = tags.public(job.config, job.client)
     if _gated(job):
-        scored = {**scored, "problems_found": [*scored["problems_found"], *job.need("gate").facts["why"]]}
-    facts = register.promote(job.config, job.client, job.run, tuned, scored, job.step)
-    return [], {**facts, "against": public and public["digest"]}
+        found = [*scored.problems_found, *job.need("gate").facts["why"]]
+        scored = dataclasses.replace(scored, problems_found=found)
+    facts = promotion.promote(job.config, job.client, job.run, tuned, scored, job.step)
+    return [], as_json(dataclasses.replace(facts, against=public.digest if public else None))
 
 
 def _settled(job: Job) -> tuple[Stage, ...]:
-    register.settle(job.config, job.client, job.run)
+    history.settle(job.config, job.client, job.run)
     return _gated(job)
 
 
 def _gate(job: Job) -> Made:
     """Candidate against public model on the same dev problems, both as served."""
     config, client = job.config, job.client
-    settings, candidate = config.gate, job.need("register").facts["tuned"]
-    against = register.public(config, client) or job.need("register").facts["base"]
-    against = {name: against[name] for name in ("tag", "digest")}
-    folder = job.export / "gate"
-    _reuse_scores(job, against["digest"], folder / "completions")
-    changes = {"split": "dev", "num_problems": settings.num_problems, "beside": ()}
+    candidate, folder = _registered(job), job.export / "gate"
+    against = tags.public(config, client) or _registered(job, "base")
+    changes = {"split": "dev", "num_problems": config.gate.num_problems, "beside": ()}
     dev = config.model_copy(update={"eval": config.eval.model_copy(update=changes)})
-    outputs, facts = evaluate.run(
-        dev, runs.Run(folder), client, {"base": against["tag"], "tuned": candidate["tag"]},
-        job.need("base").facts["special_tokens"], job.reporter.scored, job.reporter.say, is_final=False,
-    )  # fmt: skip
-    if register.not_there(client, [against]):
-        raise ReasonerError(f"{against['tag']} became another model while it was scored", fix="score it again")
-    rows = {role: read_jsonl(folder / "completions" / f"{role}.jsonl") for role in ("base", "tuned")}
-    rule: Literal["strict", "verdict"] = "strict" if settings.metric == "strict" else "verdict"
-    differences = list(statistics.differences(rows["base"], rows["tuned"], rule).values())
-    key = "strict" if settings.metric == "strict" else "pass_at_1"
-    found = {
-        "candidate": {name: candidate[name] for name in ("tag", "digest")},
-        "against": against,
-        "metric": settings.metric,
-        "n": len(differences),
-        "split_sha256": facts["split_sha256"],
-        "score": facts["tuned"][key],
-        "score_ci95": facts["tuned"]["ci95" if key == "pass_at_1" else "strict_ci95"],
-        "against_score": facts["base"][key],
-        "points": 100 * sum(differences) / max(len(differences), 1),
-        "lower": statistics.lower_bound(differences, settings.confidence) if differences else None,
-    }
-    before = [row for row in register.promotions(job.run) if row.get("split_sha256") == found["split_sha256"]]
-    best = max((row["score"] for row in before if row.get("metric") == settings.metric), default=None)
-    why = register.verdict(config, found, best, facts["problems_found"] + register.lost(facts["below_base"], "it"))
-    return outputs, {**found, "best": best, "passed": not why, "why": why}
-
-
-def _reuse_scores(job: Job, digest: str, target: Path) -> None:
-    """The public model answered these problems as a candidate: `evaluate` asks only what is missing or differs."""
-    for path in sorted(job.run.path.glob("exports/*/gate.json")):
-        record = runs.read_record(path)
-        if record is None or path.parent == job.export or record.facts["candidate"]["digest"] != digest:
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        for source in (path.parent / "gate" / "completions").glob("*"):
-            if "tuned" in source.name:
-                note = {"role": "base", "model": register.public_tag(job.config)}
-                copy = target / source.name.replace("tuned", "base")
-                if source.suffix == ".jsonl":
-                    rows = [{**row, **note} for row in read_jsonl(source)]
-                    write_text(copy, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-                else:
-                    shutil.copyfile(source, copy)
-        return
+    models = evaluate.Tags(against.tag, candidate.tag, job.need("base").facts["special_tokens"])
+    outputs, found = evaluate.run(dev, folder, client, models, job.listener, is_final=False)
+    if tags.not_there(client, [against]):
+        raise ReasonerError(f"{against.tag} became another model while it was scored", fix="score it again")
+    before = [one for one in history.promotions(job.run) if one.split_sha256 == found.split_sha256]
+    scores = [one.score for one in before if one.metric == config.gate.metric and one.score is not None]
+    return outputs, as_json(gate.decide(config, found, folder, candidate, against, max(scores, default=None)))
 
 
 def _report(job: Job) -> Made:
@@ -332,16 +294,16 @@ def _report_inputs(job: Job) -> dict[str, str]:
 
 def _tags(*names: str) -> Callable[[Job, runs.Record[Any]], list[str]]:
     def outside(job: Job, record: runs.Record[Any]) -> list[str]:
-        return register.not_there(job.client, [record.facts[name] for name in names])
+        return tags.not_there(job.client, [parse(Tagged, record.facts[name]) for name in names])
 
     return outside
 
 
 def _public(job: Job, record: runs.Record[Any]) -> list[str]:
     if record.facts["promoted"]:
-        return register.not_there(job.client, [record.facts])
-    now = register.public(job.config, job.client)
-    is_old = "against" in record.facts and record.facts["against"] != (now and now["digest"])
+        return tags.not_there(job.client, [parse(Tagged, record.facts)])
+    now = tags.public(job.config, job.client)
+    is_old = "against" in record.facts and record.facts["against"] != (now and now.digest)
     return ["another model is public by now"] if is_old and not record.facts["is_control"] else []
 
 
@@ -421,5 +383,5 @@ GATE_STAGE = Stage(
     "gate",
     _gate,
     ("data", "verifier", "eval", "serve", "gate", "alarms"),
-    lambda job: {**_key("register")(job), "public": (register.public(job.config, job.client) or {}).get("digest", "")},
+    lambda job: {**_key("register")(job), "public": getattr(tags.public(job.config, job.client), "digest", "")},
 )

@@ -11,9 +11,11 @@ from reasoner import config, files, runs
 from reasoner.audit.results import Audit, Judge, References, Unjudged
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
+from reasoner.export.facts import PromoteFacts
 from reasoner.pipeline import checks, plan, stages, staleness
 from reasoner.pipeline.job import Job
 from reasoner.problems.problem import Problem
+from reasoner.serving.tags import Registered, Tagged
 
 
 class Server:
@@ -219,25 +221,27 @@ def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
 @pytest.mark.parametrize(("earlier", "why"), [("sha256:public", ["-5.0 points"]), ("sha256:other", [])])
 def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypatch, earlier, why):
     facts = {
-        "register": {"tuned": {"digest": "sha256:last"}},
+        "register": {"tuned": dataclasses.asdict(Registered("m:1", "sha256:last", "ab", "linked", 12))},
         "evaluate": {"problems_found": []},
         "gate": {"why": ["-5.0 points"]},
     }
     monkeypatch.setattr(Job, "need", lambda self, name: types.SimpleNamespace(facts=facts[name]))
-    monkeypatch.setattr(stages.register, "public", lambda config, client: {"digest": "sha256:public"})
-    monkeypatch.setattr(stages.register, "promotions", lambda run: [{"digest": earlier}])
-    monkeypatch.setattr(stages.register, "settle", lambda config, client, run: None)
-    monkeypatch.setattr(stages.register, "promote", lambda *given: {"why": given[4]["problems_found"]})
-    assert stages._promote(job) == ([], {"why": why, "against": "sha256:public"})
+    monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:public"))
+    monkeypatch.setattr(stages.history, "promotions", lambda run: [types.SimpleNamespace(digest=earlier)])
+    monkeypatch.setattr(stages.history, "settle", lambda config, client, run: None)
+    promote = lambda *given: PromoteFacts(promoted=False, why=given[4]["problems_found"])  # noqa: E731
+    monkeypatch.setattr(stages.promotion, "promote", promote)
+    made = {"promoted": False, "why": why, "is_control": False, "against": "sha256:public"}
+    assert stages._promote(job) == ([], made)
     assert [one.name for one in stages.BY_NAME["promote"].first(job)] == ["gate"] * len(why)
     assert facts["evaluate"]["problems_found"] == []
 
 
 def test_a_refusal_stands_only_against_the_model_that_was_public_then(job, monkeypatch):
     refused = types.SimpleNamespace(facts={"promoted": False, "is_control": False, "against": "sha256:then"})
-    monkeypatch.setattr(stages.register, "public", lambda config, client: {"digest": "sha256:then"})
+    monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:then"))
     assert stages._public(job, refused) == []
-    monkeypatch.setattr(stages.register, "public", lambda config, client: {"digest": "sha256:now"})
+    monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:now"))
     assert stages._public(job, refused) == ["another model is public by now"]
     refused.facts["is_control"] = True
     assert stages._public(job, refused) == []
