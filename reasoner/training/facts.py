@@ -150,7 +150,7 @@ class TrainFacts:
     last: dict[str, float]
     """The same over the last ten."""
     audit: AuditCounts | None = None
-    """The audit before the training; who audits adds it."""
+    """Of the audit before the training; the stage that runs both adds it."""
 
 
 TRAIN = runs.Kind("train", TrainFacts, is_of_run=True)
