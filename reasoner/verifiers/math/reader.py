@@ -719,9 +719,7 @@ def read(text: str, *, commas: bool = True) -> Node:
         half = (time[5] or "").lower()
         return t.Time(int(time[2]), time[3], time[4] or "", half if time[6] or not half else "?")
     try:
-        node = _Parser(tokens(text, commas=commas)).answer()
-        if t.has(t.Paren, node):
-            node = _tidy(node)
+        node = _tidy(_Parser(tokens(text, commas=commas)).answer())
         if any(
             isinstance(part, t.Text) for one in t.walk(node) if isinstance(one, _ARITHMETIC) for part in one.children()
         ):

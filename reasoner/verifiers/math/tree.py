@@ -103,7 +103,8 @@ class Unary(Node):
         return (self.inner,)
 
     def map(self, change: Callable[[Node], Node]) -> Node:
-        return replace(self, inner=change(self.inner))
+        inner = change(self.inner)
+        return self if inner is self.inner else replace(self, inner=inner)
 
 
 class Neg(Unary):  # -a
@@ -161,7 +162,8 @@ class Binary(Node):
         return (self.left, self.right)
 
     def map(self, change: Callable[[Node], Node]) -> Node:
-        return replace(self, left=change(self.left), right=change(self.right))
+        left, right = change(self.left), change(self.right)
+        return self if left is self.left and right is self.right else replace(self, left=left, right=right)
 
 
 class Div(Binary):  # a / b
@@ -199,7 +201,8 @@ class Many(Node):
         return self.parts
 
     def map(self, change: Callable[[Node], Node]) -> Node:
-        return replace(self, parts=tuple(map(change, self.parts)))
+        parts = tuple(map(change, self.parts))
+        return self if parts == self.parts else replace(self, parts=parts)
 
 
 class Add(Many):  # also a set without another: Add((a, Neg(b)))
