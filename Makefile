@@ -2,17 +2,12 @@
 # Logic lives in the `reasoner` command; this file brings the environment it runs in.
 
 .DEFAULT_GOAL := help
-.PHONY: help venv setup reasoner watch test check fmt lint types doctor lock clean uninstall
+.PHONY: help venv test-tools setup reasoner watch test test-all check fmt lint types doctor lock clean uninstall
 
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 UV := $(BIN)/uv
 STAMP := .venv/reasoner.stamp
-LOCKS := requirements.lock $(wildcard requirements-gpu.lock)
-
-# A package that carries no library of its own: the llama.cpp built by `reasoner setup` is the one.
-# Given as a setting, not as CMAKE_ARGS, so that uv keeps this wheel apart from one with the library.
-NO_LIBRARY := --config-settings-package llama-cpp-python:cmake.define.LLAMA_BUILD=OFF
 
 # The first Python of 3.11 or newer; PYTHON=... names another.
 find_python = py=; for p in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -29,19 +24,16 @@ help: ## print this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make reasoner PROFILE=pocket RUN=name ARGS='--set train.steps=50'"
-	@echo "  Environment: REASONER_CACHE REASONER_RUNS OLLAMA_HOST OLLAMA_MODELS LLAMA_CPP_DIR"
+	@echo "  Environment: REASONER_CACHE REASONER_RUNS REASONER_TORCH_INDEX OLLAMA_HOST OLLAMA_MODELS LLAMA_CPP_DIR"
 
-# The stamp is written last and says for which locks, and for which folder, the environment is whole.
+# The stamp is written last and says for which locks, and for which folder, the environment is whole. What is installed,
+# and from where, is decided by reasoner/machine/environment.py.
 venv:
-	@want="$$(cat $(LOCKS) pyproject.toml | cksum) $$PWD"; \
+	@want="$$(cat requirements*.lock pyproject.toml | cksum) $$PWD"; \
 	if [ -x $(BIN)/reasoner ] && [ "$$(cat $(STAMP) 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
 	set -e; \
-	rm -f $(STAMP); \
+	rm -f $(STAMP) $(STAMP).tests; \
 	$(find_python); \
-	lock=requirements.lock; extra=; \
-	if [ -f requirements-gpu.lock ] && [ "$$(uname -sm)" = "Linux x86_64" ] && nvidia-smi >/dev/null 2>&1; then \
-	  lock=requirements-gpu.lock; extra=" for CUDA"; \
-	fi; \
 	if ! { $(BIN)/python -m pip --version && case "$$($(BIN)/python -c 'import sys; print(sys.prefix)')" in "$$PWD"/*) ;; *) false;; esac; } >/dev/null 2>&1; then \
 	  echo "reasoner: making .venv with $$($$py --version 2>&1)" >&2; \
 	  if ! "$$py" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
@@ -52,11 +44,13 @@ venv:
 	  fi; \
 	  rm -rf .venv; "$$py" -m venv .venv; \
 	fi; \
-	echo "reasoner: installing $$(grep -c '^[a-z].*==' $$lock) pinned packages$$extra into .venv (about 6 GB; usually 1-5 minutes, mostly download)" >&2; \
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet uv==$(UV_VERSION); \
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes $(NO_LIBRARY) -r $$lock; \
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .; \
+	PYTHONPATH=. $(BIN)/python -m reasoner.machine.environment; \
 	printf '%s\n' "$$want" > $(STAMP)
+
+# The tests' own tools stay out of a user's environment.
+test-tools: venv
+	@[ -f $(STAMP).tests ] || { PYTHONPATH=. $(BIN)/python -m reasoner.machine.environment --tests && touch $(STAMP).tests; }
 
 setup: venv ## bring everything that is missing; does nothing twice
 	@$(BIN)/reasoner setup
@@ -67,20 +61,23 @@ reasoner: setup ## train, merge, quantize, register, evaluate: the whole path [P
 watch: setup ## export, score and promote checkpoints as they are saved [RUN=] [ARGS='--with train']
 	@$(BIN)/reasoner watch $(if $(RUN),'$(RUN)') $(if $(PROFILE),--profile '$(PROFILE)') $(ARGS)
 
-test: setup ## the whole test suite, two files at a time [ARGS=]
+test: setup test-tools ## the tests that a person runs, two files at a time [ARGS=]
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
+
+test-all: setup test-tools ## those and the long ones: studies, fuzzing, faults [ARGS=]
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test ## what CI runs
 
-fmt: venv ## format, and repair what ruff can
+fmt: test-tools ## format, and repair what ruff can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lint: venv ## ruff, format included
+lint: test-tools ## ruff, format included
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-types: venv ## mypy, strict
+types: test-tools ## mypy, strict
 	@$(BIN)/mypy
 
 doctor: ## what is here, what is missing, and the exact fix; works before setup
@@ -88,10 +85,11 @@ doctor: ## what is here, what is missing, and the exact fix; works before setup
 	  $(find_python); PYTHONPATH=. "$$py" -m reasoner.pipeline.doctor; fi
 
 lock: venv ## resolve pyproject.toml anew into the lock files
-	@$(UV) pip compile -q pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --custom-compile-command 'make lock' -o requirements.lock
-	@$(UV) pip compile -q pyproject.toml --extra dev --extra gpu --universal --python-version 3.11 \
-	  --generate-hashes --no-annotate --custom-compile-command 'make lock' -o requirements-gpu.lock
+	@set -e; compile="$(UV) pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --custom-compile-command 'make lock'"; \
+	$$compile --extra train --extra serve -o requirements.lock; \
+	$$compile --extra dev -c requirements.lock -o requirements-dev.lock; \
+	$$compile --extra train --extra serve --extra gpu -o requirements-gpu.lock
 
 clean: ## remove caches and build leftovers, never runs/
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache build dist

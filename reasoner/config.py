@@ -12,16 +12,33 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import to_jsonable_python
 
 from reasoner.errors import USAGE, ReasonerError, nearest
 
+NOTHING: dict[str, JsonValue] = {"changes": "nothing"}
+"""Marks a field that changes no result: no stage is done again for it."""
+BESIDE: dict[str, JsonValue] = {"changes": "beside"}
+"""Marks a field that changes neither what is learned nor how the main set is scored: runs of one recipe may differ in
+it. The stages that read it are done again."""
+
 
 class Section(BaseModel):
+    """A table of the config. A field says itself what a change of it makes stale, by `NOTHING`, `BESIDE` or neither."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    is_of_recipe: ClassVar[bool] = True
+    """Whether the section belongs to what is learned, or to how the main set is scored."""
+
+    @classmethod
+    def changes(cls, key: str) -> str:
+        """What a change of a field changes: `result`, `beside` or `nothing`."""
+        extra = cls.model_fields[key].json_schema_extra
+        marked = extra.get("changes", "result") if isinstance(extra, dict) else "result"
+        return "beside" if marked == "result" and not cls.is_of_recipe else str(marked)
 
 
 class Model(Section):
@@ -64,7 +81,7 @@ class Verifier(Section):
     """What a completion earns in training: `verdict` is 1 where every test holds, else 0; `share` is the share of its
     hidden tests that hold, for a verifier that has them (`code`). Weaker: it pays for half a solution, and for a
     constant that is often right. Evaluation goes by the verdict, whatever was trained on."""
-    max_unscored: float = Field(0.02, ge=0, le=1)
+    max_unscored: float = Field(0.02, ge=0, le=1, json_schema_extra=BESIDE)
     """Share of unscored completions above which the run stops: a broken verifier is not a wrong answer."""
 
 
@@ -99,11 +116,11 @@ class Train(Section):
     """TRL's `loss_type`."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """What advantages are divided by."""
-    seed: int = 0
+    seed: int = Field(0, json_schema_extra=BESIDE)
     """Seed of adapter, sampling and data order."""
-    save_every: int = Field(25, ge=1)
+    save_every: int = Field(25, ge=1, json_schema_extra=NOTHING)
     """Steps between checkpoints; an interrupted run continues from the newest whole one."""
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(2, ge=1, json_schema_extra=NOTHING)
     """Whole checkpoints kept while training."""
     engine: Literal["auto", "trl", "unsloth"] = "auto"
     """`auto` takes Unsloth where CUDA is present, plain TRL otherwise."""
@@ -112,9 +129,9 @@ class Train(Section):
     loop: Literal["auto", "fast", "plain"] = "auto"
     """`fast`: sample in llama.cpp and compute log-probabilities on real tokens only, each prompt once (CPU);
     `plain`: the trainer library's own of both; `auto` is fast on a CPU."""
-    control: Literal["shuffled"] | None = None
+    control: Literal["shuffled"] | None = Field(None, json_schema_extra=BESIDE)
     """`shuffled`: a control run whose training references belong to other problems; never promoted."""
-    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] | None = None
+    report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] | None = Field(None, json_schema_extra=NOTHING)
     """Trackers that are told what each step logs, by the trainer library's own callbacks; each is a package of its own.
     Their files go to the run's `trackers/`, unless the tracker's own variable (`WANDB_DIR`) says otherwise."""
 
@@ -123,12 +140,12 @@ class Gguf(Section):
     quant: Literal["auto", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "F16", "BF16"] = "Q4_K_M"
     """GGUF type of the served file, for base and tuned alike; `auto` scores Q4_K_M, Q5_K_M, Q6_K and Q8_0 against F16
     on dev problems, and takes the smallest that is shown to lose no more than `gguf.margin`."""
-    margin: float = Field(2.0, gt=0, le=100)
+    margin: float = Field(2.0, gt=0, le=100, json_schema_extra=BESIDE)
     """Points of pass@1 that quantization may lose; also what `reasoner ladder` calls a loss."""
 
 
 class Serve(Section):
-    name: str = Field("reasoner", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$")
+    name: str = Field("reasoner", pattern=r"^[a-z0-9][a-z0-9._-]{0,60}$", json_schema_extra=BESIDE)
     """Name in Ollama: `ollama run NAME`."""
     num_ctx: int = Field(2048, ge=128)
     """Context length pinned in the Modelfile."""
@@ -136,9 +153,9 @@ class Serve(Section):
     """Most tokens of one answer, pinned in the Modelfile and used in evaluation."""
     temperature: float = Field(0.0, ge=0)
     """Temperature pinned in the Modelfile."""
-    num_thread: int | None = Field(None, ge=1)
+    num_thread: int | None = Field(None, ge=1, json_schema_extra=BESIDE)
     """CPU threads pinned in the Modelfile; None leaves it to Ollama."""
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = Field((), json_schema_extra=NOTHING)
     """Further Ollama servers, each as OLLAMA_HOST names one, that get every promoted model from `reasoner watch`."""
 
 
@@ -151,25 +168,29 @@ class Eval(Section):
     """Held-out split."""
     max_steps: int | None = Field(None, ge=1, le=5)
     """Generator: most reasoning steps of the held-out problems; None is as in training."""
-    beside: tuple[Literal["two-step", "ood", "svamp", "gsm8k", "mbpp", "humaneval"], ...] = ()
+    beside: tuple[Literal["two-step", "ood", "svamp", "gsm8k", "mbpp", "humaneval"], ...] = Field(
+        (), json_schema_extra=BESIDE
+    )
     """Sets scored beside the main one, base and tuned alike; those that are not generated where their files are
     found."""
-    num_beside: int = Field(200, ge=1)
+    num_beside: int = Field(200, ge=1, json_schema_extra=BESIDE)
     """Problems of each set beside the main one."""
-    everyday: bool = False
+    everyday: bool = Field(False, json_schema_extra=BESIDE)
     """Ask base and tuned 40 fixed everyday prompts too, greedy and sampled: what the training was not about must not be
     forgotten."""
-    concurrency: int = Field(4, ge=1, le=64)
+    concurrency: int = Field(4, ge=1, le=64, json_schema_extra=BESIDE)
     """Requests in flight at the server."""
-    max_truncated: float = Field(0.05, ge=0, le=1)
+    max_truncated: float = Field(0.05, ge=0, le=1, json_schema_extra=BESIDE)
     """Share of tuned completions cut by length above which the model is not promoted."""
-    max_empty: float = Field(0.01, ge=0, le=1)
+    max_empty: float = Field(0.01, ge=0, le=1, json_schema_extra=BESIDE)
     """Share of empty tuned completions above which the model is not promoted."""
-    max_repeated: float = Field(0.5, gt=0, le=1)
+    max_repeated: float = Field(0.5, gt=0, le=1, json_schema_extra=BESIDE)
     """Share of problems given one identical tuned completion above which the model is not promoted."""
 
 
 class Alarms(Section):
+    is_of_recipe = False
+
     max_chat_kl: float | None = Field(None, gt=0)
     """KL to the base in nats per token on everyday chat text above which training stops; None does not measure it."""
     failed_audit: Literal["stop", "tell"] = "stop"
@@ -189,6 +210,8 @@ class Alarms(Section):
 
 
 class Gate(Section):
+    is_of_recipe = False
+
     metric: Literal["pass_at_1", "strict"] = "pass_at_1"
     """What a checkpoint is judged by on dev problems: the verifier's verdict, or its stricter rule's."""
     margin: float = Field(2.0, gt=0, le=100)
@@ -202,6 +225,8 @@ class Gate(Section):
 
 
 class Watch(Section):
+    is_of_recipe = False
+
     checkpoints: str | None = None
     """Folder where another trainer saves its `checkpoint-N`; None is the run's own."""
     poll_s: float = Field(2.0, gt=0)
@@ -230,18 +255,43 @@ class Config(Section):
     gate: Gate = Gate()
     watch: Watch = Watch()
 
-    def slice(self, *sections: str) -> dict[str, Any]:
-        """The named sections as plain values: what a stage's record remembers."""
-        found = {name: getattr(self, name).model_dump(mode="json") for name in sections}
-        found.get("serve", {}).pop("hosts", None)  # where else a model is served changes nothing in it
+    def settings(self, name: str) -> Any:
+        """A section, or one key of it (`serve.name`), as the record of a stage that reads it remembers it."""
+        section, _, key = name.partition(".")
+        return _relevant(section, getattr(self, section).model_dump(mode="json"), key)
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings, by dotted key, that decide what is learned and how the main set is scored."""
+        found = {"profile": self.profile}
+        for section, kind in _sections():
+            values = getattr(self, section).model_dump(mode="json")
+            found |= {f"{section}.{key}": values[key] for key in values if kind.changes(key) == "result"}
         return found
 
 
-def defaults(section: str) -> dict[str, Any]:
-    """The section's keys that have a default, as plain values."""
-    kind = Config.model_fields[section].annotation
-    assert isinstance(kind, type) and issubclass(kind, Section)
-    return {key: to_jsonable_python(info.default) for key, info in kind.model_fields.items() if not info.is_required()}
+def _sections() -> Iterator[tuple[str, type[Section]]]:
+    for name, info in Config.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield name, info.annotation
+
+
+def recorded(stored: Mapping[str, Any], name: str) -> Any:
+    """What `Config.settings` gave when `stored` was recorded; a key that did not exist then had today's default."""
+    section, _, key = name.partition(".")
+    if key and name in stored:
+        return stored[name]
+    fields = dict(_sections())[section].model_fields
+    default = {one: to_jsonable_python(info.default) for one, info in fields.items() if not info.is_required()}
+    return _relevant(section, {**default, **(stored.get(section) or {})}, key)
+
+
+def _relevant(section: str, values: Mapping[str, Any], key: str) -> Any:
+    kind = dict(_sections())[section]
+    if key:
+        return values.get(key)
+    return {
+        one: value for one, value in values.items() if one not in kind.model_fields or kind.changes(one) != "nothing"
+    }
 
 
 def public(name: str) -> str:
@@ -312,12 +362,7 @@ def _validate(tree: dict[str, Any], origin: Mapping[str, str]) -> Config:
 
 
 def _check_key(dotted: str, where: str | None = None) -> None:
-    keys = [
-        f"{section}.{key}"
-        for section, field in Config.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-        for key in field.annotation.model_fields
-    ]
+    keys = [f"{section}.{key}" for section, kind in _sections() for key in kind.model_fields]
     if dotted not in keys:
         source = f" in {where}" if where else ""
         raise ReasonerError(f"unknown config key {dotted!r}{source}", fix=_nearest_key(dotted, keys), code=USAGE)
@@ -366,15 +411,11 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> tuple[Config
 def document(config: Config, origin: Mapping[str, str]) -> str:
     """The config as commented TOML: value, where it came from, what it means."""
     lines = [f'profile = "{config.profile}"']
-    for section, field in Config.model_fields.items():
-        value = getattr(config, section)
-        if not isinstance(value, Section):
-            continue
+    for section, kind in _sections():
         lines += ["", f"[{section}]"]
-        for key, info in type(value).model_fields.items():
-            item = getattr(value, key)
+        for key, info in kind.model_fields.items():
+            item = getattr(getattr(config, section), key)
             shown = f"{key} = {json.dumps(item)}" if item is not None else f"# {key} = none"
             lines.append(f"# {' '.join(str(info.description).split())}")
             lines.append(f"{shown}  # {origin.get(f'{section}.{key}', 'default')}")
-        del field
     return "\n".join(lines) + "\n"

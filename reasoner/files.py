@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +36,26 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+
+
+@contextlib.contextmanager
+def locked(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
+    """Holds a lock file, which names the process that has it; the system releases it however that process ends.
+
+    Where another process has it, `busy` is called with its id: it may raise; where it returns, this one waits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            busy(handle.read().strip() or "unknown")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
+        yield
 
 
 @contextlib.contextmanager
@@ -130,3 +152,20 @@ def _adapter(kind: type[object]) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
+
+
+LEFT_OUT = {"left_out": True}
+"""Marks a field that is None where it does not apply, and then has no key in the JSON."""
+
+
+def as_json(value: object) -> Any:
+    """Returns a figure as plain JSON values: `dataclasses.asdict` without the keys that are `LEFT_OUT`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            one.name: as_json(found)
+            for one in dataclasses.fields(value)
+            if (found := getattr(value, one.name)) is not None or "left_out" not in one.metadata
+        }
+    if isinstance(value, dict):
+        return {key: as_json(one) for key, one in value.items()}
+    return [as_json(one) for one in value] if isinstance(value, list | tuple) else value

@@ -14,13 +14,13 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar, overload
 
-from reasoner.errors import FAILED, USAGE, ReasonerError, nearest
-from reasoner.files import read_json, sha256_file, sha256_json, write_json
+from reasoner.errors import USAGE, ReasonerError, nearest
+from reasoner.files import as_json, locked, parse, read_json, sha256_file, sha256_json, write_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -28,6 +28,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def runs_dir() -> Path:
     """Where runs live: `REASONER_RUNS`, else `runs/` in the current folder."""
     return Path(os.environ.get("REASONER_RUNS") or "runs").expanduser().absolute()
+
+
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True)
+class Kind(Generic[Facts]):
+    """Names the record of a stage, the class of its facts, and the folder it lies in: the run's, or an export's."""
+
+    name: str
+    facts: type[Facts]
+    is_of_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,13 @@ class Run:
 
     def export_dir(self, step: int) -> Path:
         return self.path / "exports" / step_name(step)
+
+    def record_path(self, kind: Kind[Any], step: int) -> Path:
+        return (self.path if kind.is_of_run else self.export_dir(step)) / f"{kind.name}.json"
+
+    def record(self, kind: Kind[Facts], step: int) -> Record[Facts] | None:
+        """The record of a stage; `step` names the export that it may belong to."""
+        return read_record(self.record_path(kind, step), kind)
 
 
 def step_name(step: int) -> str:
@@ -120,27 +139,19 @@ def lock(run: Run, kind: Lock = "run", wait: Callable[[str], None] | None = None
 
     Raises where another process has it; with `wait`, says who that is and waits for it instead.
     """
-    run.path.mkdir(parents=True, exist_ok=True)
-    with _lock_path(run, kind).open("a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            holder = handle.read().strip() or "unknown"
-            if wait is None:
-                raise ReasonerError(
-                    f"run {run.name} is {'watched already' if kind == 'watch' else 'in use'}",
-                    why=f"process {holder} is {'watching' if kind == 'watch' else 'writing'} it",
-                    fix="`reasoner history` says what that one did"
-                    if kind == "watch"
-                    else "wait for it, or choose another name with RUN=… (make) or --run",
-                    code=FAILED,
-                ) from None
-            wait(f"waiting for process {holder}, which exports a model of run {run.name}")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
+
+    def busy(holder: str) -> None:
+        if wait is None:
+            raise ReasonerError(
+                f"run {run.name} is {'watched already' if kind == 'watch' else 'in use'}",
+                why=f"process {holder} is {'watching' if kind == 'watch' else 'writing'} it",
+                fix="`reasoner history` says what that one did"
+                if kind == "watch"
+                else "wait for it, or choose another name with RUN=… (make) or --run",
+            ) from None
+        wait(f"waiting for process {holder}, which exports a model of run {run.name}")
+
+    with locked(_lock_path(run, kind), busy):
         yield
 
 
@@ -180,8 +191,8 @@ class Output:
     mtime_ns: int
 
 
-@dataclass
-class Record:
+@dataclass(frozen=True)
+class Record(Generic[Facts]):
     """What a stage did: enough to tell whether doing it again would give something else."""
 
     stage: str
@@ -189,7 +200,7 @@ class Record:
     config: dict[str, Any]
     tools: dict[str, str]
     outputs: dict[str, Output]
-    facts: dict[str, Any]
+    facts: Facts
     seconds: float
     finished: str
     versions: dict[str, str] = field(default_factory=dict)
@@ -198,7 +209,7 @@ class Record:
     def key(self) -> str:
         """Identity of the outputs: equal keys mean a later stage need not run again."""
         if not self.outputs:
-            return sha256_json(self.facts.get("identity", self.facts))
+            return sha256_json(getattr(self.facts, "identity", None) or as_json(self.facts))
         return sha256_json({name: item.sha256 for name, item in self.outputs.items()})
 
 
@@ -214,10 +225,10 @@ def outputs_of(root: Path, paths: Sequence[Path]) -> dict[str, Output]:
     return found
 
 
-def broken_outputs(root: Path, record: Record) -> list[str]:
+def broken_outputs(root: Path, outputs: Mapping[str, Output]) -> list[str]:
     """Why the outputs are not whole; empty when they are."""
     reasons = []
-    for name, output in record.outputs.items():
+    for name, output in outputs.items():
         path = root / name
         if not path.is_file():
             reasons.append(f"{name} is missing")
@@ -228,19 +239,36 @@ def broken_outputs(root: Path, record: Record) -> list[str]:
     return reasons
 
 
-def write_record(path: Path, record: Record) -> None:
-    write_json(path, {**asdict(record), "schema": 1})
+def write_record(path: Path, record: Record[Any]) -> None:
+    write_json(path, {**as_json(record), "schema": 1})
 
 
-def read_record(path: Path) -> Record | None:
+ANY: Kind[dict[str, Any]] = Kind("any", dict)
+
+
+@overload
+def read_record(path: Path) -> Record[dict[str, Any]] | None: ...
+@overload
+def read_record(path: Path, kind: Kind[Facts]) -> Record[Facts] | None: ...
+def read_record(path: Path, kind: Kind[Any] = ANY) -> Record[Any] | None:
+    """The record in a file; None where there is none that is whole. Raises where another version wrote its facts."""
     stored = read_json(path)
     if not isinstance(stored, dict) or stored.pop("schema", None) != 1:
         return None
     try:
         stored["outputs"] = {name: Output(**item) for name, item in stored["outputs"].items()}
-        return Record(**stored)
+        found: Record[Any] = Record(**stored)
     except (TypeError, KeyError, AttributeError):
         return None
+    try:
+        return replace(found, facts=parse(kind.facts, stored["facts"]))
+    except ValueError as error:
+        raise ReasonerError(
+            f"{path} was written by another version of reasoner",
+            why=str(error),
+            fix="go on with that version, or choose another name with RUN=… (make) or --run",
+            code=USAGE,
+        ) from None
 
 
 # -- checkpoints -------------------------------------------------------------------------------

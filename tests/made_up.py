@@ -1,10 +1,13 @@
 """A run folder written by hand, with every part that a report can have, and texts that try to break out of it."""
 
+import json
 import math
 import random
+from dataclasses import replace
 
 from reasoner import config, files, runs
-from reasoner.measuring import evaluate, statistics
+from reasoner.measuring import everyday, lift, scores
+from reasoner.measuring.figures import Compared, Completion, Evaluation, EverydayAnswer, Judge, Missing
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -56,6 +59,23 @@ def completion(problem_id, verdict, text, **more):
     }  # fmt: skip
 
 
+def answered(problem_id, verdict, **more):
+    """A completion of which only so much matters."""
+    given = {"problem_id": problem_id, "verdict": verdict, "completion": "", "finish_reason": "stop", "tokens": 1}
+    return Completion(**given | more)
+
+
+def evaluation(points=30.0, low=25.0, high=35.0, found=(), below=()):
+    """What was scored, as far as a promotion turns on it."""
+    rows = [answered(f"p{at}", "right") for at in range(9)]
+    figures = scores.measure(rows)
+    gain = replace(lift.lift(rows, rows), points=points, ci95=(low, high))
+    return Evaluation(
+        n=9, split_sha256="c", base=figures, tuned=figures, lift=gain, split="test", verifier=Judge("number", "2"),
+        problems_found=list(found), below_base=list(below),
+    )  # fmt: skip
+
+
 def _finish(run_, found, chance, hostile, right):
     rows = {"base": [], "tuned": []}
     for at in range(N):
@@ -66,7 +86,7 @@ def _finish(run_, found, chance, hostile, right):
             rows[role].append(completion(f"p{at}", verdict, text, kind="addition" if at % 2 else "<b>two</b> steps"))
     rows["base"][0]["question"] = hostile
     for role, some in rows.items():
-        text = "".join(runs.json.dumps(row) + "\n" for row in some)
+        text = "".join(json.dumps(row) + "\n" for row in some)
         files.write_text(run_.path / "completions" / f"{role}.jsonl", text)
     chats = {
         role: [
@@ -79,18 +99,20 @@ def _finish(run_, found, chance, hostile, right):
         for role in ("base", "tuned")
     }  # fmt: skip
     for role, some in chats.items():
-        text = "".join(runs.json.dumps(row) + "\n" for row in some)
+        text = "".join(json.dumps(row) + "\n" for row in some)
         files.write_text(run_.path / "completions" / f"everyday-{role}.jsonl", text)
-    measured = {role: statistics.measure(some) for role, some in rows.items()}
-    lift, kinds = statistics.lift(rows["base"], rows["tuned"]), statistics.by_kind(**rows)
-    beside = {"svamp": {**measured, "lift": dict(lift), "n": N, "split_sha256": "b" * 64}}
-    statistics.below_base(kinds, beside)
+    read = {role: files.parse(list[Completion], some) for role, some in rows.items()}
+    talk = {role: files.parse(list[EverydayAnswer], some) for role, some in chats.items()}
+    figures = {role: scores.measure(some) for role, some in read.items()}
+    gain = lift.lift(**read)
+    svamp = Compared(**figures, lift=gain, n=N, split_sha256="b" * 64)
+    _, kinds, beside = lift.below_base(lift.by_kind(**read), {"svamp": svamp, "gsm8k": Missing("data/<gsm8k>")})
+    chat = replace(everyday.compare(**talk), sampled=everyday.compare_sampled(**talk))
     summary = {
         "schema": 1, "run": run_.name, "profile": found.profile, "seed": found.train.seed,
         "control": found.train.control, "device": "cpu", "n": N, "split": "test", "split_sha256": "a" * 64,
-        "verifier": {"name": "number", "version": "2"}, **measured, "lift": lift,
-        "by_kind": kinds, "beside": {**beside, "gsm8k": {"missing": "data/<gsm8k>"}},
-        "everyday": {**evaluate.compare_everyday(**chats), "sampled": evaluate.compare_sampled(**chats)},
+        "verifier": {"name": "number", "version": "2"}, **files.as_json(figures), "lift": files.as_json(gain),
+        "by_kind": files.as_json(kinds), "beside": files.as_json(beside), "everyday": files.as_json(chat),
         "promoted": found.train.control is None, "gate": [],
         "served": {"host": "h", "tag": "reasoner:latest", "digest": "sha256:" + "d" * 64, "ollama": "0.34.4"},
         "train": {"reward": "verdict", "chat_kl_weight": 1.0}, "seconds": {"train": 80.0, "merge": 2.5, "total": 82.5},
@@ -102,9 +124,12 @@ def _finish(run_, found, chance, hostile, right):
 
 def audit():
     check = {"name": "near misses <that> must fail", "must_hold": True, "n": 900, "failed": 3, "rate": 0.0033,
-             "ci95": [0.001, 0.0097]}  # fmt: skip
-    return {"verifier": {"name": "number", "version": "2"}, "holds": False, "failed": ["near misses"],
-            "data": {"n": 100, "judged": 99}, "checks": [check]}  # fmt: skip
+             "ci95": [0.001, 0.0097], "unscored": 0, "by_family": {}, "by_type": {}, "examples": []}  # fmt: skip
+    return {"schema": 1, "verifier": {"name": "number", "version": "2", "contract": "number"}, "holds": False,
+            "failed": ["near misses"],
+            "data": {"source": "made-up", "n": 100, "judged": 99, "sampled": 99, "sha256": "a" * 64},
+            "unjudged": [{"index": 3, "id": "p3", "answer": "x", "why": "no number"}], "checks": [check],
+            "checks_per_second": 1000, "seconds": 1.0, "versions": {}}  # fmt: skip
 
 
 def ladder():

@@ -1,1 +1,1 @@
-"""Whether a verifier may be a reward."""
+"""Says whether a verifier may be a reward."""

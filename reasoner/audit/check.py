@@ -5,9 +5,9 @@ one, the row's is its line number), `finish_reason: "length"` says that the comp
 passed over. Every row that can be read gives one row of verdict, in the order of the rows; one that cannot is named by
 its line number and counted, and stops nothing.
 
-For the verifier `code` a row may have `submission`, source as it is, in the place of `completion`, and the fields of a
-task (`reasoner.verifiers.code.task.FIELDS`) in the place of `answer`. There several rows are on their way at once, as
-many as the sandbox takes; their verdicts come in the order of the rows all the same.
+A verifier may read rows of another layout too (`Verifier.rows`): for `code`, `submission`, source as it is, stands in
+the place of `completion`, and the fields of a task in the place of `answer`. Where a verifier waits for another
+process, several rows are on their way at once; their verdicts come in the order of the rows all the same.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.verifiers import Score, Verifier, verify
+from reasoner.verifiers.checker import Rows
+from reasoner.verifiers.registry import Verifier, verify
+from reasoner.verifiers.score import Score
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -33,16 +35,33 @@ EVERY_S = 10.0
 
 SHAPE = 'one {"id": …, "answer": "…", "completion": "…"} on each line'
 
-
 Identity = str | int | float
 
 
+class Row(NamedTuple):
+    """Holds what is judged of a line. `is_source`: the text is the answer itself, not a completion that holds it."""
+
+    id: Identity
+    answer: str
+    text: str
+    is_finished: bool = True
+    is_source: bool = False
+
+
+class Judged(NamedTuple):
+    """Holds the score of a row, and the seconds that it took."""
+
+    id: Identity
+    score: Score
+    seconds: float
+
+
 class Malformed(Exception):
-    """A line that is no row; the text says why."""
+    """Is raised for a line that is no row; the text says why."""
 
 
 def run(source: str, checker: Verifier, say: Callable[[str], None]) -> None:
-    """Verdicts of the rows of a file, or of standard input (`-`), to standard output, each as soon as it is known.
+    """Writes the verdicts of the rows of a file, or of standard input (`-`), each as soon as it is known.
 
     Returns early and in silence once nobody reads them.
     """
@@ -67,63 +86,70 @@ def run(source: str, checker: Verifier, say: Callable[[str], None]) -> None:
 
 
 def score(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Callable[[str], None]) -> Counter[str]:
-    """Rows of each verdict, and `malformed` lines; the verdicts themselves go out."""
-    if checker.name == "code":
-        return score_code(lines, checker, out, say)
+    """Writes the verdicts, and gives the number of rows of each, and of `malformed` lines."""
+    if checker.ready is not None:
+        checker.ready()
     counts: Counter[str] = Counter()
     said = time.monotonic()
-    for number, line in enumerate(lines, 1):
-        try:
-            row = read(line, number)
-        except Malformed as error:
+    for number, found in (_side_by_side if checker.is_parallel else _in_turn)(lines, checker):
+        if isinstance(found, Malformed):
             counts["malformed"] += 1
-            say(f"line {number}: {error}")
+            say(f"line {number}: {found}")
             continue
-        if row is None:
-            continue
-        identity, answer, completion, is_finished = row
-        started = time.perf_counter()
-        found = verify(checker, completion, answer, is_finished=is_finished)
-        counts[found.verdict] += 1
-        _write(out, identity, found, time.perf_counter() - started)
+        counts[found.score.verdict] += 1
+        _write(out, found)
         if time.monotonic() - said > EVERY_S:
             said = time.monotonic()
             say(f"{number} lines so far")
     return counts
 
 
-def _write(out: BinaryIO, identity: Identity, found: Score, seconds: float) -> None:
+def _write(out: BinaryIO, found: Judged) -> None:
+    score = found.score
     verdict = {
-        "id": identity,
-        "verdict": found.verdict,
-        "extracted": found.extracted,
-        "type": found.type,
-        "rule": found.rule,
-        "why": found.why,
-        "ms": round(seconds * 1000, 3),
+        "id": found.id,
+        "verdict": score.verdict,
+        "extracted": score.extracted,
+        "type": score.type,
+        "rule": score.rule,
+        "why": score.why,
+        "ms": round(found.seconds * 1000, 3),
     }
     out.write(json.dumps(verdict).encode("ascii") + b"\n")
     out.flush()
 
 
-def score_code(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Callable[[str], None]) -> Counter[str]:
-    """What `score` does, for submissions: another thread reads on while the first ones run."""
+Numbered = Iterator[tuple[int, Judged | Malformed]]
+"""Each after the number of its line."""
+
+
+def _judge(row: Row, checker: Verifier) -> Judged:
+    if row.is_source and checker.rows is not None:
+        checker = replace(checker, function=checker.rows.check_source)
+    started = time.perf_counter()
+    found = verify(checker, row.text, row.answer, is_finished=row.is_finished)
+    return Judged(row.id, found, time.perf_counter() - started)
+
+
+def _in_turn(lines: Iterable[bytes], checker: Verifier) -> Numbered:
+    for number, line in enumerate(lines, 1):
+        try:
+            row = read(line, number, checker.rows)
+        except Malformed as error:
+            yield number, error
+            continue
+        if row is not None:
+            yield number, _judge(row, checker)
+
+
+def _side_by_side(lines: Iterable[bytes], checker: Verifier) -> Numbered:
+    """Judges while another thread reads on."""
     import threading
     from concurrent.futures import ThreadPoolExecutor
     from queue import Queue
 
-    from reasoner.verifiers.code import verdict as code
-
-    code.ready()
-    source = replace(checker, function=lambda submission, answer: code.outcome(submission, answer).score)
     num = 2 * (os.cpu_count() or 1)
-    waiting: Queue[tuple[int, Malformed | OSError | Future[tuple[Identity, Score, float]] | None]] = Queue(num)
-
-    def judged(row: tuple[Identity, str, str, bool, bool]) -> tuple[Identity, Score, float]:
-        identity, answer, text, is_finished, is_source = row
-        started = time.perf_counter()
-        found = verify(source if is_source else checker, text, answer, is_finished=is_finished)
-        return identity, found, time.perf_counter() - started
+    waiting: Queue[tuple[int, Malformed | OSError | Future[Judged] | None]] = Queue(num)
 
     def read_on() -> None:
         number = 0
@@ -131,73 +157,45 @@ def score_code(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Ca
             try:
                 for number, line in enumerate(lines, 1):
                     try:
-                        row = read_code(line, number)
+                        row = read(line, number, checker.rows)
                     except Malformed as error:
                         waiting.put((number, error))
                         continue
                     if row is not None:
-                        waiting.put((number, threads.submit(judged, row)))
+                        waiting.put((number, threads.submit(_judge, row, checker)))
             except OSError as error:
                 waiting.put((number, error))
         waiting.put((number, None))
 
-    counts: Counter[str] = Counter()
-    said = time.monotonic()
     # A daemon: where nobody reads our verdicts, it is left at its next line.
     threading.Thread(target=read_on, daemon=True).start()
     while True:
         number, held = waiting.get()
         if held is None:
-            return counts
+            return
         if isinstance(held, OSError):
             raise held
-        if isinstance(held, Malformed):
-            counts["malformed"] += 1
-            say(f"line {number}: {held}")
-            continue
-        identity, found, seconds = held.result()
-        counts[found.verdict] += 1
-        _write(out, identity, found, seconds)
-        if time.monotonic() - said > EVERY_S:
-            said = time.monotonic()
-            say(f"{number} lines so far")
+        yield number, held if isinstance(held, Malformed) else held.result()
 
 
-def read(line: bytes, number: int) -> tuple[Identity, str, str, bool] | None:
-    """(id, answer, completion, whether it came to its end) of a line; None where it is blank.
+def read(line: bytes, number: int, rows: Rows | None = None) -> Row | None:
+    """Reads a line as a row, of another layout too where the verifier has one; None where the line is blank.
 
     >>> read(b'{"answer": "5", "completion": "#### 5"}', 3)
-    (3, '5', '#### 5', True)
+    Row(id=3, answer='5', text='#### 5', is_finished=True, is_source=False)
     """
     row = _object(line, number)
     if row is None:
         return None
-    answer, completion = _text(row, "answer"), _text(row, "completion")
-    return _identity(row, number), answer, completion, row.get("finish_reason") != "length"
-
-
-def read_code(line: bytes, number: int) -> tuple[Identity, str, str, bool, bool] | None:
-    """(id, task as an answer, text, whether it came to its end, whether the text is source) of a row for `code`.
-
-    >>> read_code(b'{"submission": "x = 1", "entry_point": "f", "tests": ["assert f(1) == 2"]}', 3)[1:3]
-    ('{"entry_point": "f", "schema": 1, "tests": ["assert f(1) == 2"]}', 'x = 1')
-    """
-    from reasoner.verifiers.code import task
-
-    row = _object(line, number)
-    if row is None:
-        return None
-    fields = {key: row[key] for key in task.FIELDS if key in row}
-    if "answer" in row or not fields:
+    answer = rows.answer_of(row) if rows else None
+    if answer is None:
         answer = _text(row, "answer")
-    else:
-        answer = json.dumps({"schema": task.SCHEMA, **fields}, sort_keys=True)
-    is_source = "submission" in row
+    is_source = rows is not None and "submission" in row
     text = _text(row, "submission" if is_source else "completion")
-    return _identity(row, number), answer, text, row.get("finish_reason") != "length", is_source
+    return Row(_identity(row, number), answer, text, row.get("finish_reason") != "length", is_source)
 
 
-def _object(line: bytes, number: int) -> dict[str, Any] | None:
+def _object(line: bytes, number: int) -> dict[str, object] | None:
     try:
         text = line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -217,7 +215,7 @@ def _object(line: bytes, number: int) -> dict[str, Any] | None:
     return row
 
 
-def _text(row: dict[str, Any], key: str) -> str:
+def _text(row: Mapping[str, object], key: str) -> str:
     if key not in row:
         raise Malformed(f"no {key!r}")
     if not isinstance(row[key], str):
@@ -225,7 +223,7 @@ def _text(row: dict[str, Any], key: str) -> str:
     return str(row[key])
 
 
-def _identity(row: dict[str, Any], number: int) -> Identity:
+def _identity(row: Mapping[str, object], number: int) -> Identity:
     identity = row.get("id")
     if identity is None:
         return number
@@ -235,7 +233,7 @@ def _identity(row: dict[str, Any], number: int) -> Identity:
 
 
 def summary(counts: Counter[str]) -> str:
-    """The counts as a person reads them.
+    """Writes the counts as a person reads them.
 
     >>> summary(Counter(right=88, wrong=170, unscored=6, malformed=2))
     '264 rows: 88 right, 170 wrong, 6 unscored; 2 malformed'

@@ -1,1 +1,1 @@
-"""Any name of a base becomes one checked model folder."""
+"""Turns any name of a base into one checked model folder."""

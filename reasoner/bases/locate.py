@@ -1,7 +1,7 @@
-"""Where a base comes from: the one that ships, a folder, or a hub -> one model folder, checked.
+"""Finds a base by any name (the one that ships, a folder, a hub id), checks its folder and loads its tokenizer.
 
-A GGUF as a base is turned into such a folder by `ungguf`. Every later stage sees only the folder. A base with
-pickled weights or code of its own is refused.
+A GGUF is turned into such a folder by `from_gguf`; every later stage sees only the folder. A base with pickled weights
+or code of its own is refused. No weights are loaded here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import json
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reasoner import runs
+from reasoner.bases.provenance import Provenance
 from reasoner.config import Model
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
 from reasoner.files import read_json, sha256_json
@@ -25,31 +26,34 @@ _FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.txt", "*.jinja", "REA
 
 @dataclass(frozen=True)
 class Base:
-    """A model folder and what identifies it."""
+    """Names a checked model folder and what identifies it; `imported` is there where it was made of a GGUF."""
 
     spec: str
     path: Path
     architecture: str
     weights_bytes: int
     files: dict[str, runs.Output]
-    imported: dict[str, Any] | None = None
-    """What is known of the GGUF that the folder was made of, and was proven of the folder; None for other bases."""
+    imported: Provenance | None = None
 
     @property
     def sha256(self) -> str:
-        """Identity of the weights: the file's SHA-256, or one over all shards."""
+        """Identifies the weights: the file's SHA-256, or one over those of all shards."""
         shards = [self.files[name].sha256 for name in sorted(self.files) if name.endswith(".safetensors")]
         return shards[0] if len(shards) == 1 else sha256_json(shards)
 
+    def changed_files(self) -> list[str]:
+        """Returns why the folder is not what it was when it was checked; empty where it is."""
+        return runs.broken_outputs(self.path, self.files)
+
 
 def shipped() -> dict[str, Path]:
-    """Bases that come with the project, by name."""
+    """Returns the folders of the bases that come with the project, by name."""
     folder = Path(str(resources.files("reasoner"))) / "bases"
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/config.json"))}
 
 
 def locate(model: Model) -> Path:
-    """The base's folder, fetched from the hub if need be."""
+    """Returns the folder that `model.base` names, and fetches it from the hub if need be."""
     known = shipped()
     if model.base in known:
         return known[model.base]
@@ -91,7 +95,7 @@ def _snapshot(model: Model) -> Path:
 
 
 def resolve(model: Model) -> Base:
-    """The base, checked without loading it: what is wrong with it is said before anything is trained."""
+    """Returns the base, checked without loading it; raises where something is wrong with it."""
     path = locate(model)
     config = read_json(path / "config.json")
     if not isinstance(config, dict):
@@ -118,7 +122,7 @@ def resolve(model: Model) -> Base:
 
 
 def licence(path: Path) -> str:
-    """The licence that the model card's front matter names."""
+    """Returns the licence that the model card's front matter names."""
     card = path / "README.md"
     if card.exists():
         for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:40]:
@@ -131,14 +135,8 @@ def _unfit(path: Path, why: str, fix: str) -> ReasonerError:
     return ReasonerError(f"{path} cannot be a base", why=why, fix=fix, code=USAGE)
 
 
-def changed_files(path: Path, files: dict[str, Any]) -> list[str]:
-    """Why the folder is not the one recorded; empty when it is."""
-    record = runs.Record("base", {}, {}, {}, {k: runs.Output(**v) for k, v in files.items()}, {}, 0.0, "")
-    return runs.broken_outputs(path, record)
-
-
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a chat template that renders, and the template's end of turn as its end token.
+    """Loads a tokenizer whose chat template renders, with the template's end of turn as its end token.
 
     Base models often name another end token than the one their template ends a turn with. Rollouts,
     the GGUF and the stops all follow the template.
@@ -163,7 +161,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase, path: Path) -> str | None:
-    """The special token with which the chat template ends the assistant's turn, if it is one."""
+    """Returns the special token with which the chat template ends the assistant's turn, or None where it is none."""
     import jinja2
 
     chat = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "zqx"}]
@@ -183,18 +181,20 @@ def end_token(tokenizer: PreTrainedTokenizerBase, path: Path) -> str | None:
 
 
 def check_embeddings(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a tokenizer that knows more tokens than the model has embeddings."""
+    """Refuses a tokenizer that knows more tokens than the model has embeddings."""
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0
     if size and len(tokenizer) > size:
-        raise _unfit(
-            path,
-            f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size}",
-            "use the tokenizer it was made with",
-        )
+        why = f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size}"
+        raise _unfit(path, why, "use the tokenizer it was made with")
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Returns the texts of the tokens that mark structure and are no part of an answer."""
+    return sorted({token.content for token in tokenizer.added_tokens_decoder.values() if token.special})
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]]) -> list[int]:
-    """Token ids of a chat as the trainer feeds it to the model, ready for the assistant's turn."""
+    """Returns the token ids of a chat as the trainer feeds it to the model, ready for the assistant's turn."""
     encoded = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=True)
     return [int(i) for i in encoded["input_ids"]]

@@ -27,16 +27,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files
-from reasoner.bases import from_gguf
 from reasoner.errors import ReasonerError
 from reasoner.export import merge
 from reasoner.llamacpp import install
-from reasoner.llamacpp import quantize as gguf
+from reasoner.llamacpp.header import Header, read_header
 from reasoner.machine import cpu
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def run(
     return [out], {
         "quant": quant,
         "bytes": bytes_,
-        **gguf.of_header(plan.header),  # the same to the byte
+        **asdict(plan.header.describe()),  # the same to the byte
         "sha256": digest,
         "seconds": seconds,
         "peak_memory_bytes": peak,
@@ -276,7 +275,7 @@ class _Touched:
 
 @dataclass(frozen=True)
 class _Plan:
-    header: from_gguf.Header
+    header: Header
     reference: int
     size: int
     touched: list[_Touched]
@@ -289,7 +288,7 @@ def _plan(base_dir: Path, adapter_dir: Path, reference: Path, quant: str, opened
 
     changes, weights = _changes(adapter_dir, opened), _base(base_dir, opened)
     try:
-        header = from_gguf.read_header(reference)
+        header = read_header(reference)
         handle = opened.enter_context(reference.open("rb"))
     except (ValueError, OSError) as error:
         raise _Refused(f"{reference.name} cannot be read: {error}") from None
@@ -411,7 +410,7 @@ def _equal(reference: int, item: _Touched, heads: list[int]) -> None:
 @functools.cache
 def _ggml() -> Callable[[int, int, int, int, int], None]:
     """ggml's quantizer: type, weights, room for the result, rows, width. Threads may call it at the same time."""
-    folder = install.llama_cpp().need("lib_dir")
+    folder = install.llama_cpp().need("libllama")
     chunk = ctypes.CDLL(str(folder / install.library("ggml-base"))).ggml_quantize_chunk
     chunk.restype = ctypes.c_size_t
     chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]

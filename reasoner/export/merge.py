@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
-from reasoner.problems import data
+from reasoner.export.facts import MergeFacts
+from reasoner.problems.problem import messages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 TOLERANCE = 1e-3
 """Largest accepted difference of a 32-bit logit, merged against base + adapter, relative to the logits' spread."""
@@ -34,89 +39,123 @@ _PROBES = [
 ]
 
 
-def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Path) -> tuple[list[Path], dict[str, Any]]:
+def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Path) -> tuple[list[Path], MergeFacts]:
     """Write `out`, a folder that loads like any other model, and say what the adapter changed.
 
     Raises where the adapter changed nothing, holds a value that is not a number, was trained on
     another base, or where merged and base + adapter disagree by more than rounding.
     """
-    import torch
     import transformers
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     transformers.utils.logging.disable_progress_bar()
     tokenizer = locate.load_tokenizer(base_path)
-    model = AutoModelForCausalLM.from_pretrained(
-        base_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    )
+    model = _load(base_path)
     original = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
     embeddings = model.get_input_embeddings().weight
     tied = next((name for name, tensor in model.named_parameters() if tensor is embeddings), "")
-    try:
-        tuned = PeftModel.from_pretrained(model, adapter)
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ReasonerError(
-            "the adapter does not fit the base",
-            why=str(error)[:300],
-            fix="export a run with the base that it was trained on, or train again under another name",
-        ) from None
-    tuned.eval()
-    texts = [locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _PROBES]
-    with_adapter = [_logits(tuned, ids) for ids in texts]
+    tuned = _with_adapter(model, adapter)
+    probes = [locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in _PROBES]
+    with_adapter = _logits(tuned, probes)
     merged = tuned.merge_and_unload()
-    as_merged = [_logits(merged, ids) for ids in texts]
-
-    spread = max(float(x.abs().max()) for x in with_adapter)
-    worst = max(float((a - b).abs().max()) for a, b in zip(with_adapter, as_merged, strict=True))
-    changed, norm, base_norm = [], 0.0, 0.0
-    for name, tensor in merged.named_parameters():
-        before = original[name if name in original else tied]  # embeddings that the adapter untied have a new name
-        delta = (tensor.detach() - before).float()
-        if not bool(torch.isfinite(tensor.half()).all()):
-            raise too_large(name) if bool(torch.isfinite(tensor).all()) else not_numbers(name)
-        moved = float(delta.norm())
-        base_norm += float(before.float().norm()) ** 2
-        if moved > 0:
-            changed.append(name)
-            norm += moved**2
+    as_merged = _logits(merged, probes)
+    tolerance = TOLERANCE * max(1.0, *(float(x.abs().max()) for x in with_adapter))
+    worst = _largest_difference(with_adapter, as_merged)
+    changed, norm = _changes(merged, original, tied)
     if not changed:
         raise ReasonerError(
             "the adapter changed nothing",
             why="every weight of the merged model equals the base's",
             fix="train longer, or raise train.learning_rate; see metrics.jsonl for reward and signal",
         )
-    if not worst <= TOLERANCE * max(spread, 1.0):
+    if not worst <= tolerance:
         raise ReasonerError(
             "merged and base + adapter disagree",
-            why=f"logits differ by up to {worst:.2g}, tolerance {TOLERANCE * max(spread, 1.0):.2g}",
+            why=f"logits differ by up to {worst:.2g}, tolerance {tolerance:.2g}",
             fix="this is a bug worth reporting, with adapter_config.json",
         )
+    _save(merged, tokenizer, base_path, out, card(config, run_, locate.licence(base_path)))
+    rounded = _logits(_load(out), probes)
+    agree = [float((a.argmax(-1) == b.argmax(-1)).float().mean()) for a, b in zip(as_merged, rounded, strict=True)]
+    return [out], MergeFacts(
+        dtype="float16",
+        changed_tensors=len(changed),
+        tensors=len(original),
+        delta_norm_over_base_norm=norm,
+        max_logit_difference=worst,
+        tolerance=tolerance,
+        max_logit_difference_16_bit=_largest_difference(as_merged, rounded),
+        top_token_agreement_16_bit=sum(agree) / len(agree),
+    )
+
+
+def _load(path: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    ).eval()
+
+
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, adapter).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ReasonerError(
+            "the adapter does not fit the base",
+            why=str(error)[:300],
+            fix="export a run with the base that it was trained on, or train again under another name",
+        ) from None
+
+
+def _changes(merged: Any, original: Mapping[str, Any], tied: str) -> tuple[list[str], float]:
+    """Names of the tensors that the adapter changed, and the norm of all changes over the norm of the base.
+
+    `tied` names the base's input embeddings: where an adapter untied them, the merged ones have a new name.
+    """
+    changed, norm, base_norm = [], 0.0, 0.0
+    for name, tensor in merged.named_parameters():
+        before = original[name if name in original else tied]
+        if not bool(tensor.isfinite().all()):
+            raise not_numbers(name)
+        if not bool(tensor.half().isfinite().all()):
+            raise too_large(name)
+        moved = float((tensor.detach() - before).float().norm())
+        base_norm += float(before.float().norm()) ** 2
+        if moved > 0:
+            changed.append(name)
+            norm += moved**2
+    return changed, (norm / base_norm) ** 0.5
+
+
+def _save(merged: Any, tokenizer: PreTrainedTokenizerBase, base_path: Path, out: Path, card_: str) -> None:
+    """Write the model in float16 with the base's own tokenizer; its config names the type to compute in."""
+    import torch
+
     merged = merged.to(torch.float16)
-    merged.generation_config.eos_token_id = tokenizer.eos_token_id
+    merged.generation_config.eos_token_id = merged.config.eos_token_id = tokenizer.eos_token_id
     merged.generation_config.pad_token_id = tokenizer.pad_token_id
-    merged.config.eos_token_id = tokenizer.eos_token_id
     with files.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
         given, stored = (files.read_json(folder / "config.json") for folder in (base_path, partial))
         compute = given.get("dtype") or given.get("torch_dtype") or "bfloat16"
         files.write_json(partial / "config.json", {**stored, "dtype": compute})
-        save_tokenizer(base_path, partial, tokenizer.eos_token)
-        files.write_text(partial / "README.md", card(config, run_, locate.licence(base_path)))
-    reloaded = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, use_safetensors=True)
-    reloaded.eval()
-    rounded = [_logits(reloaded, ids) for ids in texts]
-    agree = [float((a.argmax(-1) == b.argmax(-1)).float().mean()) for a, b in zip(as_merged, rounded, strict=True)]
-    return [out], {
-        "dtype": "float16",
-        "changed_tensors": len(changed),
-        "tensors": len(original),
-        "delta_norm_over_base_norm": (norm / base_norm) ** 0.5,
-        "max_logit_difference": worst,
-        "tolerance": TOLERANCE * max(spread, 1.0),
-        "max_logit_difference_16_bit": max(float((a - b).abs().max()) for a, b in zip(as_merged, rounded, strict=True)),
-        "top_token_agreement_16_bit": sum(agree) / len(agree),
-    }
+        save_tokenizer(base_path, partial, str(tokenizer.eos_token))
+        files.write_text(partial / "README.md", card_)
+
+
+def _logits(model: Any, probes: Sequence[list[int]]) -> list[Any]:
+    """The logits of each probe, `(tokens, vocabulary)` in 32 bits."""
+    import torch
+
+    with torch.inference_mode():
+        return [model(input_ids=torch.tensor([ids])).logits[0].float() for ids in probes]
+
+
+def _largest_difference(some: Sequence[Any], others: Sequence[Any]) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(some, others, strict=True))
 
 
 def card(config: Config, run_: runs.Run, licence: str) -> str:
@@ -180,10 +219,3 @@ def too_large(name: str) -> ReasonerError:
         why="the base has them, or training diverged",
         fix="lower train.learning_rate, or choose another base",
     )
-
-
-def _logits(model: Any, ids: list[int]) -> Any:
-    import torch
-
-    with torch.inference_mode():
-        return model(input_ids=torch.tensor([ids], device=model.device)).logits[0].float().cpu()

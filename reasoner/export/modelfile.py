@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from reasoner import __version__
 from reasoner.bases import locate
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
+from reasoner.export.facts import Pinned
 
 
 def template_path() -> Path:
@@ -22,14 +23,14 @@ def template_path() -> Path:
     raise ReasonerError("modelfiles/chat.Modelfile is missing", fix="install reasoner again")
 
 
-def parameters(config: Config, model_dir: Path) -> dict[str, Any]:
+def parameters(config: Config, model_dir: Path) -> Pinned:
     """What is pinned with the model, as Ollama's API takes it.
 
     The stop is the token with which the trained chat template ends a turn: Ollama's own defaults (temperature
     0.8, no end to an answer) would change what was trained and what is scored.
     """
     tokenizer = locate.load_tokenizer(model_dir)
-    pinned: dict[str, Any] = {
+    pinned: Pinned = {
         "num_ctx": config.serve.num_ctx,
         "num_predict": config.serve.num_predict,
         "temperature": config.serve.temperature,
@@ -38,7 +39,7 @@ def parameters(config: Config, model_dir: Path) -> dict[str, Any]:
     return pinned if config.serve.num_thread is None else {**pinned, "num_thread": config.serve.num_thread}
 
 
-def render(config: Config, gguf: Path, pinned: dict[str, Any], facts: dict[str, Any]) -> str:
+def render(config: Config, gguf: Path, pinned: Pinned, facts: Mapping[str, object]) -> str:
     """The Modelfile; `ollama create NAME -f Modelfile` beside the GGUF makes the same model by hand.
 
     `facts` fills the comment lines: name, run, step, base, base_sha256, license, llama_cpp, gguf_sha256,

@@ -1,1 +1,1 @@
-"""The only folder that knows llama.cpp: its programs, its files, its sampler."""
+"""Knows llama.cpp, and no other folder does: its programs, its files, its sampler."""

@@ -1,18 +1,13 @@
-"""One pinned llama.cpp and one pinned Ollama, brought once into a versioned cache.
+"""Brings one pinned llama.cpp into the cache, built once, or takes the user's own from `LLAMA_CPP_DIR`.
 
-llama.cpp comes from the source distribution of `llama-cpp-python`: converter, quantizer,
-importance matrix, server and the library the Python binding loads are then one commit. Ollama is
-taken from the PATH, else from its release archive, else built from its Go module with our
-llama.cpp as engine. Everything goes under `cache_dir()/tools`; a folder there is whole when it
-holds `installed.json`, which is written last.
+It comes from the source distribution of `llama-cpp-python`: converter, quantizer, importance matrix, server and the
+library that the Python binding loads are then one commit.
 
-What it does not do: nothing is installed system-wide, no GPU build of llama.cpp (point
-`LLAMA_CPP_DIR` at yours), no server is started (see `ollama.py`).
+What it does not do: nothing is installed system-wide, and there is no GPU build (point `LLAMA_CPP_DIR` at yours).
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -47,38 +42,48 @@ CMAKE_FLAGS = (
 PROGRAMS = ("llama-server", "llama-quantize", "llama-imatrix")
 CONVERTER = ("convert_hf_to_gguf.py", "conversion", "gguf-py", "LICENSE")
 
-
-# --------------------------------------------------------------------------- where things are
-
-
-# --------------------------------------------------------------------------- llama.cpp
+Part = Literal["llama-imatrix", "llama-server", "libllama"]
 
 
 @dataclass(frozen=True)
 class LlamaCpp:
-    """Where the parts of one llama.cpp are.
+    """Says where the parts of one llama.cpp are.
 
-    `imatrix`, `server` and `lib_dir` are None only where `LLAMA_CPP_DIR` lacks them; `need` gives
-    them or says so.
+    `LLAMA_CPP_DIR` may lack all but the quantizer and the converter: `server` and `lib_dir` are then None, and `need`
+    raises.
     """
 
     bin_dir: Path
-    quantize: Path
-    imatrix: Path | None
-    server: Path | None
     lib_dir: Path | None
-    convert_script: Path
-    gguf_py: Path
+    converter: Path
     version: str
     route: Literal["built", "LLAMA_CPP_DIR"]
 
-    def need(self, part: Literal["imatrix", "server", "lib_dir"]) -> Path:
-        """The named part, or the error that says what the user's folder lacks."""
-        found: Path | None = getattr(self, part)
+    @property
+    def quantize(self) -> Path:
+        return self.bin_dir / "llama-quantize"
+
+    @property
+    def server(self) -> Path | None:
+        return self.program("llama-server")
+
+    @property
+    def convert_script(self) -> Path:
+        return self.converter / "convert_hf_to_gguf.py"
+
+    @property
+    def gguf_py(self) -> Path:
+        return self.converter / "gguf-py"
+
+    def program(self, name: str) -> Path | None:
+        return self.bin_dir / name if (self.bin_dir / name).is_file() else None
+
+    def need(self, part: Part) -> Path:
+        """Returns a program or the folder of the library, or raises where the user's folder lacks it."""
+        found = self.lib_dir if part == "libllama" else self.program(part)
         if found is None:
-            lacking = {"imatrix": "llama-imatrix", "server": "llama-server", "lib_dir": "the shared libllama"}
             raise ReasonerError(
-                f"LLAMA_CPP_DIR has no {lacking[part]}",
+                f"LLAMA_CPP_DIR has no {'the shared libllama' if part == 'libllama' else part}",
                 why=f"{os.environ.get('LLAMA_CPP_DIR')} gave {self.quantize}",
                 fix="build that target there, or unset LLAMA_CPP_DIR: reasoner then builds its own",
                 code=MISSING,
@@ -87,59 +92,51 @@ class LlamaCpp:
 
 
 def llama_cpp(progress: cache.Progress = cache.quiet) -> LlamaCpp:
-    """The llama.cpp to use: the user's `LLAMA_CPP_DIR`, else the pinned one, built once."""
+    """Returns the llama.cpp to use: the user's `LLAMA_CPP_DIR`, else the pinned one, built once."""
     if user := os.environ.get("LLAMA_CPP_DIR"):
         return _given(Path(user).expanduser().absolute(), progress)
-    return _built(progress)
+    return built(progress)
 
 
 def find_llama_cpp() -> LlamaCpp | None:
-    """The llama.cpp that `llama_cpp` would give without building or downloading anything."""
+    """Returns the llama.cpp that `llama_cpp` would give without building or downloading anything."""
     if user := os.environ.get("LLAMA_CPP_DIR"):
         try:
             return _given(Path(user).expanduser().absolute(), None)
         except ReasonerError:
             return None
-    folder, converter = _build_dir(), _converter_dir()
+    folder, converter = build_dir(), converter_dir()
     return _ours(folder, converter) if cache.is_installed(folder) and cache.is_installed(converter) else None
 
 
 def use_python_binding(tools: LlamaCpp | None = None) -> None:
-    """Makes `import llama_cpp` load the same library the programs use.
+    """Makes `import llama_cpp` load the same library that the programs use.
 
     Call before the first import: the package is installed without a library of its own.
     """
-    folder = str((tools or llama_cpp()).need("lib_dir"))
+    folder = str((tools or llama_cpp()).need("libllama"))
     if "llama_cpp" in sys.modules and os.environ.get("LLAMA_CPP_LIB_PATH") != folder:
         raise RuntimeError("llama_cpp was imported before use_python_binding()")
     os.environ["LLAMA_CPP_LIB_PATH"] = folder
 
 
-def _build_dir() -> Path:
+def build_dir() -> Path:
+    """Returns the folder of the programs and libraries, for this kind of processor."""
     return cache.tools_dir() / f"llama.cpp-{LLAMA_CPP_PYTHON}-{cache.machine_key()}"
 
 
-def _converter_dir() -> Path:
+def converter_dir() -> Path:
+    """Returns the folder of the converter, which is Python and the same for every machine."""
     return cache.tools_dir() / f"llama.cpp-{LLAMA_CPP_PYTHON}-converter"
 
 
 def _ours(folder: Path, converter: Path) -> LlamaCpp:
-    bin_dir = folder / "bin"
-    return LlamaCpp(
-        bin_dir=bin_dir,
-        quantize=bin_dir / "llama-quantize",
-        imatrix=bin_dir / "llama-imatrix",
-        server=bin_dir / "llama-server",
-        lib_dir=bin_dir,
-        convert_script=converter / "convert_hf_to_gguf.py",
-        gguf_py=converter / "gguf-py",
-        version=f"llama-cpp-python {LLAMA_CPP_PYTHON} ({LLAMA_CPP_COMMIT[:9]})",
-        route="built",
-    )
+    version = f"llama-cpp-python {LLAMA_CPP_PYTHON} ({LLAMA_CPP_COMMIT[:9]})"
+    return LlamaCpp(folder / "bin", folder / "bin", converter, version, "built")
 
 
 def _given(folder: Path, progress: cache.Progress | None) -> LlamaCpp:
-    """The user's llama.cpp: a source tree, a build or bin folder, or a quantizer program itself.
+    """Returns the user's llama.cpp: a source tree, a build or bin folder, or a quantizer program itself.
 
     Without `progress` nothing is fetched: a folder with no converter is then an error.
     """
@@ -154,31 +151,17 @@ def _given(folder: Path, progress: cache.Progress | None) -> LlamaCpp:
             fix="point it at a llama.cpp build (cmake --build build --target llama-quantize), or unset it",
             code=MISSING,
         )
-
-    def program(name: str) -> Path | None:
-        return bin_dir / name if (bin_dir / name).is_file() else None
-
     trees = [folder, *bin_dir.parents[:3]]
     wanted = ("convert_hf_to_gguf.py", "gguf-py")
     tree = next((t for t in trees if all((t / part).exists() for part in wanted)), None)
     libraries = [bin_dir, bin_dir.parent / "lib", bin_dir.parent]
     lib_dir = next((p for p in libraries if (p / library("llama")).exists()), None)
-    if tree is None and progress is None and not cache.is_installed(_converter_dir()):
+    if tree is None and progress is None and not cache.is_installed(converter_dir()):
         raise ReasonerError("LLAMA_CPP_DIR has no convert_hf_to_gguf.py", fix="make setup", code=MISSING)
     converter = tree or _converter(progress or cache.quiet)
-    quantize = bin_dir / "llama-quantize"
-    found = LlamaCpp(
-        bin_dir=bin_dir,
-        quantize=quantize,
-        imatrix=program("llama-imatrix"),
-        server=program("llama-server"),
-        lib_dir=lib_dir,
-        convert_script=converter / "convert_hf_to_gguf.py",
-        gguf_py=converter / "gguf-py",
-        version=f"LLAMA_CPP_DIR {hashlib.sha256(quantize.read_bytes()).hexdigest()[:12]}",
-        route="LLAMA_CPP_DIR",
-    )
-    lacking = [name for name in PROGRAMS[::2] if program(name) is None]
+    digest = files.sha256_file(bin_dir / "llama-quantize")[:12]
+    found = LlamaCpp(bin_dir, lib_dir, converter, f"LLAMA_CPP_DIR {digest}", "LLAMA_CPP_DIR")
+    lacking = [name for name in PROGRAMS[::2] if found.program(name) is None]
     if lib_dir is None:
         lacking.append(library("llama"))
     if tree is None:
@@ -189,24 +172,26 @@ def _given(folder: Path, progress: cache.Progress | None) -> LlamaCpp:
 
 
 def library(name: str) -> str:
+    """Returns the file name of a shared library on this system."""
     return f"lib{name}.dylib" if sys.platform == "darwin" else f"lib{name}.so"
 
 
 def _converter(progress: cache.Progress) -> Path:
-    """The pinned converter alone: for a user who brings the programs."""
-    final = _converter_dir()
+    """Returns the pinned converter alone: for a user who brings the programs."""
+    final = converter_dir()
     if cache.is_installed(final):
         return final
     with cache.locked("llama.cpp", progress):
         if not cache.is_installed(final):
-            source = _source(progress)
+            source = unpacked_source(progress)
             _keep_converter(source, final)
             shutil.rmtree(source.parent)
     return final
 
 
-def _built(progress: cache.Progress) -> LlamaCpp:
-    final, converter = _build_dir(), _converter_dir()
+def built(progress: cache.Progress) -> LlamaCpp:
+    """Returns the pinned llama.cpp, whatever `LLAMA_CPP_DIR` says, and builds it where it is not there yet."""
+    final, converter = build_dir(), converter_dir()
     if not (cache.is_installed(final) and cache.is_installed(converter)):
         with cache.locked("llama.cpp", progress):
             if not (cache.is_installed(final) and cache.is_installed(converter)):
@@ -214,33 +199,31 @@ def _built(progress: cache.Progress) -> LlamaCpp:
     return _ours(final, converter)
 
 
-def _work_dir() -> Path:
+def work_dir() -> Path:
+    """Returns the folder of sources and of what is being compiled; it goes when a build has ended well."""
     return cache.tools_dir() / f"llama.cpp-{LLAMA_CPP_PYTHON}-{cache.machine_key()}.build"
 
 
-def _source(progress: cache.Progress) -> Path:
-    """The unpacked llama.cpp tree; an interrupted download or unpacking starts again."""
-    source = _work_dir() / "src"
+def unpacked_source(progress: cache.Progress) -> Path:
+    """Returns the unpacked llama.cpp tree; an interrupted download or unpacking starts again."""
+    source = work_dir() / "src"
     if source.exists():
         return source
-    partial = source.with_name("src.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    archive = _sdist(progress)
-    prefix = re.compile(r"[^/]+/vendor/llama\.cpp/(.+)")
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            if inside := prefix.fullmatch(member.name):
-                member.name = inside[1]
-                tar.extract(member, partial, filter="data")
-    shutil.rmtree(archive.parent)
-    partial.rename(source)
+    with files.partial_dir(source) as partial:
+        archive = _sdist(progress)
+        prefix = re.compile(r"[^/]+/vendor/llama\.cpp/(.+)")
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if inside := prefix.fullmatch(member.name):
+                    member.name = inside[1]
+                    tar.extract(member, partial, filter="data")
+        shutil.rmtree(archive.parent)
     return source
 
 
 def _sdist(progress: cache.Progress) -> Path:
     """Downloads the source distribution as pip is configured to; its hash is checked twice."""
-    folder = _work_dir() / "download"
+    folder = work_dir() / "download"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     progress(f"llama.cpp: downloading the sources of llama-cpp-python {LLAMA_CPP_PYTHON} (73 MiB)")
@@ -249,17 +232,14 @@ def _sdist(progress: cache.Progress) -> Path:
     wanted.write_text(pin + "\n", encoding="utf-8")
     log = cache.log_path("llama.cpp")
     only = ["--no-deps", "--no-binary", "llama-cpp-python", "--require-hashes"]
-    try:
-        processes.run([*programs.pip_command(), "download", *only, "-d", folder, "-r", wanted], log=log, timeout_s=1800)
-    except ReasonerError as error:
-        raise ReasonerError(
-            "the source of llama.cpp could not be downloaded",
-            why=error.why,
-            fix="check that pip reaches your package index, then run `make setup` again; "
-            "or set LLAMA_CPP_DIR to a llama.cpp build of your own",
-            log=log,
-            code=MISSING,
-        ) from error
+    programs.pip(
+        ["download", *only, "-d", folder, "-r", wanted],
+        log=log,
+        timeout_s=1800,
+        what="the source of llama.cpp could not be downloaded",
+        fix="check that pip reaches your package index, then run `make setup` again; "
+        "or set LLAMA_CPP_DIR to a llama.cpp build of your own",
+    )
     archive = next(folder.glob("llama_cpp_python-*.tar.gz"), None)
     if archive is None or files.sha256_file(archive) != SDIST_SHA256:
         why = f"wanted {SDIST_SHA256}"
@@ -268,15 +248,13 @@ def _sdist(progress: cache.Progress) -> Path:
 
 
 def _keep_converter(source: Path, final: Path) -> None:
-    partial = final.with_name(final.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for part in CONVERTER:
-        if (source / part).is_dir():
-            shutil.copytree(source / part, partial / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source / part, partial / part)
-    cache.finish_folder(partial, final, {"version": LLAMA_CPP_PYTHON, "commit": LLAMA_CPP_COMMIT})
+    with cache.installing(final) as (partial, facts):
+        for part in CONVERTER:
+            if (source / part).is_dir():
+                shutil.copytree(source / part, partial / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source / part, partial / part)
+        facts |= {"version": LLAMA_CPP_PYTHON, "commit": LLAMA_CPP_COMMIT}
 
 
 def _build(final: Path, converter: Path, progress: cache.Progress) -> None:
@@ -290,7 +268,7 @@ def _build(final: Path, converter: Path, progress: cache.Progress) -> None:
             else "sudo apt-get install g++ (or your system's package for it)",
             code=MISSING,
         )
-    source, work, log = _source(progress), _work_dir(), cache.log_path("llama.cpp")
+    source, work, log = unpacked_source(progress), work_dir(), cache.log_path("llama.cpp")
     if not cache.is_installed(converter):
         _keep_converter(source, converter)
     cmake, ninja = programs.bring_cmake(progress), programs.bring_ninja(progress)
@@ -321,15 +299,13 @@ def _build(final: Path, converter: Path, progress: cache.Progress) -> None:
                 fix=f"see the log; `make setup` tries again. Compiler: {compiler}",
                 log=log,
             ) from error
-    partial = final.with_name(final.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "bin").mkdir(parents=True)
-    for item in sorted((build / "bin").iterdir()):
-        if item.name in PROGRAMS or item.name.startswith("lib"):
-            shutil.copy2(item, partial / "bin" / item.name, follow_symlinks=False)
-    seconds = round(time.monotonic() - started, 1)
-    facts = {"version": LLAMA_CPP_PYTHON, "commit": LLAMA_CPP_COMMIT, "seconds": seconds}
-    cache.finish_folder(partial, final, facts)
+    with cache.installing(final) as (partial, facts):
+        (partial / "bin").mkdir()
+        for item in sorted((build / "bin").iterdir()):
+            if item.name in PROGRAMS or item.name.startswith("lib"):
+                shutil.copy2(item, partial / "bin" / item.name, follow_symlinks=False)
+        seconds = round(time.monotonic() - started, 1)
+        facts |= {"version": LLAMA_CPP_PYTHON, "commit": LLAMA_CPP_COMMIT, "seconds": seconds}
     shutil.rmtree(work, ignore_errors=True)
     progress(f"llama.cpp: built in {seconds:.0f} s")
 
@@ -347,17 +323,3 @@ def _compile(configure: Sequence[str | Path], make: Sequence[str | Path], log: P
 
     processes.run(configure, log=log, timeout_s=600)
     processes.run(make, log=log, on_line=on_line)
-
-
-# --------------------------------------------------------------------------- compilers and wheels
-
-
-# --------------------------------------------------------------------------- Ollama
-
-Route = Literal["PATH", "release", "module"]
-
-
-# -- the official release
-
-
-# -- the Go module

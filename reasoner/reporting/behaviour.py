@@ -1,8 +1,8 @@
-"""What reward did to the model without anybody asking for it: how completions look, in training and at the end.
+"""Counts what reward did to the model without anybody asking for it: how completions look, in training and at the end.
 
-Counts of text, never part of a reward. All figures of the report about behaviour are made here. Completions of training
-are sampled at the training temperature, those of the end are served greedily: the first are read along the steps, the
-second base against tuned; one is not compared with the other.
+These are counts of text, never part of a reward; all figures of the report about behaviour are made here. Completions
+of training are sampled at the training temperature, those of the end are served greedily: the first are read along the
+steps, the second base against tuned; one is not compared with the other.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from reasoner import verifiers
-from reasoner.files import read_jsonl
+from reasoner import files
+from reasoner.measuring.figures import Completion
 from reasoner.verifiers import working as arithmetic
 
 PHRASES = (
@@ -33,70 +34,104 @@ _PHRASE = re.compile(
 )
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Figures:
+    """Is what `n` completions look like. Shares are 0-1."""
+
+    n: int
+    shows_working: float
+    """Share with a worked equation before the answer line."""
+    length: float
+    """Mean tokens."""
+    numbers: float
+    """Mean count of different numbers written in one completion, a repeated one counted once."""
+    equations: int
+    """Calculations written (`3 + 4 = 7`)."""
+    correct: int
+    """Those of them that hold exactly."""
+    known: int | None
+    """Steps of the problems that are known; None where none is."""
+    in_order: int | None
+    """Known steps that were found in their order."""
+    corrects_itself: float
+    """Share with at least one of `PHRASES`."""
+    phrases: dict[str, int]
+    """Completions that hold each."""
 
 
-def figures(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """What these completions look like; None without any.
-
-    - `shows_working`: share with a worked equation before the answer line
-    - `length`: mean tokens
-    - `numbers`: mean count of different numbers written in one completion, a repeated one counted once
-    - `equations`, `correct`: calculations written (`3 + 4 = 7`), and those of them that hold exactly
-    - `known`, `in_order`: steps of the problems that are known, those found in their order; None where none is known
-    - `corrects_itself`: share with at least one of `PHRASES`; `phrases`: completions that hold each
-    """
-    if not rows:
-        return None
-    n, numbers, working, correcting = len(rows), 0, 0, 0
-    equations = correct = known = in_order = 0
+def figures(completions: Iterable[Completion]) -> Figures | None:
+    """Returns what these completions look like; None without any."""
+    n = tokens = numbers = working = correcting = equations = correct = known = in_order = 0
     phrases: Counter[str] = Counter()
-    for row in rows:
-        text = row["completion"]
-        numbers += len({_plain(found) for found in _NUMBER.findall(text)})
-        working += verifiers.shows_working(text)
-        spoken = {found.lower() for found in _PHRASE.findall(text.replace("’", "'"))}
+    for one in completions:
+        n, tokens = n + 1, tokens + one.tokens
+        numbers += len({_plain(found) for found in _NUMBER.findall(one.completion)})
+        working += arithmetic.shows_working(one.completion)
+        spoken = {found.lower() for found in _PHRASE.findall(one.completion.replace("’", "'"))}
         phrases.update(spoken)
         correcting += bool(spoken)
-        checked = arithmetic.steps(text, ())
+        checked = arithmetic.steps(one.completion, ())
         equations, correct = equations + checked.equations, correct + checked.correct
-        if stored := row.get("steps"):
-            known, in_order = known + stored["known"], in_order + stored["in_order"]
-    return {
-        "n": n,
-        "shows_working": working / n,
-        "length": sum(row["tokens"] for row in rows) / n,
-        "numbers": numbers / n,
-        "equations": equations,
-        "correct": correct,
-        "known": known or None,
-        "in_order": in_order if known else None,
-        "corrects_itself": correcting / n,
-        "phrases": dict(phrases.most_common()),
-    }
+        if one.steps:
+            known, in_order = known + one.steps.known, in_order + one.steps.in_order
+    if not n:
+        return None
+    return Figures(
+        n, working / n, tokens / n, numbers / n, equations, correct, known or None, in_order if known else None,
+        correcting / n, dict(phrases.most_common()),
+    )  # fmt: skip
+
+
+def pooled(parts: Sequence[Figures]) -> Figures:
+    """Returns the figures of the completions of several steps together; known steps are not counted."""
+    n = sum(one.n for one in parts)
+    phrases: Counter[str] = Counter()
+    for one in parts:
+        phrases.update(one.phrases)
+
+    def mean(of: Callable[[Figures], float]) -> float:
+        return sum(of(one) * one.n for one in parts) / n
+
+    return Figures(
+        n, mean(lambda one: one.shows_working), mean(lambda one: one.length), mean(lambda one: one.numbers),
+        sum(one.equations for one in parts), sum(one.correct for one in parts), None, None,
+        mean(lambda one: one.corrects_itself), dict(phrases.most_common()),
+    )  # fmt: skip
 
 
 def _plain(number: str) -> str:
-    """One spelling for `1,000`, `1000` and `1000.0`."""
+    """Gives one spelling to `1,000`, `1000` and `1000.0`."""
     digits = number.replace(",", "")
     return (digits.rstrip("0").rstrip(".") if "." in digits else digits).lstrip("0") or "0"
 
 
-def training(rollouts: Path) -> list[dict[str, Any]]:
-    """The figures of each step's rollouts, each with its `step`, oldest first; at most `MOST_STEPS` of them."""
-    files = {int(path.stem.removeprefix("step-")): path for path in rollouts.glob("step-*.jsonl")}
-    steps = sorted(files)
-    if len(steps) > MOST_STEPS:
-        steps = [steps[round(i * (len(steps) - 1) / (MOST_STEPS - 1))] for i in range(MOST_STEPS)]
-    found = []
-    for step in steps:
-        stat = files[step].stat()
-        if counted := _of_file(files[step], stat.st_mtime_ns, stat.st_size):
-            found.append({"step": step, **counted})
+def training(rollouts: Path) -> dict[int, Figures]:
+    """Reads the figures of each step's rollouts, oldest first; at most `MOST_STEPS` of them."""
+    paths = {int(path.stem.removeprefix("step-")): path for path in rollouts.glob("step-*.jsonl")}
+    found = {}
+    for step in spread(sorted(paths), MOST_STEPS):
+        stat = paths[step].stat()
+        if counted := _of_file(paths[step], stat.st_mtime_ns, stat.st_size):
+            found[step] = counted
     return found
 
 
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Picks at most so many items, evenly spread, the first and the last among them.
+
+    >>> spread(range(10), 4)
+    [0, 3, 6, 9]
+    """
+    if len(items) <= most:
+        return list(items)
+    return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]
+
+
 @functools.lru_cache(maxsize=4 * MOST_STEPS)
-def _of_file(path: Path, mtime_ns: int, size: int) -> dict[str, Any] | None:
-    """Kept, so that a page of a run in progress reads each step once."""
-    return figures(read_jsonl(path))
+def _of_file(path: Path, mtime_ns: int, size: int) -> Figures | None:
+    """Keeps what it counted, so that a page of a run in progress reads each step once."""
+    return figures(files.parse(list[Completion], files.read_jsonl(path)))

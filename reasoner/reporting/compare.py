@@ -2,74 +2,134 @@
 
 Runs of one profile must have been scored on the same problems by the same verifier, or they are refused. Runs of
 different profiles only stand in one table: no figure is taken across them. Reads `summary.json`, `config.json` and
-`completions/`; writes nothing.
+`completions/`; writes nothing. Shares are 0-1, points are percentage points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from reasoner import files, runs
-from reasoner.config import Config, read
+from reasoner import files, runs, words
+from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.measuring import statistics
-from reasoner.reporting import report
-
-NEITHER_LEARNED_NOR_SCORED = {
-    "train.seed", "train.control", "train.save_every", "train.keep_checkpoints", "train.report_to",
-    "verifier.max_unscored", "serve.name", "serve.num_thread", "eval.beside", "eval.num_beside", "eval.everyday",
-    "gguf.margin", "eval.concurrency", "eval.max_truncated", "eval.max_empty", "eval.max_repeated",
-}  # fmt: skip
-"""Settings in which two trainings of one recipe may differ, beside the alarms, the gate and the watch: what they learn
-and how the main set is scored do not depend on them (the seed and the control are what is compared)."""
-
-Summary = dict[str, Any]
-Member = tuple[runs.Run, Summary]
+from reasoner.measuring import intervals
+from reasoner.measuring import lift as lifts
+from reasoner.measuring.figures import Completion, Interval, Judge, Paired, load
+from reasoner.reporting import summary
+from reasoner.reporting.summary import Effect, Score, Summary
 
 
-def run(names: Sequence[str]) -> dict[str, Any]:
-    """The value of `reasoner compare --json`: `runs`, `seeds` (one entry a recipe), `controls`, `notes`."""
-    found = [runs.existing(name) for name in names]
-    if len({one.path for one in found}) < len(found):
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Is what the table says of a run, from its `summary.json`."""
+
+    run: str
+    profile: str
+    seed: int
+    control: str | None
+    n: int
+    split: str
+    split_sha256: str
+    verifier: Judge
+    base: Score
+    tuned: Score
+    lift: Effect
+    promoted: bool | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Holds a finished run: its folder, its summary, and the settings that another seed of its recipe shares."""
+
+    folder: runs.Run
+    summary: Summary
+    recipe: dict[str, object]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Is the mean lift of trainings of one recipe, over seeds and over problems (None: completions are gone)."""
+
+    runs: list[str]
+    seeds: int
+    points: float
+    least: float
+    most: float
+    sd: float
+    ci95: Interval
+    interval: str
+    over_problems: Paired | None
+
+
+@dataclass(frozen=True)
+class Control:
+    """Is what is left of a run's lift beside that of its control run, in points."""
+
+    run: str
+    control: str
+    lift: float
+    control_lift: float
+    difference: Paired
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Is what `reasoner compare --json` prints: `seeds` has an entry for each recipe."""
+
+    schema: int = 1
+    runs: list[Row]
+    seeds: list[Seeds]
+    controls: list[Control]
+    notes: list[str]
+
+
+def run(names: Sequence[str]) -> Comparison:
+    """Compares finished runs. Raises `ReasonerError` where they cannot be compared."""
+    folders = [runs.existing(name) for name in names]
+    if len({one.path for one in folders}) < len(folders):
         raise ReasonerError("one run was named twice", fix="name different runs", code=USAGE)
-    if len(found) < 2:
+    if len(folders) < 2:
         raise ReasonerError("one run cannot be compared", fix="reasoner compare RUN RUN…", code=USAGE)
-    summaries = [_summary(one) for one in found]
-    for profile in {value["profile"] for value in summaries}:
-        _refuse_different([value for value in summaries if value["profile"] == profile])
-    value: dict[str, Any] = {"schema": 1, "runs": [_row(one) for one in summaries], "seeds": [], "controls": []}
-    notes = []
-    for members in _recipes(found, summaries):
-        trained = [pair for pair in members if not pair[1]["control"]]
-        seeds = {summary["seed"] for _, summary in trained}
-        if len(trained) > len(seeds):
+    found = [Finished(one, _summary(one), read(one.config_path)[0].recipe()) for one in folders]
+    for profile in {one.summary.profile for one in found}:
+        _refuse_different([one.summary for one in found if one.summary.profile == profile])
+    seeds, controls, notes = [], [], []
+    for members in _recipes(found):
+        trained = [one for one in members if not one.summary.control]
+        if len(trained) > len({one.summary.seed for one in trained}):
             notes.append(f"{_listed(trained)}: one seed twice, so there is no interval over seeds")
         elif len(trained) > 1:
-            value["seeds"].append(_over_seeds(trained))
-        value["controls"] += _controls(members, notes)
-    value["notes"] = [*notes, *_differing(found, summaries)]
-    return value
+            seeds.append(_over_seeds(trained))
+        controls += _controls(members, notes)
+    names_ = [one.name for one in dataclasses.fields(Row)]
+    rows = [Row(**{name: getattr(one.summary, name) for name in names_}) for one in found]
+    return Comparison(runs=rows, seeds=seeds, controls=controls, notes=[*notes, *_differing(found)])
 
 
 def _summary(one: runs.Run) -> Summary:
-    found = files.read_json(one.summary_path)
-    if not isinstance(found, dict):
-        raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
-    return found
+    if found := summary.read(one):
+        return found
+    raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
 
 
 def _refuse_different(same_profile: Sequence[Summary]) -> None:
     first, *others = same_profile
     for other in others:
         wrong = []
-        if other["split_sha256"] != first["split_sha256"]:
-            wrong.append(f"problems: {_problems(first)} in {first['run']}, {_problems(other)} in {other['run']}")
-        if other["verifier"] != first["verifier"]:
-            wrong.append(f"verifier: {_judge(first)} in {first['run']}, {_judge(other)} in {other['run']}")
+        if other.split_sha256 != first.split_sha256:
+            wrong.append(f"problems: {_problems(first)} in {first.run}, {_problems(other)} in {other.run}")
+        if other.verifier != first.verifier:
+            judges = [f"{one.verifier.name} {one.verifier.version} in {one.run}" for one in (first, other)]
+            wrong.append(f"verifier: {', '.join(judges)}")
         if wrong:
             raise ReasonerError(
-                f"runs {first['run']} and {other['run']} were not scored alike",
+                f"runs {first.run} and {other.run} were not scored alike",
                 why="\n".join(wrong),
                 fix="compare runs of one set and one verifier, or score one again: reasoner evaluate RUN",
                 code=USAGE,
@@ -77,170 +137,137 @@ def _refuse_different(same_profile: Sequence[Summary]) -> None:
 
 
 def _problems(summary: Summary) -> str:
-    return f"{summary['n']} of {summary['split']} ({summary['split_sha256'][:12]})"
-
-
-def _judge(summary: Summary) -> str:
-    return f"{summary['verifier']['name']} {summary['verifier']['version']}"
-
-
-def _row(summary: Summary) -> dict[str, Any]:
-    keys = ("run", "profile", "seed", "control", "n", "split", "split_sha256", "verifier", "base", "tuned", "lift")
-    return {key: summary.get(key) for key in (*keys, "promoted")}
+    return f"{summary.n} of {summary.split} ({summary.split_sha256[:12]})"
 
 
 # -- which runs belong together ----------------------------------------------------------------
 
 
-def _recipes(found: Sequence[runs.Run], summaries: Sequence[Summary]) -> list[list[Member]]:
-    """Runs whose settings say the same, but for seed and control and what touches neither learning nor score."""
-    groups: dict[str, list[Member]] = {}
-    for one, summary in zip(found, summaries, strict=True):
-        groups.setdefault(files.sha256_json(_settings(one)), []).append((one, summary))
+def _recipes(found: Sequence[Finished]) -> list[list[Finished]]:
+    """Groups runs whose settings say the same, but for seed and control and what touches neither learning nor score."""
+    groups: dict[str, list[Finished]] = {}
+    for one in found:
+        groups.setdefault(files.sha256_json(one.recipe), []).append(one)
     return list(groups.values())
 
 
-def _settings(one: runs.Run) -> dict[str, Any]:
-    config = read(one.config_path)[0]
-    return {
-        f"{section}.{key}": value
-        for section in sorted(set(Config.model_fields) - {"profile", "alarms", "gate", "watch"})
-        for key, value in config.slice(section)[section].items()
-        if f"{section}.{key}" not in NEITHER_LEARNED_NOR_SCORED
-    } | {"profile": config.profile}
-
-
-def _differing(found: Sequence[runs.Run], summaries: Sequence[Summary]) -> list[str]:
-    """What keeps runs of the first one's profile from being one recipe, and versions that are not the same."""
+def _differing(found: Sequence[Finished]) -> list[str]:
+    """Says what keeps runs of the first one's profile from being one recipe, and which versions are not the same."""
     notes = []
-    first, settings = summaries[0], _settings(found[0])
-    for one, summary in zip(found[1:], summaries[1:], strict=True):
-        if summary["profile"] != first["profile"]:
+    first, recipe = found[0].summary, found[0].recipe
+    for one in found[1:]:
+        other = one.summary
+        if other.profile != first.profile:
             notes.append(
-                f"{first['run']} ({first['profile']}) and {summary['run']} ({summary['profile']}) were scored on"
+                f"{first.run} ({first.profile}) and {other.run} ({other.profile}) were scored on"
                 " different sets: they stand side by side, no figure is taken across them"
             )
             continue
-        other = _settings(one)
-        keys = [key for key in settings if settings[key] != other[key]]
+        keys = [key for key in recipe if recipe[key] != one.recipe[key]]
         if keys:
-            told = ", ".join(f"{key} {settings[key]} and {other[key]}" for key in keys)
-            notes.append(f"{first['run']} and {summary['run']} are different recipes: {told}")
-        versions = {**first["versions"], **summary["versions"]}
-        changed = [name for name in versions if first["versions"].get(name) != summary["versions"].get(name)]
+            told = ", ".join(f"{key} {recipe[key]} and {one.recipe[key]}" for key in keys)
+            notes.append(f"{first.run} and {other.run} are different recipes: {told}")
+        versions = {**first.versions, **other.versions}
+        changed = [name for name in versions if first.versions.get(name) != other.versions.get(name)]
         if changed:
-            notes.append(f"{first['run']} and {summary['run']} were made with different {', '.join(changed)}")
+            notes.append(f"{first.run} and {other.run} were made with different {', '.join(changed)}")
     return notes
 
 
 # -- figures across runs -----------------------------------------------------------------------
 
 
-def _over_seeds(members: Sequence[Member]) -> dict[str, Any]:
-    """Both intervals: over seeds (would another seed do it?) and over problems (would other problems show it?)."""
-    lifts = [summary["lift"]["points"] for _, summary in members]
-    differences = [found for pair in members if (found := _by_problem(*pair))]
+def _over_seeds(members: Sequence[Finished]) -> Seeds:
+    """Returns both intervals: over seeds (would another seed do it?) and over problems (would others show it?)."""
+    differences = [found for one in members if (found := _by_problem(one))]
     problems = None
     if len(differences) == len(members):
         ids = set.intersection(*(set(one) for one in differences))
-        problems = statistics.paired([sum(one[i] for one in differences) / len(differences) for i in sorted(ids)])
-    return {
-        "runs": [one.name for one, _ in members],
-        **statistics.over_seeds(lifts),
-        "over_problems": problems,
-    }
+        means = [sum(one[i] for one in differences) / len(differences) for i in sorted(ids)]
+        problems = lifts.paired(means)
+    over_seeds = intervals.over_seeds([one.summary.lift.points for one in members])
+    return Seeds(runs=[one.name for one in members], **vars(over_seeds), over_problems=problems)
 
 
-def _controls(members: Sequence[Member], notes: list[str]) -> list[dict[str, Any]]:
-    """Lift minus control for each control run and the training of its seed."""
+def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:
+    """Returns lift minus control for each control run and the training of its seed; notes the controls without one."""
     found = []
-    for control, summary in members:
-        if not summary["control"]:
-            continue
-        partner = next(
-            (pair for pair in members if not pair[1]["control"] and pair[1]["seed"] == summary["seed"]), None
-        )
-        if partner is None:
+    for control in (one for one in members if one.summary.control):
+        trained = (one for one in members if not one.summary.control and one.summary.seed == control.summary.seed)
+        if (partner := next(trained, None)) is None:
             notes.append(f"{control.name} is a control, but no run of its recipe and its seed is here to set beside it")
             continue
-        run_, trained = partner
-        lifts = {"lift": trained["lift"]["points"], "control_lift": summary["lift"]["points"]}
-        mine, others = _by_problem(run_, trained), _by_problem(control, summary)
+        lift, other = partner.summary.lift, control.summary.lift
+        mine, others = _by_problem(partner), _by_problem(control)
         if mine and others:
-            difference = statistics.paired([mine[i] - others[i] for i in sorted(mine.keys() & others.keys())])
+            shared = sorted(mine.keys() & others.keys())
+            difference = lifts.paired([mine[i] - others[i] for i in shared])
         else:
-            difference = _unpaired(trained["lift"], summary["lift"])
-        found.append({"run": run_.name, "control": control.name, **lifts, "difference": difference})
+            difference = _unpaired(lift, other)
+        found.append(Control(partner.name, control.name, lift.points, other.points, difference))
     return found
 
 
-def _by_problem(one: runs.Run, summary: Summary) -> dict[str, float] | None:
-    """Tuned minus base of each problem; None where the completions are gone or are not those of the summary."""
-    base, tuned = (files.read_jsonl(one.path / "completions" / f"{role}.jsonl") for role in ("base", "tuned"))
+def _by_problem(one: Finished) -> dict[str, float] | None:
+    """Returns tuned minus base of each problem; None where the completions are gone or are not the summary's."""
+    folder = one.folder.path / "completions"
+    base, tuned = (load(folder / f"{role}.jsonl", Completion) for role in ("base", "tuned"))
     if not base or not tuned:
         return None
-    found = statistics.differences(base, tuned)
-    is_same = abs(100 * sum(found.values()) / len(found) - summary["lift"]["points"]) < 1e-6 if found else False
+    found = lifts.differences(base, tuned)
+    is_same = abs(100 * sum(found.values()) / len(found) - one.summary.lift.points) < 1e-6 if found else False
     return found if is_same else None
 
 
-def _unpaired(lift: Mapping[str, Any], control: Mapping[str, Any]) -> dict[str, Any]:
-    """From the two intervals alone, as if of different problems: too wide, as the same problems were asked."""
-    points = lift["points"] - control["points"]
-    half = sum(((found["ci95"][1] - found["ci95"][0]) / 2) ** 2 for found in (lift, control)) ** 0.5
-    return {"points": points, "ci95": [points - half, points + half], "p": None, "test": "none: completions are gone"}
+def _unpaired(lift: Effect, control: Effect) -> Paired:
+    """Returns the difference by the two intervals alone, as if of different problems; that is too wide."""
+    points = lift.points - control.points
+    half = sum(((found.ci95[1] - found.ci95[0]) / 2) ** 2 for found in (lift, control)) ** 0.5
+    return Paired(points=points, ci95=(points - half, points + half), p=None, test="none: completions are gone")
 
 
 # -- for a person ------------------------------------------------------------------------------
 
 
-def lines(value: Mapping[str, Any]) -> list[str]:
-    """The comparison as text."""
+def lines(value: Comparison) -> list[str]:
+    """Returns the comparison as text."""
     titles = ("run", "profile", "seed", "split", "n", "base", "tuned", "lift, points", "", "promoted")
-    table = [titles, *(_cells(row) for row in value["runs"])]
+    table = [titles, *(_cells(row) for row in value.runs)]
     widths = [max(len(row[at]) for row in table) for at in range(len(titles))]
     out = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    for found in value["seeds"]:
-        out += ["", f"over {found['seeds']} training seeds ({', '.join(found['runs'])}):"]
+    for found in value.seeds:
+        out += ["", f"over {found.seeds} training seeds ({', '.join(found.runs)}):"]
         out.append(
-            f"  mean lift {found['points']:+.1f} points, from {found['least']:+.1f} to {found['most']:+.1f},"
-            f" between-seed standard deviation {found['sd']:.1f}"
+            f"  mean lift {found.points:+.1f} points, from {found.least:+.1f} to {found.most:+.1f},"
+            f" between-seed standard deviation {found.sd:.1f}"
         )
-        out.append(f"  over seeds     {_interval(found)} (95 %, {found['interval']})")
-        if problems := found["over_problems"]:
-            told = f"95 %, bootstrap over {problems['pairs']} problems, of these trainings"
-            out.append(f"  over problems  {_interval(problems)} ({told})")
+        out.append(f"  over seeds     {words.points_interval(found.ci95)} (95 %, {found.interval})")
+        if problems := found.over_problems:
+            told = f"95 %, bootstrap over {problems.pairs} problems, of these trainings"
+            out.append(f"  over problems  {words.points_interval(problems.ci95)} ({told})")
         else:
             out.append("  over problems  none: completions are gone, or are not those of the summary")
-    for found in value["controls"]:
-        difference = found["difference"]
-        least = 2 / (statistics.RESAMPLES + 1)
-        sign = "≤" if (difference["p"] or 0) <= least else "="
-        test = "" if difference["p"] is None else f", p {sign} {difference['p']:.2g}"
-        out += ["", f"{found['run']} minus its control {found['control']}:"]
+    for control in value.controls:
+        gap = control.difference
+        sign = "≤" if (gap.p or 0) <= 2 / (lifts.RESAMPLES + 1) else "="
+        test = "" if gap.p is None else f", p {sign} {words.p_value(gap.p)}"
+        out += ["", f"{control.run} minus its control {control.control}:"]
         out.append(
-            f"  {found['lift']:+.1f} − {found['control_lift']:+.1f} = {difference['points']:+.1f} points"
-            f" {_interval(difference)}{test} ({difference['test']})"
+            f"  {control.lift:+.1f} − {control.control_lift:+.1f} ="
+            f" {words.points(gap.points, gap.ci95, ' points')}{test} ({gap.test})"
         )
-    return [*out, *(f"note: {note}" for note in ["", *value["notes"]] if note)]
+    return [*out, *(f"note: {note}" for note in ["", *value.notes] if note)]
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    shares = [
-        f"{report.share(row[role]['pass_at_1'])} {report.interval(row[role]['ci95'])}" for role in ("base", "tuned")
-    ]
+def _cells(row: Row) -> tuple[str, ...]:
+    shares = [words.share(one.pass_at_1, one.ci95) for one in (row.base, row.tuned)]
     return (
-        row["run"], row["profile"], str(row["seed"]), row["split"], str(row["n"]), *shares,
-        f"{row['lift']['points']:+.1f} {_interval(row['lift'])}",
-        f"control ({row['control']})" if row["control"] else "",
-        "yes" if row["promoted"] else "no",
+        row.run, row.profile, str(row.seed), row.split, str(row.n), *shares,
+        words.points(row.lift.points, row.lift.ci95),
+        f"control ({row.control})" if row.control else "",
+        "yes" if row.promoted else "no",
     )  # fmt: skip
 
 
-def _interval(found: Mapping[str, Any]) -> str:
-    low, high = found["ci95"]
-    return f"[{low:+.1f}, {high:+.1f}]"
-
-
-def _listed(members: Sequence[Member]) -> str:
-    return ", ".join(one.name for one, _ in members)
+def _listed(members: Sequence[Finished]) -> str:
+    return ", ".join(one.name for one in members)

@@ -1,12 +1,13 @@
-"""Run Python that nobody has read, and get plain values back.
+"""Runs Python that nobody has read, and gives plain values back.
 
-    with Pool() as pool:
+    with Pool(choose()) as pool:
         result = pool.run(Request("def f(x):\n    return x + 1", entry="f", calls=(Call((1,)),)))
     result.answers[0].value == 2
 
 In go source and inputs, out come plain values; what they are compared with never goes in, so code that owns its whole
-process has only its answers to choose. `pool` keeps servers ready, `server` is what runs in each of them, `kernel`
-is what it asks of Linux, `frames` is the form of what comes out, `selftest` attacks the result and chooses the tier.
+process has only its answers to choose. `pool` keeps servers ready, `remote` is our side of one, `results` is what its
+end means; `server` is what runs in it, `kernel` is what that asks of Linux, `frames` is the form of what comes out.
+`selftest` runs the `attacks` and chooses the tier.
 
 What it does not promise: to hold against a bug of the kernel. For that, run the whole program in a virtual machine.
 """
@@ -14,7 +15,8 @@ What it does not promise: to hold against a bug of the kernel. For that, run the
 from __future__ import annotations
 
 from reasoner.sandbox.frames import FrameError, shown
-from reasoner.sandbox.pool import Answer, Call, Ended, Pool, Request, Result, Tier, Value
+from reasoner.sandbox.pool import Pool
+from reasoner.sandbox.results import Answer, Call, Ended, Request, Result, Tier, Value
 from reasoner.sandbox.selftest import choose
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Plain values as bytes, and back: what crosses the wall of the sandbox. Standard library only: it runs inside too.
+"""Turns plain values into bytes and back: what crosses the wall of the sandbox. It runs inside too: stdlib only.
 
 A value is one tag byte and what follows it: eight bytes for a float, a length and bytes for an integer (big-endian,
 two's complement), a text or bytes, a count and that many values for a container. Every string of bytes is either one
@@ -18,10 +18,10 @@ from typing import Any
 
 MAX_DEPTH = 100
 MAX_COST = 1_000_000
-"""Of all values together; a container costs `CONTAINER`, anything else 1."""
+"""The most that all values together may cost; a container costs `CONTAINER`, anything else 1."""
 CONTAINER = 4
 MAX_EQUAL_HASHES, MAX_SETS_IN_SETS = 16, 2
-"""What keeps the building of a set about linear: elements of one hash, and frozen sets within frozen sets."""
+"""Limits that keep the building of a set about linear: elements of one hash, frozen sets within frozen sets."""
 
 _SIZE = struct.Struct(">I")
 _FLOAT = struct.Struct(">d")
@@ -29,11 +29,11 @@ _COMPLEX = struct.Struct(">dd")
 
 
 class FrameError(ValueError):
-    """Bytes that are no value, or a value that cannot be sent."""
+    """Is raised for bytes that are no value, and for a value that cannot be sent."""
 
 
 class Budget:
-    """What may still be sent or read: one for all values of a run."""
+    """Counts what may still be sent or read: one for all values of a run."""
 
     __slots__ = ("left",)
 
@@ -45,7 +45,7 @@ class Budget:
 
 
 def encode(value: object, budget: Budget | None = None, max_bytes: int = 1 << 30, is_listed: bool = False) -> bytes:
-    """The bytes of a value; `FrameError` names what is not plain. `is_listed` sends an iterable at the top as a list.
+    """Returns the bytes of a value; `FrameError` names what is not plain. `is_listed` sends a top iterable as a list.
 
     >>> decode(encode({"a": (1, 2.5, {3})}))
     {'a': (1, 2.5, {3})}
@@ -59,7 +59,7 @@ def encode(value: object, budget: Budget | None = None, max_bytes: int = 1 << 30
 
 
 def _listed(value: Any, most: int) -> object:
-    """An iterable as a list that is no longer than `most`; anything else as it is."""
+    """Returns an iterable as a list that is no longer than `most`; anything else as it is."""
     try:
         steps = iter(value)
     except TypeError:
@@ -73,7 +73,7 @@ def _listed(value: Any, most: int) -> object:
 
 
 def _plain(kind: type) -> type | None:
-    """The plain type that a type is or derives from. By its bases: `__class__` can say anything."""
+    """Returns the plain type that a type is or derives from, by its bases: `__class__` can say anything."""
     if kind in _TAGS:
         return kind
     for base in type.__dict__["__mro__"].__get__(kind):
@@ -140,7 +140,7 @@ _CONTAINERS = frozenset((b"l", b"t", b"S", b"Z", b"d"))
 
 
 def decode(data: bytes | bytearray | memoryview, budget: Budget | None = None) -> Any:
-    """The one value that these bytes are. Raises `FrameError` and nothing else, whatever the bytes.
+    """Returns the one value that these bytes are. Raises `FrameError` and nothing else, whatever the bytes.
 
     >>> decode(b"l" + bytes([255] * 4))
     Traceback (most recent call last):
@@ -182,7 +182,7 @@ def decode(data: bytes | bytearray | memoryview, budget: Budget | None = None) -
 
 
 class _Open:
-    """A container that is being filled."""
+    """Is a container that is being filled."""
 
     __slots__ = ("items", "parts", "sets", "tag")
 
@@ -253,7 +253,7 @@ _WORDS = {b"N": None, b"T": True, b"F": False}
 
 
 def shown(value: object, most: int = 200) -> str:
-    """A plain value in one short line; `repr` refuses long integers, and is as long as its value.
+    """Shows a plain value in one short line; `repr` refuses long integers, and is as long as its value.
 
     >>> shown([1, "a"]), shown(1 << 100_000)
     ("[1, 'a']", 'an integer of 100,001 bits')
@@ -267,61 +267,3 @@ def shown(value: object, most: int = 200) -> str:
     except ValueError:  # a long integer in it
         return f"a {type(value).__name__} with a very long integer in it"
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} long)"
-
-
-# -- for tests ---------------------------------------------------------------------------------
-
-
-def fuzz(count: int, seed: int = 0) -> dict[str, int]:
-    """Decode `count` hostile byte strings; how each ended. Anything but a value or a `FrameError` escapes."""
-    import random
-
-    chance = random.Random(seed)
-    ends: Counter[str] = Counter()
-    for number in range(count):
-        data = bytearray(encode(_any_value(chance, 0)))
-        for _ in range(chance.choice((0, 1, 1, 2, 5))):
-            _spoil(data, chance)
-        if number % 10 == 0:
-            data = bytearray(chance.choices(b"NTFifcsbltSZd\x00\x01\x7f\xff", k=chance.randrange(60)))
-        if number % 1000 == 1:
-            data = bytearray(chance.choice((b"l", b"t", b"Z", b"d")) + _SIZE.pack(1)) * chance.randrange(1, 300)
-        try:
-            decode(bytes(data), Budget(chance.choice((10, 1000, MAX_COST))))
-        except FrameError as error:
-            ends[str(error).split(":")[0]] += 1
-        else:
-            ends["a value"] += 1
-    return dict(ends)
-
-
-def _spoil(data: bytearray, chance: Any) -> None:
-    at = chance.randrange(len(data)) if data else 0
-    match chance.randrange(5):
-        case 0:
-            del data[at:]
-        case 1:
-            data[at:at] = chance.randbytes(chance.randrange(6))
-        case 2:
-            del data[at : at + chance.randrange(6)]
-        case 3:
-            data[at : at + 1] = bytes([chance.choice(b"NTFifcsbltSZd\x00\xff")])
-        case _:
-            data[at : at + 4] = _SIZE.pack(chance.choice((0, 1, 2, 255, 65536, 2**31, 2**32 - 1)))
-
-
-def _any_value(chance: Any, depth: int) -> Any:
-    kind = chance.randrange(9 if depth < 4 else 6)
-    if kind < 6:
-        return (
-            None, chance.random() < 0.5, chance.randrange(-(2 ** chance.choice((1, 8, 64, 600))), 2**64),
-            chance.choice((0.0, -0.0, float("nan"), float("inf"), chance.random())),
-            "".join(chance.choices("aé\ud800\U0001f600\x00", k=chance.randrange(5))), chance.randbytes(3),
-        )[kind]  # fmt: skip
-    items = [_any_value(chance, depth + 1) for _ in range(chance.randrange(4))]
-    if kind == 6:
-        return items
-    if kind == 7:
-        return tuple(items)
-    hashable = [item for item in items if not isinstance(item, list | tuple | dict | set)]
-    return chance.choice((set, frozenset, dict.fromkeys))(hashable)

@@ -1,4 +1,4 @@
-"""What the sandbox asks of Linux, by system call: namespaces, mounts, Landlock, seccomp. Standard library only.
+"""Asks Linux for namespaces, mounts, Landlock and seccomp, by system call. Standard library only.
 
 It runs in the server, a process of its own; on other systems nothing here is called. The filter is a list of what is
 allowed, with the numbers of x86_64 and aarch64; anything else gets EPERM, as an ordinary exception in honest code,
@@ -16,7 +16,7 @@ import struct
 # -- calls -------------------------------------------------------------------------------------
 
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _X86, _ARM = 0, 1
@@ -35,7 +35,7 @@ _column = _MACHINES.get(platform.machine()) if struct.calcsize("P") == 8 else No
 
 
 def machine() -> int:
-    """Which column of the numbers is ours; `OSError` where there is none."""
+    """Returns which column of the numbers is ours; raises `OSError` where there is none."""
     if _column is None:
         raise OSError(errno.ENOSYS, f"no table of system calls for {platform.machine()}")
     return _column
@@ -66,9 +66,9 @@ def detach(target: str) -> None:
     _check(_libc.umount2(os.fsencode(target), MNT_DETACH), f"umount of {target}")
 
 
-def protect(target: str, nodev: bool = True, below: bool = True) -> None:
-    """Make a mount, and those below it, read-only and without set-uid programs; other flags stay as they are."""
-    attributes = struct.pack("=QQQQ", MS_RDONLY | MS_NOSUID | (MS_NODEV if nodev else 0), 0, 0, 0)
+def protect(target: str, below: bool = True) -> None:
+    """Makes a mount (and those below it) read-only, without devices and set-uid programs; other flags stay."""
+    attributes = struct.pack("=QQQQ", MS_RDONLY | MS_NOSUID | MS_NODEV, 0, 0, 0)
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     _call("mount_setattr", -100, os.fsencode(target), 0x8000 if below else 0, buffer, len(attributes))
 
@@ -99,13 +99,13 @@ def drop_capabilities() -> None:
 
 
 def few_arenas() -> None:
-    """Threads share two heaps: glibc sets 64 MiB of addresses aside for each, which the limit on memory counts."""
+    """Has threads share two heaps: glibc sets 64 MiB of addresses aside for each, which the limit on memory counts."""
     if hasattr(_libc, "mallopt"):
         _libc.mallopt(-8, 2)
 
 
 def fork(flags: int) -> int:
-    """`os.fork`, into new namespaces."""
+    """Forks as `os.fork` does, into new namespaces."""
     ctypes.pythonapi.PyOS_BeforeFork()
     pid = int(
         _held.syscall(ctypes.c_long(_NUMBERS["clone"][machine()]), ctypes.c_long(flags | 17), *[ctypes.c_long(0)] * 4)
@@ -130,7 +130,7 @@ OWN = 0xFFFF & ~(_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK | _IOCTL)
 
 
 def landlock_version() -> int:
-    """Version of Landlock here; 0: the kernel has none, or it is switched off."""
+    """Returns the version of Landlock; 0 where the kernel has none, or it is switched off."""
     try:
         return _call("landlock_create_ruleset", 0, 0, 1)
     except OSError:
@@ -138,7 +138,7 @@ def landlock_version() -> int:
 
 
 def landlock_rules(version: int, rights: list[tuple[str, int]]) -> int:
-    """A descriptor of rules that allow these rights below these paths, and no other file, port or process."""
+    """Returns a descriptor of rules that allow these rights below these paths, and no other file, port or process."""
     files = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
     attributes = struct.pack("=QQQ", files, 3, 3)[: 8 if version < 4 else 16 if version < 6 else 24]
     rules = _call("landlock_create_ruleset", attributes, len(attributes), 0)
@@ -191,7 +191,7 @@ the size of files), set*id, scheduling."""
 _ALLOWED_ON_OWN_FILES = """
     chmod:90:- fchmod:91:52 fchmodat:268:53 utimensat:280:88 utimes:235:- utime:132:- futimesat:261:- truncate:76:45
 """
-"""What Landlock does not check: only where the process sees no file of anyone else."""
+"""Calls that Landlock does not check: allowed only where the process sees no file of anyone else."""
 
 _NEWEST = 450
 _AUDIT = (0xC000003E, 0xC00000B7)
@@ -210,7 +210,7 @@ _BY_ARGUMENT = {
 
 
 def filter_program(is_private: bool, pid: int) -> bytes:
-    """The filter for one process. `is_private`: it sees no file, and no process, of anyone else."""
+    """Returns the filter for one process; `is_private` where it sees no file, and no process, of anyone else."""
     column = machine()
     steps: list[bytes] = []
 
@@ -256,7 +256,7 @@ def filter_program(is_private: bool, pid: int) -> bytes:
 
 
 def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
-    """Sorted numbers as (first, after the last)."""
+    """Returns sorted numbers as ranges: (first, after the last)."""
     found: list[tuple[int, int]] = []
     for number in numbers:
         if found and found[-1][1] == number:
@@ -267,7 +267,7 @@ def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
 
 
 def _allow(ranges: list[tuple[int, int]]) -> list[bytes | None]:
-    """Steps that allow these numbers, by halves: the kernel tries every number when a filter is installed.
+    """Returns steps that allow these numbers, by halves: the kernel tries every number when a filter is installed.
 
     None stands for a jump behind the last step, for any other number.
     """
@@ -285,7 +285,7 @@ def _allow(ranges: list[tuple[int, int]]) -> list[bytes | None]:
 
 
 def seccomp(program: bytes) -> None:
-    """From here on only what the filter allows. Needs `no_new_privileges`."""
+    """Allows only what the filter allows from here on. Needs `no_new_privileges`."""
     steps = ctypes.create_string_buffer(program, len(program))
     whole = struct.pack("@HP", len(program) // 8, ctypes.addressof(steps))
     _call("seccomp", 1, 0, whole)

@@ -1,6 +1,6 @@
-"""What runs in the sandbox: a server that forks a child for every run, and the child. Standard library only.
+"""Runs inside the sandbox: a server that forks a child for every run, and the child. Standard library only.
 
-Started by `pool` as `python -s -P -S server.py TIER DESCRIPTOR`, in an empty environment. First process: load what
+Started by `remote` as `python -s -P -S server.py TIER DESCRIPTOR`, in an empty environment. First process: load what
 submissions commonly import, build the namespaces, become an ordinary user, fork the server as process 1 of them, wait.
 The server: a packet with limits and four descriptors comes, a child is forked into a PID namespace and a private /tmp
 of its own, its end is told. It never reads a submission or an answer: a child finds no other submission in its memory.
@@ -26,11 +26,11 @@ from typing import Any, NoReturn
 TMP_BYTES, TMP_FILES = 16 << 20, 1024
 MAX_FILE_BYTES, MAX_FILES, MAX_PROCESSES, STACK_BYTES = 1 << 20, 64, 64, 64 << 20
 LANDLOCK_MIN = 3
-"""Before version 3, opening a readable file could empty it."""
+"""Oldest version that will do: before 3, opening a readable file could empty it."""
 JOB = struct.Struct("=dQQB")
-"""Limit on seconds of processor, limit on memory, size of the answers, mode."""
+"""Packs what a run is given: seconds of processor, bytes of memory, bytes for answers, mode."""
 ENDED = struct.Struct("=id??")
-"""Status as of `wait`, seconds of processor, whether the code was started at all, whether it computed too long."""
+"""Packs how a run ended: status as of `wait`, seconds of processor, whether it was started, and computed too long."""
 CALLS, PROGRAM = 0, 1
 MAX_TEXT = 1000
 
@@ -68,23 +68,21 @@ def main() -> NoReturn:
         own_bytes = _address_bytes()
         _set_apart(tier, kernel, control)
         server = _Server(tier, kernel, frames, control, own_bytes)
-    except OSError as error:
-        control.send(b"E" + str(error).encode("utf-8", "replace"))
-        os._exit(1)
-    except BaseException:  # noqa: BLE001  (not swallowed: it is told to our side)
-        control.send(b"E" + traceback.format_exc()[-2000:].encode("utf-8", "replace"))
+    except BaseException as error:  # noqa: BLE001  (not swallowed: it is told to our side)
+        why = str(error) if isinstance(error, OSError) else traceback.format_exc()[-2000:]
+        control.send(b"E" + why.encode("utf-8", "replace"))
         os._exit(1)
     _standard_streams()
     nowhere = os.open("/dev/null", os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
-    control.send(b"R" + str(server.version).encode("ascii"))
+    control.send(b"R")
     server.serve()
     os._exit(0)
 
 
 def _first_to_die() -> None:
-    """Where memory runs out, the kernel takes a submission before anything of the user's."""
+    """Has the kernel take a submission before anything of the user's where memory runs out."""
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("1000")
@@ -93,7 +91,7 @@ def _first_to_die() -> None:
 
 
 def _address_bytes() -> int:
-    """What the limit on memory counts before a submission has asked for any, and a little room."""
+    """Returns what the limit on memory counts before a submission has asked for any, and 8 MiB of room."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE") + (8 << 20)
 
@@ -113,7 +111,7 @@ def _preload() -> None:
 
 
 def _set_apart(tier: str, kernel: Any, control: socket.socket) -> None:
-    """Leave the user's files, processes and network behind; comes back in the process that serves."""
+    """Leaves the user's files, processes and network behind; returns in the process that serves."""
     kernel.machine()
     kernel.few_arenas()
     is_root = os.geteuid() == 0
@@ -157,7 +155,7 @@ def _set_apart(tier: str, kernel: Any, control: socket.socket) -> None:
 
 
 def _spare_id() -> int:
-    """A uid that is nobody's: the highest of systemd's range for such uses that this namespace has."""
+    """Returns a uid that is nobody's: the highest of systemd's range for such uses that this namespace has."""
     with open("/proc/self/uid_map", encoding="ascii") as file:
         ranges = [tuple(map(int, line.split())) for line in file]
     for wanted in (64917, 65534):
@@ -176,7 +174,7 @@ def _become(uid: int, kernel: Any) -> None:
 
 
 def _build_root(kernel: Any) -> None:
-    """A root of our own: the standard library, time zones and five devices, read-only; nothing else of this machine."""
+    """Builds a root of our own: standard library, time zones and five devices, read-only; nothing else is in it."""
     shown = _library()
     if os.path.isdir(_ZONES):
         shown[_ZONES] = os.path.realpath(_ZONES)
@@ -208,8 +206,10 @@ def _build_root(kernel: Any) -> None:
 
 
 def _import_by_descriptor() -> None:
-    """From here on the library is reached through descriptors of its folders: another user may not be let through the
-    folders above them, as where the interpreter lies below root's home."""
+    """Imports the library through descriptors of its folders from here on.
+
+    Another user may not be let through the folders above them, as where the interpreter lies below root's home.
+    """
     places = {path: f"{_HELD}{os.open(path, os.O_PATH)}" for path in _library()}  # type: ignore[attr-defined,unused-ignore]
 
     def moved(path: str) -> str:
@@ -224,7 +224,7 @@ def _import_by_descriptor() -> None:
 
 
 def _library() -> dict[str, str]:
-    """Folders and files that the standard library is imported from, each with what it is a link to."""
+    """Returns folders and files that the standard library is imported from, each with what it is a link to."""
     found: dict[str, str] = {}
     for path in map(os.path.abspath, sys.path):
         if os.path.exists(path) and not any(path == one or path.startswith(f"{one}/") for one in found):
@@ -236,7 +236,7 @@ def _library() -> dict[str, str]:
 
 
 class _Server:
-    """One thread that waits: for a run, for its end, for a word from our side."""
+    """Waits in one thread for a run, for its end, for a word from our side."""
 
     def __init__(self, tier: str, kernel: Any, frames: Any, control: socket.socket, own_bytes: int) -> None:
         self.own_bytes = own_bytes
@@ -295,7 +295,7 @@ class _Server:
         self.control.send(b"D" + ENDED.pack(status, usage.ru_utime + usage.ru_stime, is_started, is_over))
 
     def _watch(self, process: int, pid: int, cpu_s: float) -> bool:
-        """Until it has ended; whether that was for computing too long.
+        """Waits until a run has ended and returns whether that was for computing too long.
 
         By the process's own clock: a limit of the system counts whole ticks, which on a busy machine can be half as
         much again as it really had.
@@ -322,7 +322,7 @@ class _Server:
 
 
 def _standard_streams() -> None:
-    """Python's own, opened once: a child puts its descriptors below them. Over a pipe, so that they never seek."""
+    """Opens Python's own streams once, over a pipe so that they never seek; a child puts its descriptors below."""
     for standard, descriptor in zip((0, 1), os.pipe(), strict=True):
         os.dup2(descriptor, standard)
         os.close(descriptor)
@@ -338,7 +338,7 @@ def _standard_streams() -> None:
 
 
 def _tasks_of(uid: int) -> int:
-    """Threads of all processes of a user: what its limit on processes counts."""
+    """Counts the threads of all processes of a user, as its limit on processes does."""
     found = 0
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -354,7 +354,7 @@ def _tasks_of(uid: int) -> int:
 
 
 def _child(server: _Server, job: tuple[Any, ...], descriptors: list[int]) -> NoReturn:
-    """From fork to end, whatever happens between: nothing returns to the server's loop."""
+    """Goes from fork to end, whatever happens between: nothing returns to the server's loop."""
     leave = os._exit
     try:
         status = _run_child(server, job, descriptors)
@@ -426,7 +426,7 @@ def _stdin(text: str, is_full: bool) -> int:
 
 
 def _limit(cpu_s: float, memory_bytes: int, processes: int) -> None:
-    """The limit on time is for a server that does not watch; process 1 of a namespace ignores a soft one."""
+    """Sets the limits; that on time is for a server that does not watch. A namespace's process 1 ignores a soft one."""
     import resource
 
     seconds = 2 * int(cpu_s) + 2
@@ -441,7 +441,7 @@ def _limit(cpu_s: float, memory_bytes: int, processes: int) -> None:
 
 
 class _Told:
-    """Records in memory shared with our side: a length, a letter, what the letter says. A length of 0 ends them.
+    """Writes records into memory shared with our side: a length, a letter, what it says. A length of 0 ends them.
 
     v: a value · r: it raised, text · n: no value, text · e: the end of the run: a word, a line, text.
     """
@@ -452,7 +452,7 @@ class _Told:
         self.budget = frames.Budget()
 
     def value(self, value: object, is_listed: bool) -> None:
-        """Raises MemoryError, and what the code of the value raises."""
+        """Writes a value; raises MemoryError, and what the code of the value raises."""
         most = max(0, self.most - self.at)
         try:
             data = self.frames.encode(value, self.budget, most, is_listed)
@@ -482,7 +482,7 @@ class _Told:
 
 
 def _said(error: BaseException) -> str:
-    """Type and message; the message may be the code's own, and fail."""
+    """Returns type and message of an exception; the message may be the code's own, and fail."""
     name = type(error).__name__
     try:
         text = str(error)
@@ -492,7 +492,7 @@ def _said(error: BaseException) -> str:
 
 
 def _module(name: str) -> ModuleType:
-    """A real, registered module: dataclasses, pickle and typing look modules up by name."""
+    """Makes a real, registered module: dataclasses, pickle and typing look modules up by name."""
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = __builtins__
     module.__dict__["__file__"] = "submission.py"
@@ -538,7 +538,7 @@ def _run_calls(source: str, entry: str, calls: list[Any], told: _Told) -> None:
 
 
 def _run_program(source: str, told: _Told) -> int:
-    """As `python submission.py` would; its exit code."""
+    """Runs a program as `python submission.py` would and returns its exit code."""
     code = _compiled(source, told)
     if code is None:
         return 1

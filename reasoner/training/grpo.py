@@ -23,15 +23,21 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner import files, runs, verifiers
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.llamacpp import sampler
+from reasoner.llamacpp.live import LiveWeights
 from reasoner.machine import cpu
-from reasoner.problems import data
+from reasoner.problems import load
+from reasoner.problems.everyday import everyday_prompts
+from reasoner.problems.problem import Problem, messages, shuffle_references, split_sha256
 from reasoner.training import curriculum, packed
+from reasoner.verifiers import registry
 from reasoner.verifiers.number import reference_of
+from reasoner.verifiers.score import Shares
+from reasoner.verifiers.working import shows_working
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +56,7 @@ def check(config: Config) -> None:
             fix="choose a divisor",
             code=USAGE,
         )
-    if config.verifier.reward == "share" and not verifiers.load(config.verifier.name).has_shares:
+    if config.verifier.reward == "share" and not registry.load(config.verifier.name).has_shares:
         raise ReasonerError(
             f"verifier.reward = share, but the verifier {config.verifier.name} has no shares of tests",
             why="a share of the hidden tests can be paid only where there are hidden tests, as for `code`",
@@ -58,7 +64,7 @@ def check(config: Config) -> None:
             code=USAGE,
         )
     _check_trackers(config)
-    data.check(config.data, "train")
+    load.problems(config.data, "train", 1)
 
 
 TRACKERS = {"tensorboard": "TENSORBOARD_LOGGING_DIR", "trackio": "TRACKIO_DIR", "wandb": "WANDB_DIR"}
@@ -212,13 +218,13 @@ def _run(
             say("this CPU has no instructions for 16-bit floats (AVX512-BF16, AMX): several times the usual time")
     transformers.set_seed(settings.seed)
 
-    checker = verifiers.load(config.verifier.name)
-    problems = data.training(config)
-    overlap = data.contamination(config)
-    say(data.contamination_line(overlap))
+    checker = registry.load(config.verifier.name)
+    problems = load.training(config)
+    overlap = load.contamination(config)
+    say(overlap.line())
     problems = [problem for index, problem in enumerate(problems) if index not in unjudged]
     if settings.control == "shuffled":
-        problems = data.shuffle_references(problems, settings.seed, checker.commit)
+        problems = shuffle_references(problems, settings.seed, checker.commit)
         say("control run: every training reference belongs to another problem")
     tokenizer = locate.load_tokenizer(base_path)
     locate.check_embeddings(base_path, tokenizer)
@@ -283,14 +289,14 @@ def _run(
         "resumed_from": ready[-1] if ready else None,
         "loop_seconds": round(seconds, 1),
         "problems": len(problems),
-        "problems_sha256": data.split_sha256(problems),
+        "problems_sha256": split_sha256(problems),
         "verifier": {"name": checker.name, "version": checker.version},
         "reward": config.verifier.reward,
         "base_weights_sha256": {"before": before, "after": after},
         "unscored": reward.unscored,
         "scored": reward.scored,
         "unjudged_problems": len(unjudged),
-        "overlap": overlap,
+        "overlap": dataclasses.asdict(overlap),
         "curriculum": trainer.curriculum.state if trainer.curriculum else None,
         "chat_kl": chat.last if chat else None,
         "first": _window(metrics[:10]),
@@ -368,7 +374,7 @@ def _trainer(
     peft_config: Any,
     tokenizer: PreTrainedTokenizerBase,
     reward: Reward,
-    problems: list[data.Problem],
+    problems: list[Problem],
     on_cuda: bool,
     dataset: Any,
 ) -> Any:
@@ -380,7 +386,7 @@ def _trainer(
     micro = settings.micro_batch or total
     rows = [
         {
-            "prompt": data.messages(p.question, config.data.system),
+            "prompt": messages(p.question, config.data.system),
             "answer": p.answer,
             "problem_id": p.id,
             "kind": curriculum.kind(p.kind, p.size),
@@ -497,7 +503,7 @@ class Reward:
     __name__ = "verifier"
 
     def __init__(
-        self, config: Config, checker: verifiers.Verifier, tokenizer: PreTrainedTokenizerBase, rollouts: Path
+        self, config: Config, checker: registry.Verifier, tokenizer: PreTrainedTokenizerBase, rollouts: Path
     ) -> None:
         self._max_unscored, self._pays = config.verifier.max_unscored, config.verifier.reward
         self._checker, self._rollouts = checker, rollouts
@@ -526,12 +532,12 @@ class Reward:
         step = trainer_state.global_step + 1
         texts = [completion[0]["content"] for completion in completions]
         finished = [bool(ids) and ids[-1] in self.eos_ids for ids in completion_ids]
-        scores = verifiers.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
+        scores = registry.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
         for prompt, text, is_finished, ids, reference, problem, operations, score in zip(
             prompts, texts, finished, completion_ids, answer, problem_id, kind, scores, strict=True
         ):
             rewards.append(score.share_reward if self._pays == "share" else score.reward)
-            working += verifiers.shows_working(text)
+            working += shows_working(text)
             rows.append(
                 {
                     "step": step,
@@ -578,19 +584,19 @@ class Reward:
         accepted = [at for at, row in enumerate(rows) if row["verdict"] == "right"]
         num = min(len(accepted), RECHECKED)
         for at in (accepted[i * len(accepted) // num] for i in range(num)):
-            rows[at]["strict"] = verifiers.verify(self._strict, rows[at]["completion"], answers[at]).verdict
+            rows[at]["strict"] = registry.verify(self._strict, rows[at]["completion"], answers[at]).verdict
         verdicts = [row["strict"] for row in rows if row.get("strict", "unscored") != "unscored"]
         self.strict_gap.add([float(verdict == "wrong") for verdict in verdicts])
 
-    def _take_shares(self, found: list[verifiers.Shares]) -> None:
+    def _take_shares(self, found: list[Shares]) -> None:
         pairs = [(one.visible, one.hidden) for one in found if one.visible is not None and one.hidden is not None]
         self.visible_share = mean([visible for visible, _ in pairs])
         self.hidden_share = mean([hidden for _, hidden in pairs])
         self.hidden_gap.add([visible - hidden for visible, hidden in pairs])
 
 
-def strict_rule(checker: verifiers.Verifier) -> verifiers.Verifier | None:
-    """The stricter rule as a verifier of its own, to be called through `verifiers.verify`."""
+def strict_rule(checker: registry.Verifier) -> registry.Verifier | None:
+    """The stricter rule as a verifier of its own, to be called through `registry.verify`."""
     if checker.strict is None:
         return None
     return dataclasses.replace(checker, name=f"{checker.name} (strict)", function=checker.strict, strict=None)
@@ -820,7 +826,7 @@ class _Fast:
         run_: runs.Run,
         trainer: Any,
         tokenizer: PreTrainedTokenizerBase,
-        problems: list[data.Problem],
+        problems: list[Problem],
         to_gguf: Callable[[Path, str], object],
     ) -> None:
         import torch
@@ -848,12 +854,12 @@ class _Fast:
                 getattr(wanted, "num_key_value_heads", None) or wanted.num_attention_heads,
             }
             weights = {name: module.weight.data for name, module in self._linear.items()}
-            self._live = sampler.LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
+            self._live = LiveWeights(self._path, weights, num_blocks=wanted.num_hidden_layers, heads=heads)
             if is_brain and is_mixed:
                 for module in self._linear.values():  # exact, and what autocast would make of them at every step
                     module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
             questions = [p.question for p in problems] + _chat_prompts(config)
-            asked = (locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in questions)
+            asked = (locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in questions)
             longest = max(map(len, asked))
             self.sampler = sampler.Sampler(
                 self._path,
@@ -862,7 +868,7 @@ class _Fast:
                 threads=torch.get_num_threads(),
             )
             try:
-                self.sampler.check(locate.prompt_ids(tokenizer, data.messages(questions[0], config.data.system)))
+                self.sampler.check(locate.prompt_ids(tokenizer, messages(questions[0], config.data.system)))
             except ReasonerError:
                 self.sampler.close()
                 raise
@@ -1015,7 +1021,7 @@ def _watches_chat(config: Config) -> bool:
 def _chat_prompts(config: Config) -> list[str]:
     """Everyday prompts that training asks: those by which drift is measured, then those of the KL term."""
     uses: tuple[Literal["probe", "keep"], ...] = ("probe", "keep") if config.train.chat_kl else ("probe",)
-    return [str(row["prompt"]) for use in uses if _watches_chat(config) for row in data.everyday(use)]
+    return [one.prompt for use in uses if _watches_chat(config) for one in everyday_prompts(use)]
 
 
 class _Chat:
@@ -1033,15 +1039,13 @@ class _Chat:
         self._trainer, self.weight = trainer, config.train.chat_kl
         head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
         self._head = head.to(torch.bfloat16) if trainer.accelerator.mixed_precision == "bf16" else head
-        prompts = [
-            locate.prompt_ids(tokenizer, data.messages(text, config.data.system)) for text in _chat_prompts(config)
-        ]
+        prompts = [locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in _chat_prompts(config)]
         with trainer.model.disable_adapter():
             answers = _answers(trainer, prompts, 1, 0.0, self.MAX_TOKENS, 0)
             self._texts = [(prompt, group[0]) for prompt, group in zip(prompts, answers, strict=True)]
             with torch.no_grad():
                 self._base = [self._states([text]) for text in self._texts]
-        probes = len(data.everyday("probe"))
+        probes = len(everyday_prompts("probe"))
         self._held_out, self._kept = range(probes), itertools.cycle(range(probes, len(self._texts)))
         self.last: float | None = None
 
@@ -1077,9 +1081,9 @@ PROBLEMS_A_KIND, COMPLETIONS_A_PROBLEM = 8, 2
 def _curriculum(
     config: Config,
     trainer: Any,
-    checker: verifiers.Verifier,
+    checker: registry.Verifier,
     tokenizer: PreTrainedTokenizerBase,
-    problems: list[data.Problem],
+    problems: list[Problem],
     resume: Path | None,
     say: Callable[[str], None],
 ) -> curriculum.Curriculum:
@@ -1100,12 +1104,12 @@ def _curriculum(
         found = made(dict.fromkeys(kinds, 0.0))
         found.restore(state)
         return found
-    asked: list[tuple[str, data.Problem]] = []
+    asked: list[tuple[str, Problem]] = []
     for name in sorted(set(kinds)):
         asked += [(name, p) for p, kind in zip(problems, kinds, strict=True) if kind == name][:PROBLEMS_A_KIND]
     groups = _answers(
         trainer,
-        [locate.prompt_ids(tokenizer, data.messages(p.question, config.data.system)) for _, p in asked],
+        [locate.prompt_ids(tokenizer, messages(p.question, config.data.system)) for _, p in asked],
         COMPLETIONS_A_PROBLEM,
         settings.temperature,
         settings.max_completion_tokens,
@@ -1116,7 +1120,7 @@ def _curriculum(
         for ids in group:
             text = str(tokenizer.decode(ids, skip_special_tokens=True))
             is_finished = ids[-1] in trainer.eos_token_ids
-            reward = verifiers.verify(checker, text, problem.answer, is_finished=is_finished).reward
+            reward = registry.verify(checker, text, problem.answer, is_finished=is_finished).reward
             rewards[name] += [] if reward is None else [reward]
     silent = [name for name, values in rewards.items() if not values]
     if silent:

@@ -1,4 +1,4 @@
-r"""The one place that finds the answer a completion commits to; `number` and `math` both start here.
+r"""Finds the answer that a completion commits to; `number` and `math` both start here.
 
 In this order, and always the last of its kind:
 
@@ -38,7 +38,7 @@ MAX_SPAN = 1_000
 
 @dataclass(frozen=True)
 class Committed:
-    """The raw text of the answer, and the rule that found it: `boxed`, `hashes`, `phrase` or `tag`.
+    """Holds the raw text of the answer, and the rule that found it: `boxed`, `hashes`, `phrase` or `tag`.
 
     `spans` has several items only where neighbouring boxes, not all the same, form a list.
     """
@@ -48,7 +48,7 @@ class Committed:
 
 
 def committed(completion: str) -> Committed | None:
-    r"""The answer that a completion commits to; None where it commits to nothing.
+    r"""Returns the answer that a completion commits to; None where it commits to nothing.
 
     >>> committed("2 + 3 = 5\n#### **5**")
     Committed(spans=('5',), rule='hashes')
@@ -78,7 +78,7 @@ _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 
 
 def spoken(completion: str) -> str:
-    """What a completion says outside its thoughts, without struck-out text and end tokens.
+    """Returns what a completion says outside its thoughts, without struck-out text and end tokens.
 
     >>> spoken("<think>Maybe 5?</think>It is ~~6~~ 7.<|im_end|>").split()
     ['It', 'is', '7.']
@@ -119,7 +119,7 @@ _SHORT_GAP = 60
 
 
 def _boxes(text: str) -> tuple[tuple[str, ...], int]:
-    """The contents of the last box and of its neighbours, and from where on the text may still commit otherwise."""
+    """Returns what the last box and its neighbours hold, and from where on the text may still commit otherwise."""
     last = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
     if last < 0:
         return (), 0
@@ -165,7 +165,7 @@ def _boxes(text: str) -> tuple[tuple[str, ...], int]:
 
 
 def _joins(gap: str) -> bool:
-    """Whether two boxes with this between them belong to one list."""
+    """Says whether two boxes with this between them belong to one list."""
     if _SEPARATORS.fullmatch(gap):
         return True
     return len(gap) <= _SHORT_GAP and bool(_ALTERNATIVE.search(gap) or _THING_AND.fullmatch(gap))
@@ -186,7 +186,7 @@ _PROSE = re.compile(r"[A-Za-z][A-Za-z'’-]+(?:\s+[A-Za-z'’-]+){1,}\s|[A-Za-z]
 
 
 def _hashes(text: str) -> str:
-    """The last `####` line that holds an answer, cleaned; empty where there is none."""
+    """Returns the last `####` line that holds an answer, cleaned; empty where there is none."""
     end = len(text)
     for _ in range(MAX_LINES):
         mark = text.rfind("####", 0, end)
@@ -280,14 +280,14 @@ def _clause(text: str) -> Committed | None:
 
 
 def _works_on(text: str, span: str, stop: int) -> bool:
-    """Whether what stands after `Answer:` only begins a worked solution (`Answer: 3 + 4 = 7. Then 7 - 2 = 5.`)."""
+    """Says whether `Answer:` only begins a worked solution (`Answer: 3 + 4 = 7. Then 7 - 2 = 5.`)."""
     line_end = text.find("\n", stop)
     is_alone = not text[stop : len(text) if line_end < 0 else line_end].strip(" \t.*_`$")
     return "=" in text[stop:] and ("=" in span or not is_alone)
 
 
 def _after(text: str, start: int) -> tuple[str, int]:
-    """The clause that begins here, or on the next line with text, cleaned; and where it ends."""
+    """Returns the clause that begins here, or on the next line with text, cleaned; and where it ends."""
     stop = text.find("\n", start)
     stop = len(text) if stop < 0 else stop
     if not text[start:stop].strip(" \t*_`$[\\("):
@@ -315,7 +315,7 @@ _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("*", "*"), 
 
 
 def _cleaned(span: str) -> str:
-    r"""Without the Markdown and the math delimiters around it, and without a final full stop.
+    r"""Takes off the Markdown and the math delimiters around a span, and a final full stop.
 
     >>> [_cleaned(text) for text in ("**5**.", "`5`", "$5$", r"\(5\).", "$18", "**18** pens", "2**9")]
     ['5', '5', '5', '5', '$18', '18  pens', '2**9']

@@ -1,9 +1,8 @@
-r"""Two checkers of one number, `number` and `number-lenient`; arithmetic is exact, never floating point.
+r"""Judges one number, by two verifiers: `number` and `number-lenient`.
 
 `number`: the committed answer (reasoner/verifiers/committed.py says what that is) is the reference. A number that
-merely stands somewhere in the text is not an answer. What is committed must be one number, worked out: `18`,
-`-1,234.50`, `$18.00`, `5 apples`, `3/4`, `1\frac{1}{2}`, `½`, `1.5 \times 10^3`, `1.8 billion`, or the value of an
-equation (`x = 5`, `9 * 2 = 18`). Wrong is all else:
+merely stands somewhere in the text is not an answer. What is committed must be one number as `numerals` reads it.
+Wrong is all else:
 
 - hedges, ranges, lists, dates, times, ratios, versions, number words, LaTeX it cannot read, `12,34`, `4²`, `2x = 10`;
 - a division left undone (`36/4`): a fraction counts in lowest terms only, and so does a reference;
@@ -11,10 +10,8 @@ equation (`x = 5`, `9 * 2 = 18`). Wrong is all else:
   no unit.
 
 `number-lenient`, for a base that was never shown an answer format. A committed answer may be in words (`forty-two`).
-Failing a committed answer, it is the value that the last sentence states. That is the right-hand side of its last
-equation (`so Leo has 2 x 9 = 18 pens.`), else the only number in it. Exactly one value is ever taken, and always from
-the end: naming candidates, in one sentence or in many, cannot buy a second guess. What a careful reader would not sign
-stays wrong:
+Failing a committed answer, it is the one value that the last sentence states (reasoner/verifiers/sentence.py): naming
+candidates, in one sentence or in many, cannot buy a second guess. What a careful reader would not sign stays wrong:
 
 - hedges, negations, ranges, lists, several numbers without an equation, questions, trailing off, LaTeX it cannot read;
 - a calculation left undone: `2 x 9`, `half of 18`, `36/4`;
@@ -30,44 +27,37 @@ as a statement, is a value like any other).
 from __future__ import annotations
 
 import re
-import unicodedata
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
 
-from reasoner.verifiers import Score, verifier
+from reasoner.verifiers.checker import Verifier, register
 from reasoner.verifiers.committed import Committed, committed, spoken
+from reasoner.verifiers.numerals import MAX_SPAN, PLAIN, Number, read_number
+from reasoner.verifiers.score import Score
+from reasoner.verifiers.sentence import last_sentence, stated
 
-MAX_CHARS = 20_000
-"""Characters from the end in which a last sentence is looked for."""
-MAX_DIGITS = 40
-MAX_EXPONENT = 400
-MAX_SPAN = 200
-"""Longest committed answer, in characters."""
-MAX_UNIT_WORDS = 8
 MAX_LIST = 8
-"""Boxes in a row of which it is asked whether they all say the same."""
+"""Boxes in a row that are looked at for whether they all say the same."""
+_DIGIT = re.compile(r"\d")
 
 
 def commit(answer: str) -> str:
-    """A completion that commits to this reference in the asked format."""
+    """Writes a completion that commits to this reference in the asked format."""
     return f"#### {reference_of(answer)}"
 
 
 def plain_number(completion: str, answer: str) -> Score:
-    """`number`, and nothing but digits, a sign, thousands commas and decimals after the last `####` or in the box."""
+    """Judges as `number` does, and takes only digits, sign, thousands commas and decimals after `####` or in a box."""
     score = number(completion, answer)
     if score.verdict != "right":
         return score
-    if score.rule not in ("boxed", "hashes") or not _PLAIN.fullmatch(score.extracted or ""):
+    if score.rule not in ("boxed", "hashes") or not PLAIN.fullmatch(score.extracted or ""):
         return Score("wrong", score.extracted, score.rule, "not a plain number in the asked format", score.type)
     return score
 
 
-@verifier("number", version="2", commit=commit, strict=plain_number)
 def number(completion: str, answer: str) -> Score:
-    """Right when the committed number equals the reference number.
+    """Says right when the committed number equals the reference number.
 
     >>> number("2 + 3 = 5\\n#### 5", "... #### 5").verdict
     'right'
@@ -83,9 +73,8 @@ def number(completion: str, answer: str) -> Score:
     return _compare_committed(found, _read_committed(found), reference)
 
 
-@verifier("number-lenient", version="2", commit=commit, strict=number)
 def number_lenient(completion: str, answer: str) -> Score:
-    """Right when the committed number, or failing one the number that the last sentence states, is the reference.
+    """Says right when the committed number, or failing one the number of the last sentence, is the reference.
 
     >>> number_lenient("9 pens a box, so Leo has 2 x 9 = 18 pens.", "18").verdict
     'right'
@@ -119,7 +108,7 @@ def _no_reference(answer: str) -> Score:
 
 
 def _read_committed(found: Committed, *, words: bool = False) -> Number | None:
-    """The committed number; None for a list, unless all of it is the same number in other writing."""
+    """Reads the committed number; None for a list, unless all of it is the same number in other writing."""
     numbers = {read_number(span, words=words) for span in found.spans[:MAX_LIST]}
     values = {number and (number.value, number.unit) for number in numbers}
     return numbers.pop() if len(values) == 1 and len(found.spans) <= MAX_LIST else None
@@ -142,504 +131,11 @@ def _compare(value: Fraction, reference: Number, taken: str, rule: str) -> Score
 
 
 def reference_of(answer: str) -> str:
-    """What follows the last `####` of a GSM8K-like reference, else the whole of it."""
+    """Gives what follows the last `####` of a GSM8K-like reference, else the whole of it."""
     return answer.rpartition("####")[2].strip()
 
 
-# -- one number ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Number:
-    """An exact value, how it is written (`integer`, `rational`, `decimal`), and its unit (`%`, `apple`; or none)."""
-
-    value: Fraction
-    type: str
-    unit: str = ""
-
-
-def parse_number(text: str) -> Fraction | None:
-    """The value of `read_number`."""
-    found = read_number(text)
-    return found.value if found else None
-
-
-def read_number(text: str, *, words: bool = False) -> Number | None:
-    r"""The one number that `text` is, exactly; None for anything else, hedges and lists included.
-
-    `words`: a number in English words counts too.
-
-    >>> read_number(r"\$1{,}200.50 \text{ dollars}")
-    Number(value=Fraction(2401, 2), type='decimal', unit='dollar')
-    >>> [str(parse_number(text)) for text in ("9 * 2 = 18", r"-1\frac{1}{2}", "1.5 × 10³", "1.8 billion", "½")]
-    ['18', '-3/2', '1500', '1800000000', '1/2']
-    >>> [parse_number(text) for text in ("36/4", "12,34", "4²", "5 or 6", "18-20", "18 dozen", "3:45", "2x = 10")]
-    [None, None, None, None, None, None, None, None]
-    """
-    text = text.strip()
-    if len(text) > MAX_SPAN:
-        return None
-    plain = _PLAIN.fullmatch(text)
-    if plain:
-        return _number(text.replace(",", "").replace("$", ""))
-    if not text.isascii():
-        text = _ascii(text)
-    if "\\" in text or "{" in text:
-        text = _unlatex(text)
-    if "**" in text:
-        text = _POWER.sub("^", text)
-    if text[:1] == text[-1:] == "*":
-        text = text.strip("*")
-    text = " ".join(text.strip(" \t\n_`\"'“”").split()).removesuffix(".").rstrip()
-    if text[:1] == "(" and text[-1:] == ")" and "(" not in text[1:]:
-        text = text[1:-1].strip()
-    if words:
-        text = _digits_for_words(text)
-    if not text or _REFUSED.search(text):
-        return None
-    head, equals, right = text.rpartition("=")
-    if not equals:
-        return _read(text)
-    value = _read(right.strip(" $"))
-    if value is None and _NAME.fullmatch(right):  # 5 = x
-        return _read(head.strip(" $"))
-    if value is None or not all(_is_left_side(part) for part in head.split("=")) or _is_contradicted(head, value.value):
-        return None
-    return value
-
-
-_PLAIN = re.compile(r"[-+]?\$?(?:[1-9][0-9]{0,2}(?:,[0-9]{3}){1,12}|[0-9]{1,20})(?:\.[0-9]{1,20})?")
-_REFUSED = re.compile(
-    r"[<>≤≥≠≈≃≅~±∓!?;|∞…\\\"@#&\[\]{}]|\.\.|--"
-    r"|\b(?:or|and|to|about|around|approximately|approx|roughly|nearly|almost|maybe|perhaps|possibly|probably|between|not"
-    r"|either|neither|nor|never|isn['’]t|than|if|unless|but|except|is|are|was|were|be|wrong|incorrect|guess|think|unsure"
-    r"|wait|actually|no)\b",
-    re.IGNORECASE,
-)
-_AMOUNT = re.compile(
-    r"(?:(?:exactly|equal to|a total of|just|only) )?"
-    r"(?P<sign>[-+]|negative |minus )? ?(?P<currency>(?:US|A|C)?\$|[€£¥₹]|(?:USD|EUR|GBP|Rs\.?) )? ?(?P<sign2>[-+])? ?"
-    r"(?:(?P<whole>[0-9]{1,40}) (?P<part>[0-9]{1,3}/[0-9]{1,3})"
-    r"|(?P<over>[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]{1,40}) ?/ ?(?P<under>-?[0-9]{1,40})"
-    r"|(?P<power>10\^ ?-?[0-9]{1,4})"
-    r"|(?P<digits>(?:[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)|[0-9]{1,40})?(?:\.[0-9]{1,40})?)"
-    r"(?P<scale>[eE][-+]?[0-9]{1,4}| ?[×*xX] ?10 ?\^ ?-?[0-9]{1,4})?)"
-    r"(?![0-9.,]|[eE][-+]?[0-9])(?P<rest>.*)"
-)
-_SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-
-
-def _read(text: str) -> Number | None:
-    amount = _AMOUNT.fullmatch(text)
-    if not amount or (amount["sign"] and amount["sign2"]):
-        return None
-    if amount["part"]:
-        over, under = map(int, amount["part"].split("/"))
-        found = _fraction(over, under)
-        if found is None or over >= under:
-            return None
-        found = Number(int(amount["whole"]) + found.value, "rational")
-    elif amount["under"]:
-        found = _fraction(int(amount["over"].replace(",", "")), int(amount["under"]))
-    elif amount["power"]:
-        found = _number("1", int(amount["power"][3:]))
-    elif amount["digits"]:
-        exponent = re.split(r"[eE^]", amount["scale"])[-1] if amount["scale"] else "0"
-        found = _number(amount["digits"].replace(",", "").replace(" ", ""), int(exponent))
-    else:
-        return None
-    rest = amount["rest"]
-    if found is None or not rest:
-        return _signed(found, amount)
-    word, _, more = rest.strip().partition(" ")
-    if word.lower() in _SCALES:
-        value = found.value * _SCALES[word.lower()]
-        found = Number(value, "integer" if value.denominator == 1 else "decimal")
-        if not more:
-            return _signed(found, amount)
-        rest = f" {more}"
-    unit = _unit(rest, is_money=bool(amount["currency"]))
-    return None if unit is None else _signed(Number(found.value, found.type, unit), amount)
-
-
-def _signed(found: Number | None, amount: re.Match[str]) -> Number | None:
-    is_negative = (amount["sign"] or amount["sign2"] or "+")[0] in "-nm"
-    return Number(-found.value, found.type, found.unit) if found and is_negative else found
-
-
-def _number(digits: str, exponent: int = 0) -> Number | None:
-    if sum(map(str.isdecimal, digits)) > MAX_DIGITS or abs(exponent) > MAX_EXPONENT:
-        return None
-    value = Fraction(digits) * Fraction(10) ** exponent
-    return Number(value, "integer" if value.denominator == 1 else "decimal")
-
-
-def _fraction(over: int, under: int) -> Number | None:
-    """In lowest terms; anything else is a division left undone."""
-    if abs(under) < 2 or gcd(over, under) != 1:
-        return None
-    return Number(Fraction(over, under), "rational")
-
-
-# -- units --------------------------------------------------------------------------------------
-
-_UNIT = re.compile(r"(?: ?[A-Za-zµμΩ°%$¢€£¥₹]| ?\(|/ ?[A-Za-z])[A-Za-z0-9µμΩ°%$¢€£¥₹ /.()·^,'’-]{0,60}")
-_UNIT_SPLIT = re.compile(r"[ /.()·,-]+")
-_UNIT_WORD = re.compile(r"(?:[A-Za-zµμΩ°'’]+|°[CF])(?: ?\^ ?-?[1-4])?")
-_FORMULA = re.compile(r"[A-Z][A-Za-z]?[0-9][A-Za-z0-9]*|[A-Z][A-Za-z]+[0-9]")
-"""`CO2`, `H2O`: only after another word, so that no digit of them is near the number."""
-_ONE_LETTER = frozenset("aghlmstACFJLNVWΩ°")
-_GLUED_LETTER = frozenset("ghlmsL°")
-"""Next to the number, `5t` is a term rather than tons."""
-_NO_UNIT = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        dozen dozens hundred hundreds thousand thousands million millions billion billions trillion
-        lakh crore k mn bn mil half halves third thirds fourth fourths fifth fifths sixth sixths
-        seventh eighth eighths ninth tenth tenths hundredth hundredths thousandth thousandths
-        squared cubed factorial plus minus divided multiplied times over mod modulo choose pi sqrt
-        below under above squareroot root inf infinity nan st nd rd th point one two three four five
-        six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-        nineteen twenty thirty forty fifty sixty seventy eighty ninety zero
-        etc ish something false
-        """,
-    )
-)
-_DEGREES = frozenset(("degree", "degrees", "deg"))
-_MONEY_SCALES = frozenset(("m", "b", "t", "mm", "bn", "mn", "mil"))
-_TIMES = re.compile(r" times(?: (?:as|more|larger|bigger|longer|older|faster|a|per|each|that|the)\b[^0-9]*)?$")
-
-
-def _unit(rest: str, *, is_money: bool = False) -> str | None:
-    """The unit that follows a number, reduced (`pens` to `pen`); None where it is no unit."""
-    if not _UNIT.fullmatch(rest):
-        return None
-    if _TIMES.match(rest):
-        return "time"
-    text = rest.strip()
-    percent = ""
-    if text[0] == "%" or re.match(r"(?:per ?cent|pct)\b", text, re.IGNORECASE):
-        percent, text = "%", text[1:] if text[0] == "%" else text.partition("t")[2]
-    text = text.lstrip(" $¢€£¥₹")
-    text = re.sub(r"\b[ap]\.?m\b\.?", "", text, flags=re.IGNORECASE)
-    words = [word for word in _UNIT_SPLIT.split(re.sub(r" ?\^ ?", "^", text)) if word]
-    for i, word in enumerate(words):
-        name = word.partition("^")[0]
-        if not (_UNIT_WORD.fullmatch(word) or (i > 0 and _FORMULA.fullmatch(word))) or name.lower() in _NO_UNIT:
-            return None
-        if len(name) == 1 and name not in (_GLUED_LETTER if rest[0] != " " and i == 0 else _ONE_LETTER):
-            return None
-        if is_money and name.lower() in _MONEY_SCALES:
-            return None
-    if len(words) > MAX_UNIT_WORDS or words == ["a"]:
-        return None
-    return percent or " ".join("°" if word in _DEGREES else word.lower().removesuffix("s") for word in words)
-
-
-# -- equations ----------------------------------------------------------------------------------
-
-_GROUPING_COMMA = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
-_CALL = re.compile(r"^ ?[A-Za-z]\w{0,20} ?\([^()=]{0,40}\) ?$")
-_NAME = re.compile(r" ?[A-Za-z](?:_?[0-9])? ?")
-_SUBSCRIPT = re.compile(r"(?<=[A-Za-z])_?[0-9]{1,2}(?![0-9])")
-_LETTER = re.compile(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])")
-_TIMES_X = re.compile(r"(?<=[0-9A-Za-z)]) ?[xX] ?(?=[0-9($€£.])")
-
-
-def _is_left_side(text: str) -> bool:
-    """Whether this may stand before an equals sign: a name (`x`, `f(2)`, `total cost`) or a calculation in numbers."""
-    if "," in _GROUPING_COMMA.sub("", text):
-        return False
-    if _CALL.match(text):
-        return True
-    text = _SUBSCRIPT.sub("", text)
-    if not any(map(str.isdecimal, text)):
-        return True
-    return all(letter in _ONE_LETTER for letter in _LETTER.findall(_TIMES_X.sub(" * ", text)))
-
-
-# -- characters ---------------------------------------------------------------------------------
-
-_CHARACTERS = {
-    "\u2212": "-", "\uff0d": "-", "\ufe63": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\uff0b": "+",
-    "\uff0e": ".", "\uff0c": ",", "\uff0f": "/", "\u2044": "/", "\u2215": "/", "\uff05": "%", "\uff1d": "=",
-    "\uff04": "$", "\uffe5": "¥", "\uffe1": "£", "\uff08": "(", "\uff09": ")", "·": "×", "⋅": "×", "∙": "×",
-    "✕": "×", "╳": "×", "\u2007": " ", "\u2008": " ", "\u2009": " ", "\u200a": " ", "\u202f": " ",
-    "\u00a0": " ", "\u205f": " ", "\u3000": " ",
-} | {char: f" {unicodedata.normalize('NFKC', char).replace('⁄', '/')} " for char in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}  # fmt: skip
-_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
-_RAISED_RUN = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
-
-
-def _ascii(text: str) -> str:
-    """Digits of other scripts and styles as digits, known signs as theirs; `4²` as `4^2`; the rest as it is.
-
-    Not compatibility folding: that makes `42` of `4²`.
-    """
-    text = _RAISED_RUN.sub(lambda run: "^" + run.group().translate(_RAISED), text)
-    return "".join(
-        str(unicodedata.decimal(char)) if char.isdecimal() else _CHARACTERS.get(char, char) for char in text
-    ).strip("\ufeff\u200b\u2060 ")
-
-
-_TEX_SPACE = re.compile(r"\\(?:[,;: ]|q?quad\b)|(?<=[^\s\\~])~|\\\\\s*$")
-_TEX_DROP = re.compile(
-    r"\\(?:displaystyle|textstyle|left|right|bf|rm|it|tt|boldmath|Large|large|huge)(?![A-Za-z])|\\[()\[\]]"
-    r"|\\(?:text)?color\s?\{[A-Za-z0-9!]{1,20}\}"
-)
-_TEX_FRAME = re.compile(
-    r"\\(?:text|textbf|textit|textrm|texttt|mathrm|mathbf|mathit|mathsf|mathtt|mbox|hbox|boldsymbol|bm|emph|underline"
-    r"|boxed|fbox|operatorname)\s?\{([^{}]*)\}"
-)
-_TEX_FRACTION = re.compile(
-    r"\\[dtc]?frac\s?(?:\{\s*(-?[0-9,]+)\s*\}|([0-9]))\s?(?:\{\s*(-?[0-9]+)\s*\}|([0-9]))"
-    r"|\{\s*(-?[0-9]+)\s*\\over\s*(-?[0-9]+)\s*\}"
-)
-_TEX_RAISED = re.compile(r"\^\s?\{\s*(-?[0-9]+)\s*\}")
-_TEX_DEGREES = re.compile(r"\s?\^\s?(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degrees?(?![A-Za-z])")
-_TEX_SIGNS = re.compile(r"\\(times|cdot|ast|div|pounds|euro|yen|\$|%|#)(?![A-Za-z])")
-_TEX_SIGN_OF = {"times": "×", "cdot": "×", "ast": "*", "div": "÷", "pounds": "£", "euro": "€", "yen": "¥"}
-
-
-def _unlatex(text: str) -> str:
-    text = text.replace("{,}", ",")
-    text = _TEX_DROP.sub(" ", _TEX_SPACE.sub(" ", text.replace("\\!", "")))
-    text = _TEX_DEGREES.sub("°", _TEX_RAISED.sub(r"^\1", text))
-    for _ in range(3):
-        text = _TEX_FRAME.sub(r" \1 ", text)
-    text = _TEX_FRACTION.sub(lambda found: " {}/{} ".format(*(group for group in found.groups() if group)), text)
-    text = _TEX_SIGNS.sub(lambda found: _TEX_SIGN_OF.get(found[1], found[1]), text)
-    return text.translate(_GROUPING).strip(" $")
-
-
-# -- words --------------------------------------------------------------------------------------
-
-_ONES = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-nineteen
-"""
-_TENS = """
-twenty thirty forty fifty sixty seventy eighty ninety
-"""
-_SMALL = {word: i for i, word in enumerate(_ONES.split())} | {
-    word: 10 * i for i, word in enumerate(_TENS.split(), start=2)
-}
-_WORDS = re.compile(
-    rf"(?P<sign>negative |minus )?(?P<words>(?:{'|'.join(_SMALL)}|a(?= (?:hundred|thousand|million)))"
-    rf"(?:[ -]+(?:and )?(?:{'|'.join([*_SMALL, *_SCALES])})\b)*)(?![\w-])(?! of\b)",
-    re.IGNORECASE,
-)
-
-
-def _digits_for_words(text: str) -> str:
-    """A number in words at the beginning, in digits: `forty-two pens` to `42 pens`."""
-    found = _WORDS.match(text)
-    value = _value_of_words(found["words"].lower()) if found else None
-    if not found or value is None:
-        return text
-    return f"{'-' if found['sign'] else ''}{value}{text[found.end() :]}"
-
-
-def _value_of_words(words: str) -> int | None:
-    """None where they are no number: `two three`, `twenty twelve`."""
-    total, group, last = 0, 0, 10**15
-    for word in words.replace("-", " ").split():
-        if word in _SMALL:
-            value = _SMALL[word]
-            fits = group == 0 or (group % 100 == 0 and value) or (group % 100 >= 20 and group % 10 == 0 < value < 10)
-            if not fits or (value == 0 and words != "zero"):
-                return None
-            group += value
-        elif word == "a":
-            group = 1
-        elif word == "hundred":
-            if not 0 < group < 10:
-                return None
-            group *= 100
-        elif word in _SCALES:
-            if not group or _SCALES[word] >= last:
-                return None
-            last = _SCALES[word]
-            total, group = total + group * last, 0
-    return total + group
-
-
-# -- the last sentence --------------------------------------------------------------------------
-
-_WINDOW = 1_200
-"""Characters from the end in which the last sentence is looked for."""
-_MAX_SENTENCE = 400
-"""A longer one states nothing that a reader would call an answer."""
-
-_DIGIT = re.compile(r"\d")
-_TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*|\.\d+)(?:/\d+(?:[.,]\d+)*)*")
-"""Whatever looks like a number; `parse_number` decides whether it is one (`12,34` and `1.2.3` are not)."""
-
-_STOP = re.compile(r"[.!?]+[)\]\"'”’]*(?=\s|$)")
-_NO_STOP = re.compile(
-    r"(?:^(?:step )?\d{1,2}"
-    r"|\b(?:mr|mrs|ms|dr|st|jr|sr|no|nr|vs|approx|ca|etc|lbs?|oz|ft|hrs?|mins?|secs?|[a-z]))$",
-    re.IGNORECASE,
-)
-"""Before a full stop that ends no sentence: list numbers, abbreviations, initials (so `e.g.` and `p.m.` too)."""
-_GOES_ON = re.compile(
-    r"(?:[,:;(\[{=+*/×÷≈-]|\.\.|…|\b(?:or|and|to|about|around|approximately|maybe|perhaps|between|not|plus|minus|by"
-    r"|the|of|is|are|has))$",
-    re.IGNORECASE,
-)
-"""The end of something unfinished. A line that ends so goes on in the next one."""
-UNSURE = re.compile(
-    r"[?<>≤≥≠≈~±\\]|!="
-    r"|\b(?:or|either|neither|nor|not|cannot|never|maybe|perhaps|possibly|probably|likely|might|guess|unsure|about"
-    r"|approximately|approx|roughly|nearly|almost|suppose|assum\w{1,4}|how many|how much|at least|at most|up to"
-    r"|close to|(?:could|may) be|let'?s say)\b"
-    r"|\b(?:reference|expected|gold|wrong|incorrect) answer\b|\b(?:if|whether) the (?:final |correct )?answer\b"
-    r"|n['’]t\b|\b(?:around|between|ca\.?|say) \d|(?<=[\d -])ish\b",
-    re.IGNORECASE,
-)
-_SIGN = re.compile(r"(?:^|[\s(])[-+]$")
-_BEFORE = re.compile(
-    r"(?:[-+*/×÷^√]|(?:^|[\s\d)])x|\b(?:plus|minus|times|(?:divided|multiplied) by|over|under|above|below"
-    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than"
-    r"|(?:twice|double|triple|thrice|half|percent|(?:third|quarter|fifth|tenth)s?)(?: of)?(?: \w{1,12})?))\s*$",
-    re.IGNORECASE,
-)
-_AFTER = re.compile(
-    r" ?(?:[+*×÷^½⅓⅔¼¾⅛²³⁴]|/(?! ?[a-z])|-(?!\w)|-\d|x\b|\(\d|(?-i:[kKMB]\b)"
-    r"|-?(?:dozen|hundred|thousand|million|billion|half|halves|third|quarter|fourth|fifth|tenth|hundredth)s?\b"
-    r"|and (?:a|one|two|three) (?:half|third|quarter|fifth|tenth)|(?:plus|minus|divided|multiplied)\b|times \d)",
-    re.IGNORECASE,
-)
-"""What makes a number a part of a calculation, of a number in words, or of a mixed number."""
-_RUNS_ON = re.compile(r"[^,;:]*?(?:[*/×÷^]|(?<![^\s\d)])[-+x](?![^\s(]))[^,;:]*")
-"""Between a right-hand side and the next number where the one is calculated with at once: ` pens - `."""
-
-_SIGNS = str.maketrans({"\u2212": "-", "∙": "×", "·": "×", "⋅": "×", "⁄": "/", "\u00a0": " ", "\u202f": " ", "`": " "})
-_ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
-_CURRENCY = re.compile(r"(?<![\d.,/])[$€£¥] ?")
-_LATEX_FRAME = re.compile(r"\\(?:begin|end)\s?\{\w{1,20}\*?\}")
-_LATEX_GROUP = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s?\{([^{}]{0,200})\}")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}]{0,60})\}\s?\{([^{}]{0,60})\}")
-_LATEX = re.compile(r"\\([a-zA-Z]+|.)")
-_LATEX_MEANS = {
-    "times": "×", "cdot": "×", "ast": "×", "div": "÷", "%": "%", "$": "$", "\\": "\n", "newline": "\n",
-    "(": " ", ")": " ", "[": " ", "]": " ", ",": " ", ";": " ", ":": " ", "!": "", " ": " ", "quad": " ", "qquad": " ",
-    "left": " ", "right": " ", "displaystyle": " ",
-}  # fmt: skip
-_GROUPING = str.maketrans("{}&", "   ")
-_RULE = re.compile(r"[-=_*]{3,}$")
-_EMPHASIS = re.compile(r"(?<![\w*)])\*([^*\s][^*\n]{0,80})\*(?![\w*(])")
-_POWER = re.compile(r"(?<=\d)\*\*(?=\d)")
-_MARKER = re.compile(r"^(?:#{1,6} |[-*+•] (?=.*[A-Za-z=])|(?:step )?\d{1,2}[.):]+ (?=.*[A-Za-z=]))+", re.IGNORECASE)
-"""A heading, a bullet or a list number before words or an equation. Before a bare number it stays: that is a list."""
-
-
-def last_sentence(completion: str) -> str:
-    r"""The last sentence, freed of Markdown and LaTeX; empty where none begins within reach of the end.
-
-    >>> last_sentence("Mr. Lee buys 2.5 kg.\n\n**So he pays \\( 2 \\times 9 = 18 \\) dollars.**")
-    'So he pays 2 × 9 = 18 dollars.'
-    """
-    text = _plain(completion[-MAX_CHARS:].rstrip()[-_WINDOW:])
-    lines = [line for line in (" ".join(line.split()) for line in text.split("\n")) if line and not _RULE.match(line)]
-    if not lines:
-        return ""
-    line = _MARKER.sub("", lines.pop(), count=1)
-    while lines and len(line) <= _MAX_SENTENCE and _GOES_ON.search(lines[-1][-20:]) and lines[-1][-1] not in ":;":
-        line = f"{lines.pop()} {line}"
-    start = 0
-    for stop in _STOP.finditer(line):
-        marks = stop.group()
-        is_abbreviation = marks == "." and _NO_STOP.search(line, max(0, stop.start() - 8), stop.start())
-        if stop.end() < len(line) and ".." not in marks and not is_abbreviation:
-            start = stop.end()
-    is_cut = len(completion) > _WINDOW and not lines and not start
-    return "" if is_cut else line[start:].strip()
-
-
-def _plain(text: str) -> str:
-    text = _ANNOTATION.sub(" ", text).translate(_SIGNS)
-    if "\\" in text:
-        text = _LATEX_FRAME.sub(" ", text.replace("{,}", ","))
-        text = _LATEX_GROUP.sub(r"\1", _LATEX_GROUP.sub(r"\1", text))  # \boxed{18 \text{ pens}}
-        text = _LATEX.sub(lambda found: _LATEX_MEANS.get(found[1], found[0]), _LATEX_FRACTION.sub(r" \1/\2 ", text))
-        text = text.translate(_GROUPING)
-    if "*" in text:
-        text = _EMPHASIS.sub(r"\1", _POWER.sub("^", text).replace("**", ""))
-    return _CURRENCY.sub("", text).replace("$", " ")
-
-
-def stated(sentence: str) -> Fraction | str:
-    """The value that a sentence states, or why it states none."""
-    if len(sentence) > _MAX_SENTENCE:
-        return "the last sentence is too long to be an answer"
-    if not _DIGIT.search(sentence):
-        return "the last sentence has no number"
-    body = sentence.rstrip(" \"'”’)]")
-    if UNSURE.search(body) or _GOES_ON.search(body) or _GOES_ON.search(body.removesuffix(".")):
-        return "the last sentence is a question, a hedge or unfinished"
-    head, equals, tail = body.rpartition("=")
-    tokens = list(_TOKEN.finditer(tail))
-    if not tokens:
-        return "the last equation has no right-hand side"
-    if not equals and len(tokens) > 1:
-        return "the last sentence has several numbers and no equation"
-    if equals and tail[: tokens[0].start()].strip(" ([-+"):
-        return "the right-hand side of the last equation is not one number"
-    value = _value(tail, tokens[0], is_first=bool(equals))
-    if value is None:
-        return "the last sentence does not end in one number, worked out"
-    if any(_value(tail, token) != value for token in tokens[1:]):
-        return "the last sentence goes on to another number"
-    if equals and _is_contradicted(head, value):
-        return "the equations of the last sentence say different things"
-    return value
-
-
-def _value(text: str, token: re.Match[str], *, is_first: bool = False) -> Fraction | None:
-    """A number's value, its sign included; None where it is malformed or a part of something larger.
-
-    `is_first`: it opens a right-hand side, so a minus before it is a sign, whatever the spacing.
-    """
-    before, sign = text[: token.start()], ""
-    if is_first:
-        before, sign = "", before.strip(" ([").replace(" ", "")
-    elif _SIGN.search(before):
-        before, sign = before[:-1], before[-1]
-    if _BEFORE.search(before[-40:]) or _AFTER.match(text, token.end()):
-        return None
-    return parse_number(sign + token.group()) if len(sign) <= 1 else None
-
-
-def _is_contradicted(head: str, value: Fraction) -> bool:
-    """Whether what stands before the last equals sign already equals something else.
-
-    A left side that is a bare number must be `value`. Each earlier right-hand side must be `value`, be used in a
-    later calculation, or run on into one (`3 + 4 = 7 - 2 = 5`).
-    """
-    parts = head.split("=")
-    bare = _TOKEN.fullmatch(parts[0].strip())
-    if bare and _token_value(bare.group()) != value:
-        return True
-    found = [list(_TOKEN.finditer(part)) for part in parts]
-    later: set[Fraction | None] = {value}
-    for part, tokens in zip(reversed(parts[1:]), reversed(found[1:]), strict=True):
-        if not tokens:
-            continue
-        first, *rest = tokens
-        later.update(_token_value(token.group()) for token in rest)
-        runs_on = rest and _RUNS_ON.fullmatch(part, first.end(), rest[0].start())
-        if not runs_on and _token_value(first.group()) not in later - {None}:
-            return True
-        later.add(_token_value(first.group()))
-    return False
-
-
-def _token_value(text: str) -> Fraction | None:
-    """As `parse_number`, but `36/2` on a left-hand side is the 18 it comes to."""
-    over, slash, under = text.partition("/")
-    if not slash or not under.isdecimal() or int(under) == 0:
-        return parse_number(text)
-    value = parse_number(over)
-    return None if value is None else value / int(under)
+register(Verifier("number", "2", number, commit, plain_number, contract="number", family="number",
+                  lenient="number-lenient"))  # fmt: skip
+register(Verifier("number-lenient", "2", number_lenient, commit, number, contract="lenient", family="number",
+                  label="a committed answer, else the value that the last sentence states"))  # fmt: skip

@@ -1,4 +1,4 @@
-"""A verifier of the user's own: `path/to/file.py:name`, run in the killable worker and nowhere else.
+"""Runs a verifier of the user's own, `path/to/file.py:name`, in the killable worker and nowhere else.
 
     def same(completion: str, answer: str) -> bool:
         return completion.strip() == answer
@@ -23,9 +23,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
 
-from reasoner import verifiers
 from reasoner.errors import USAGE, ReasonerError, nearest
-from reasoner.verifiers import Score, Shares, Verdict, Verifier, worker
+from reasoner.verifiers import worker
+from reasoner.verifiers.checker import Verifier, registered
+from reasoner.verifiers.score import Score, Shares, Verdict
 
 LIMIT_S = 5.0
 """Wall time of one verdict."""
@@ -34,7 +35,7 @@ HOW = "path/to/file.py:name, where name(completion, answer) gives a Score or a b
 
 
 def load(name: str) -> Verifier:
-    """The verifier of `path/to/file.py:name`.
+    """Loads the verifier of `path/to/file.py:name`.
 
     Its name is the absolute path: what a run records under it holds in every other folder too.
     """
@@ -90,7 +91,7 @@ def _digest(source: bytes) -> str:
 
 @dataclass(frozen=True)
 class Own:
-    """`(completion, answer) -> Score`, by a call of the worker."""
+    """Calls the worker for `(completion, answer) -> Score`."""
 
     spec: str
 
@@ -105,7 +106,7 @@ class Own:
 
 @dataclass(frozen=True)
 class OwnCommit:
-    """`reference -> completion in the asked format`, by a call of the worker."""
+    """Calls the worker for `reference -> completion in the asked format`."""
 
     spec: str
 
@@ -136,7 +137,7 @@ _loaded: dict[tuple[str, str], tuple[ModuleType, dict[str, Verifier]]] = {}
 
 
 def _target(name: str) -> Callable[..., object]:
-    """The attribute `part:digest:path:function` of this module, which a worker looks up before it runs it.
+    """Returns the attribute `part:digest:path:function` of this module, which a worker looks up before it runs it.
 
     So the file is loaded before the first verdict's time begins, in every new worker.
     """
@@ -159,14 +160,14 @@ if not TYPE_CHECKING:  # for a type checker every name would be an attribute the
 
 
 def inspected(path: str, digest: str, function: str) -> dict[str, object]:
-    """What is to be known of a file's function before a run trusts it."""
-    module, registered = _load(path, digest)
+    """Returns what is to be known of a file's function before a run trusts it."""
+    module, entered = _load(path, digest)
     checker = _found(path, digest, function)
     own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
     problem = "missing" if checker is None else _unfit(checker.function)
     return {
         "problem": problem,
-        "functions": [*own, *registered],
+        "functions": [*own, *entered],
         "commit": checker is not None and checker.commit is not str,
         "strict": checker is not None and checker.strict is not None,
         "shares": checker is not None and checker.has_shares,
@@ -174,7 +175,7 @@ def inspected(path: str, digest: str, function: str) -> dict[str, object]:
 
 
 def _unfit(function: object) -> str:
-    """Why this cannot be called with a completion and an answer; empty: it can."""
+    """Says why this cannot be called with a completion and an answer; empty: it can."""
     if not callable(function):
         return f"is no function but {type(function).__name__}"
     try:
@@ -189,16 +190,16 @@ def _unfit(function: object) -> str:
 
 
 def _found(path: str, digest: str, name: str) -> Verifier | None:
-    module, registered = _load(path, digest)
+    module, entered = _load(path, digest)
     if name not in vars(module):
-        return registered.get(name)
+        return entered.get(name)
     function = vars(module)[name]
-    checker = next((one for one in registered.values() if one.function is function), None)
+    checker = next((one for one in entered.values() if one.function is function), None)
     return checker or Verifier(name, digest, function, getattr(function, "commit", str))
 
 
 def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
-    """The file as a module, and the verifiers that it registers."""
+    """Loads the file as a module, and the verifiers that it registers."""
     if (path, digest) in _loaded:
         return _loaded[path, digest]
     source = Path(path).read_bytes()
@@ -206,32 +207,39 @@ def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
         raise ValueError(f"{path} has changed since it was loaded")
     module = ModuleType(f"own_{digest}")
     module.__file__ = path
-    before = dict(verifiers._REGISTRY)
+    before = dict(registered)
     folder = str(Path(path).parent)
     if folder not in sys.path:
         sys.path.append(folder)  # last: a module beside the file takes no other's place
     sys.modules[module.__name__] = module  # dataclasses look their module up
     exec(compile(source, path, "exec", dont_inherit=True), vars(module))
-    registered = {name: one for name, one in verifiers._REGISTRY.items() if before.get(name) is not one}
-    _loaded[path, digest] = module, registered
-    return module, registered
+    _loaded[path, digest] = module, {name: one for name, one in registered.items() if before.get(name) is not one}
+    return _loaded[path, digest]
 
 
 def _row(result: object) -> list[Any]:
-    """The fields of a score, in their order."""
+    """Returns the fields of a score, in their order; those of an unscored one where this is none."""
     if isinstance(result, bool):
         return ["right" if result else "wrong", None, "", "", "", None]
-    if not isinstance(result, Score):
-        return ["unscored", None, "", f"it gave {_shown(result)}, not a Score or a bool", "", None]
-    if result.verdict not in get_args(Verdict):
-        return ["unscored", None, "", f"it gave the verdict {_shown(result.verdict)}", "", None]
-    row = [result.verdict, result.extracted, result.rule, result.why, result.type]
-    if not all(isinstance(text, str) for text in (*row[2:], result.extracted or "")):
-        return ["unscored", None, "", f"a field of its score is no text: {_shown(result)}", "", None]
+    if problem := _problem(result):
+        return ["unscored", None, "", problem, "", None]
+    assert isinstance(result, Score)
     shares = result.shares
+    return [result.verdict, result.extracted, result.rule, result.why, result.type, shares and list(shares)]
+
+
+def _problem(result: object) -> str:
+    """Says why this is no score that can be sent; empty: it is one."""
+    if not isinstance(result, Score):
+        return f"it gave {_shown(result)}, not a Score or a bool"
+    if result.verdict not in get_args(Verdict):
+        return f"it gave the verdict {_shown(result.verdict)}"
+    if not all(isinstance(text, str) for text in (result.rule, result.why, result.type, result.extracted or "")):
+        return f"a field of its score is no text: {_shown(result)}"
+    shares: object = result.shares
     if shares is not None and not (isinstance(shares, Shares) and all(map(_is_share, shares))):
-        return ["unscored", None, "", f"its shares are not Shares from 0 to 1: {_shown(shares)}", "", None]
-    return [*row, shares and list(shares)]
+        return f"its shares are not Shares from 0 to 1: {_shown(shares)}"
+    return ""
 
 
 def _is_share(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""A process for what can run long, with a limit on time that holds: it is killed, and the next call gets a new one.
+"""Runs what can take long in a process that is killed at its limit; the next call gets a new one.
 
 `call` runs `module:function` there. One worker per module lives on between calls, so its imports are paid once; calls
 of several threads take turns. Arguments and results are JSON over two pipes, never pickle: what comes back from a
@@ -55,15 +55,15 @@ _HEADER = struct.Struct(">I")
 
 
 class TimedOut(Exception):
-    """The limit passed. The worker and everything that it started are gone."""
+    """Is raised when the limit has passed. The worker and everything that it started are gone."""
 
 
 class Broken(Exception):
-    """The function raised, the worker died, or its result cannot be sent; the text says which."""
+    """Is raised when the function raised, the worker died, or its result cannot be sent; the text says which."""
 
 
 def call(target: str, *args: object, timeout: float) -> object:
-    """Run `module:function` with JSON-able arguments in a worker process; its JSON-able result.
+    """Runs `module:function` with JSON-able arguments in a worker process, and returns its JSON-able result.
 
     `timeout` is in seconds of wall time. Waiting for another thread's call, and starting a worker (`START_S`), is not
     counted. Called in a worker, the function runs in place, under the limit of the call that it is part of.
@@ -79,7 +79,7 @@ def call(target: str, *args: object, timeout: float) -> object:
 
 
 class _Slot:
-    """The place of one kind's worker: taken by one call at a time."""
+    """Keeps the worker of one module; one call at a time takes it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -111,7 +111,7 @@ class _Slot:
 
 
 class _Worker:
-    """One process, its pipes and its folder."""
+    """Holds one process, its pipes and its folder."""
 
     def __init__(self) -> None:
         self.ready: set[str] = set()
@@ -151,7 +151,7 @@ class _Worker:
         os.set_blocking(self._out, False)
 
     def ask(self, message: object, limit_s: float) -> tuple[bool, object, bool]:
-        """(did it work, result or what went wrong, does it go on); EOFError where it is gone."""
+        """Returns (did it work, result or what went wrong, does it go on); EOFError where it is gone."""
         data = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
         deadline = time.monotonic() + limit_s
         try:
@@ -185,7 +185,7 @@ class _Worker:
         return bytes(found[_HEADER.size :])
 
     def end(self) -> str:
-        """Kill its whole process group, whatever is in it; how it ended, where it already had."""
+        """Kills its whole process group, whatever is in it, and says how it ended."""
         if self._ended is None:
             self._ended = self._end()
         return self._ended
@@ -205,7 +205,7 @@ class _Worker:
         return f"the worker was killed ({name}{': out of memory?' if name == 'SIGKILL' else ''})"
 
     def abandon(self) -> None:
-        """Let go of a worker that belongs to the process we were forked from."""
+        """Lets go of a worker that belongs to the process we were forked from."""
         self._close()
         self.process.returncode = 0  # not ours to wait for
 
@@ -256,7 +256,7 @@ if __name__ != "__main__":
 
 
 def _serve(life: int, path: list[str]) -> NoReturn:
-    """Answer requests until ours closes the pipe."""
+    """Answers requests until ours closes the pipe."""
     _limit()
     requests, replies = os.dup(0), os.dup(1)  # not inherited by what a target starts
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -297,7 +297,7 @@ def _replies(requests: int) -> Iterator[bytes]:
 
 
 def _answer(known: dict[str, Callable[..., object]], target: str, args: list[object] | None) -> tuple[bool, str, bool]:
-    """(did it work, JSON of the result or of what went wrong, go on after this); without `args`: only be ready."""
+    """Returns (did it work, JSON of the result or of what went wrong, go on); without `args` it only gets ready."""
     try:
         if target not in known:
             module, _, name = target.partition(":")
@@ -313,7 +313,7 @@ def _answer(known: dict[str, Callable[..., object]], target: str, args: list[obj
 
 
 def _said(error: BaseException) -> str:
-    """Type, text and place of an exception, in one line of bounded length."""
+    """Names type, text and place of an exception, in one line of bounded length."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__, limit=-8) if frame.filename != __file__]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     text = str(error)
@@ -345,7 +345,7 @@ def _limit() -> None:
 
 
 def _limit_processor(limit_s: float) -> None:
-    """A second net, for when ours is gone and cannot kill: the kernel ends a call that computes for too long."""
+    """Sets a second net, for when ours is gone and cannot kill: the kernel ends a call that computes for too long."""
     import resource
 
     seconds = math.ceil(time.process_time() + 2 * limit_s) + 1
@@ -353,7 +353,7 @@ def _limit_processor(limit_s: float) -> None:
 
 
 def _resident_bytes(unless_below: int) -> int:
-    """Resident memory now. The highest so far is cheaper to read, and enough where it stays below a limit."""
+    """Reads the resident memory. The highest so far is cheaper to read, and enough where it is below a limit."""
     import resource
 
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -364,7 +364,7 @@ def _resident_bytes(unless_below: int) -> int:
 
 
 def _has_children() -> bool:
-    """Whether a call left a process behind that still runs; one that has ended is buried."""
+    """Says whether a call left a process behind that still runs; one that has ended is buried."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

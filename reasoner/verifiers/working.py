@@ -1,9 +1,8 @@
-r"""The verifier of the generated problems, and what their known steps say about the working of a completion.
+r"""Reads the working of a completion: which equations it writes, and how they compare with the known steps.
 
-The outcome is exactly what `number` says: whoever reaches the right answer by another way, or shows nothing, is right.
-`steps` reads the equations of a completion, checks each exactly and lays them beside the known steps of the problem
-(`reasoner/wordproblems.py`). It is for reports, and for judging process rewards before anybody trains on one. It never
-enters the outcome reward: a reward for equations would be earned by writing equations.
+It is for reports, and for judging process rewards before anybody trains on one. It never enters the outcome reward: a
+reward for equations would be earned by writing equations. `steps` checks each equation exactly and lays it beside the
+known steps of a generated problem (reasoner/problems/stories.py).
 
 What it does not do: follow prose (`twice 9 is 18`), powers, percent signs or letters for numbers; an equation with one
 of these is not counted. Rounding is an error, `1 / 3 = 0.33` is not equal.
@@ -17,9 +16,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from reasoner.verifiers import Score, verifier
-from reasoner.verifiers.number import commit, number, plain_number
-
 MAX_CHARS = 20_000
 """Characters from the end in which equations are read."""
 MAX_TERMS = 30
@@ -27,16 +23,22 @@ MAX_TERMS = 30
 MAX_EQUATIONS = 500
 
 
-@verifier("arithmetic", version="1", commit=commit, strict=plain_number)
-def arithmetic(completion: str, answer: str) -> Score:
-    """Right when the committed number equals the reference number: the verdict of `number`."""
-    return number(completion, answer)
+_SIGN = r"(?:[-+*/\u00d7\u00f7x]|\\times|\\div|\\cdot)"
+_EQUATION = re.compile(rf"\d[ ]?{_SIGN}[ ]?[$]?\d[\d,.]*(?:[ ]{_SIGN}[ ][$]?\d[\d,.]*){{0,8}}[ ]?=[ ]?[$]?-?\d")
+
+
+def shows_working(completion: str) -> bool:
+    """Says whether at least one worked equation (`3 + 4 = 7`) stands before the answer line.
+
+    A metric for reports, never part of a reward.
+    """
+    before, mark, _ = completion.rpartition("####")
+    return bool(_EQUATION.search(before if mark else completion))
 
 
 @dataclass(frozen=True)
 class StepCheck:
-    """Counts: `equations` written, `correct` among them, steps `known`, and known ones found, as many as stand
-    `in_order`."""
+    """Counts the `equations` written, the `correct` ones, the steps `known`, and those of them found `in_order`."""
 
     equations: int
     correct: int
@@ -45,7 +47,7 @@ class StepCheck:
 
 
 def steps(completion: str, known_steps: Sequence[Mapping[str, Any]]) -> StepCheck:
-    """How the equations of a completion compare with the known steps (`left`, `op`, `right`, `result`) of its problem.
+    """Compares the equations of a completion with the known steps (`left`, `op`, `right`, `result`) of its problem.
 
     A known step is found where its two numbers and its result stand in one equation; those of a sum or a product in
     either order. `in_order` is the longest run of known steps, gaps allowed, that stand in their order.
@@ -98,7 +100,7 @@ _TERM = re.compile(
 
 
 def _equations(text: str) -> list[_Equation]:
-    """Every `calculation = number`, in order."""
+    """Finds every `calculation = number`, in order."""
     if "=" not in text:
         return []
     text = _ANNOTATION.sub("", text)
@@ -118,7 +120,7 @@ def _equations(text: str) -> list[_Equation]:
 
 
 def _terms(text: str) -> list[_Term]:
-    """Numbers; signs as they are, `x` between numbers as `*`; words with a leading `'`, so that none is a sign."""
+    """Splits into numbers, signs (`x` between numbers is `*`), and words with a leading `'`, so that none is a sign."""
     terms: list[_Term] = []
     for match in _TERM.finditer(text):
         if match["number"]:
@@ -140,7 +142,7 @@ def _is_word(term: _Term) -> bool:
 
 
 def _left_of(terms: list[_Term], end: int) -> list[_Term]:
-    """The calculation that ends before `end`, units left out; empty where it is none or part of something unread."""
+    """Takes the calculation that ends before `end`, without units; empty where it is none or not all of it is read."""
     taken: list[_Term] = []
     depth = 0
     i = end - 1
@@ -195,7 +197,7 @@ def _equation(left: list[_Term], stated: Fraction, terms: list[_Term], start: in
 
 
 def _value(terms: list[_Term]) -> Fraction | None:
-    """The exact value of a calculation; None where it is malformed or divides by zero."""
+    """Returns the exact value of a calculation; None where it is malformed or divides by zero."""
     value, end = _sum(terms, 0)
     return value if end == len(terms) else None
 

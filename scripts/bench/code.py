@@ -16,15 +16,17 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from reasoner.sandbox import Request
+from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
 from reasoner.verifiers.code import verdict as code
 from reasoner.verifiers.code.mutations import mutations, usual
 from reasoner.verifiers.code.task import Task, Unfit
 
-CHUNK = 64
+THREADS = 64
 
 
 def rows(path: Path) -> list[dict]:
@@ -54,7 +56,7 @@ def known(folder: Path) -> Iterator[tuple[str, str, Task]]:
         for row in rows(folder / path):
             try:
                 task = make(row)
-                tasks.read(task.to_answer())
+                lift.read(task.to_answer())
             except Unfit as error:
                 print(f"  refused  {name} {row['task_id']}: {error}")
                 continue
@@ -63,11 +65,8 @@ def known(folder: Path) -> Iterator[tuple[str, str, Task]]:
 
 def judged(pairs: list[tuple[str, str]]) -> Iterator[code.Outcome]:
     """Outcomes of (submission, task), in order, with as many on their way as the pool takes."""
-    for at in range(0, len(pairs), CHUNK):
-        cases = [code._Case(*pair) for pair in pairs[at : at + CHUNK]]
-        for case in cases:
-            case.start()
-        yield from (case.outcome() for case in cases)
+    with ThreadPoolExecutor(THREADS) as threads:
+        yield from threads.map(lambda pair: code.outcome(*pair), pairs)
 
 
 def mutated(folder: Path, args: argparse.Namespace) -> None:

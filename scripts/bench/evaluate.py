@@ -25,10 +25,15 @@ from pathlib import Path
 
 import httpx
 
-from reasoner import config, verifiers
-from reasoner.measuring import engines, evaluate
-from reasoner.problems import data
-from reasoner.serving import ollama
+from reasoner import config
+from reasoner.measuring import ask
+from reasoner.measuring.collect import Listener, Sheet
+from reasoner.measuring.engines import opening
+from reasoner.measuring.engines.base import Limits, Sampling
+from reasoner.problems import load
+from reasoner.problems.problem import messages
+from reasoner.serving import server as serving
+from reasoner.verifiers import registry
 
 REASONER = Path(sys.executable).with_name("reasoner")
 TASK = """\
@@ -112,7 +117,7 @@ def bare(url: str, problems: list, concurrency: int) -> float:
     """Seconds of the same requests by httpx alone, from as many threads."""
     waiting: queue.SimpleQueue = queue.SimpleQueue()
     for problem in problems:
-        waiting.put({"model": "m", "messages": data.messages(problem.question, None), "temperature": 0, "seed": 0,
+        waiting.put({"model": "m", "messages": messages(problem.question, None), "temperature": 0, "seed": 0,
                      "max_tokens": 256})  # fmt: skip
 
     def work() -> None:
@@ -140,15 +145,16 @@ def overhead(n: int, concurrency: int) -> None:
     assert server.stdout is not None
     url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
     settings, _ = config.resolve("pocket", {"eval.num_problems": str(n)})
-    problems, checker = data.held_out(settings), verifiers.load("number")
-    evaluate.judged(checker, "", problems[:10])
+    problems, checker = load.held_out(settings), registry.load("number")
+    ask.judged(checker, "", problems[:10])
     added, raw = [], []
     for _ in range(5):
         without = bare(url, problems, concurrency)
         with tempfile.TemporaryDirectory() as folder:
-            engine = engines.open_engine(f"{url}#m", concurrency=concurrency)
+            engine = opening.open_engine(f"{url}#m", limits=Limits(concurrency))
             started = time.monotonic()
-            rows = evaluate.score(engine, problems, checker, engines.Sampling(256), Path(folder) / "c.jsonl")
+            exam = ask.Exam(problems, checker, Sampling(256))
+            rows = ask.score(engine, exam, Sheet(Path(folder) / "c.jsonl"), Listener())
             seconds = time.monotonic() - started
             engine.close()
         assert len(rows) == n
@@ -183,10 +189,10 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=256)
     args = parser.parse_args()
-    server = ollama.ensure_server(print)
+    server = serving.ensure_server(print)
     url = f"{server.host.url}/v1#{args.tag}"
     settings, _ = config.resolve("smol", {"eval.num_problems": str(args.n)})
-    problems = data.held_out(settings)
+    problems = load.held_out(settings)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["REASONER_RUNS"] = str(folder / "runs")
@@ -197,7 +203,7 @@ def main() -> None:
         (folder / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (folder / "bench.yaml").write_text(TASK.format(file=folder / "problems.jsonl", most=args.max_tokens))
         with server.client() as client:
-            client.chat(args.tag, data.messages(problems[0].question, None), {"num_predict": 4})
+            client.chat(args.tag, messages(problems[0].question, None), {"num_predict": 4})
         seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
         own: dict[str, list[float]] = {"ours": [], "theirs": []}
         spent: dict[str, list[float]] = {"ours": [], "theirs": []}

@@ -10,11 +10,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from reasoner import config, runs, verifiers
-from reasoner.llamacpp import quantize, sampler
-from reasoner.measuring import engines, evaluate, statistics
-from reasoner.pipeline import pipeline
-from reasoner.problems import data
+from reasoner import config, runs
+from reasoner.llamacpp import quantize
+from reasoner.llamacpp.live import LiveWeights
+from reasoner.measuring import ask, lift, scores
+from reasoner.measuring.collect import Listener, Sheet
+from reasoner.measuring.engines import opening
+from reasoner.measuring.engines.base import Limits, Sampling
+from reasoner.pipeline import job
+from reasoner.problems import load
+from reasoner.verifiers import registry
 
 TYPES = {"BF16": "bfloat16", "F16": "float16"}
 
@@ -33,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     run = runs.existing(args.run)
     settings, _ = config.read(run.config_path)
-    folder = pipeline.Job(settings, run).base.path
+    folder = job.Job(settings, run).base.path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     shape = model.config
     tuned = PeftModel.from_pretrained(model, run.checkpoints_dir / f"checkpoint-{args.step}")
@@ -51,26 +56,25 @@ def main() -> None:
             share, error = (kept * changes[name]).sum() / norm**2, (kept - changes[name]).norm() / norm
             print(f"| {name} | {kind} | {norm / weights[name].norm():.1e} | {share:.2f} | {error:.2f} |")
     wanted = {"split": "dev", "source": None, "num_problems": args.n}
-    problems = data.held_out(settings.model_copy(update={"eval": settings.eval.model_copy(update=wanted)}))
-    checker = verifiers.load(settings.verifier.name)
+    problems = load.held_out(settings.model_copy(update={"eval": settings.eval.model_copy(update=wanted)}))
+    checker = registry.load(settings.verifier.name)
     rows = {}
     with tempfile.TemporaryDirectory() as temporary:
         for kind in TYPES:
             path = Path(temporary) / f"{kind}.gguf"
             quantize.run(folder, path, kind, Path(temporary) / "log", print)
             heads = {shape.num_attention_heads, shape.num_key_value_heads}
-            live = sampler.LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
+            live = LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
             for name, weight in weights.items():
                 live.write(name, weight + changes[name])
-            engine = engines.open_engine(str(path), concurrency=32, num_ctx=1024, num_thread=args.threads)
-            sampling = engines.Sampling(settings.serve.num_predict)
-            out = Path(temporary) / f"{kind}.jsonl"
-            rows[kind] = evaluate.score(engine, problems, checker, sampling, out, system=settings.data.system)
+            engine = opening.open_engine(str(path), limits=Limits(32, 1024, args.threads))
+            exam = ask.Exam(problems, checker, Sampling(settings.serve.num_predict), settings.data.system)
+            rows[kind] = ask.score(engine, exam, Sheet(Path(temporary) / f"{kind}.jsonl"), Listener())
             engine.close()
-            found = statistics.measure(rows[kind])
-            print(f"{kind}: {found['right']} of {found['scored']} right, {found['ci95']}", flush=True)
-    same = sum(a["completion"] == b["completion"] for a, b in zip(rows["BF16"], rows["F16"], strict=True))
-    print("F16 less BF16:", statistics.lift(rows["BF16"], rows["F16"]), f"{same} texts the same")
+            found = scores.measure(rows[kind])
+            print(f"{kind}: {found.right} of {found.scored} right, {found.ci95}", flush=True)
+    same = sum(a.completion == b.completion for a, b in zip(rows["BF16"], rows["F16"], strict=True))
+    print("F16 less BF16:", lift.lift(rows["BF16"], rows["F16"]), f"{same} texts the same")
 
 
 if __name__ == "__main__":

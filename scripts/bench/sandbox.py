@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reasoner.sandbox import Call, Pool, Request
+from reasoner.sandbox import Call, Pool, Request, choose
 
 TASK = """
 def second_largest(numbers):
@@ -57,7 +57,7 @@ def speed(args: argparse.Namespace) -> None:
     script = f"{TASK}\nprint([second_largest(one) for one in {LISTS}])"
     bare = [sys.executable, "-I", "-S", "-c", script]
     rows: dict[str, list[list[float]]] = {"sandbox": [], "bare python -I -S -c": []}
-    with Pool(args.workers, args.tier) as pool:
+    with Pool(args.tier or choose(), args.workers) as pool:
         expected = [sorted(set(numbers))[-2] for numbers in LISTS]
         assert [answer.value for answer in pool.run(request).answers] == expected
         timed(args.workers * 4, args.workers, lambda: pool.run(request))
@@ -133,7 +133,7 @@ def soak(args: argparse.Namespace) -> None:
         if end not in allowed or (right and [answer.value for answer in result.answers] != right):
             wrong.append(f"{number} {name}: {result}")
 
-    with Pool(args.workers, args.tier) as pool, ThreadPoolExecutor(args.workers) as threads:
+    with Pool(args.tier or choose(), args.workers) as pool, ThreadPoolExecutor(args.workers) as threads:
         list(threads.map(one, range(200)))
         before = (pool.processes(), len(os.listdir("/proc/self/fd")), resident())
         begun = time.perf_counter()
@@ -199,7 +199,7 @@ def corpus(args: argparse.Namespace) -> None:
     ends: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as home, listeners(rows) as open_:
         os.environ |= {"HOME": home, "REASONER_CANARY": "canary-9f3c1d7e"}
-        with Pool(args.workers, args.tier) as pool:
+        with Pool(args.tier or choose(), args.workers) as pool:
             for row in rows:
                 limits = {"cpu_s": 2.0}
                 if row["mode"] == "stdio":

@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from reasoner import verifiers
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score
 
 SETS = {
     "adversarial": "checker-adversarial/cases.jsonl",
@@ -76,16 +77,16 @@ def rows(name: str, folder: Path, raw: bool) -> Iterator[Row]:
             yield row["unique_id"], "", row["answer"], f"so \\boxed{{{row['answer']}}}.", True
 
 
-def library() -> verifiers.Verifier:
+def library() -> registry.Verifier:
     """Math-Verify in our process, references delimited, without its timeouts."""
     from math_verify import parse, verify
 
-    def function(completion: str, answer: str) -> verifiers.Score:
+    def function(completion: str, answer: str) -> Score:
         reference = parse(answer if "$" in answer else f"${answer}$", parsing_timeout=None)
         is_right = verify(reference, parse(completion, parsing_timeout=None), timeout_seconds=None)
-        return verifiers.Score("right" if is_right else "wrong")
+        return Score("right" if is_right else "wrong")
 
-    return verifiers.Verifier("math-verify", "", function)
+    return registry.Verifier("math-verify", "", function)
 
 
 def line(name: str, part: str, found: list[tuple[bool, str, float]]) -> str:
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--show", type=int, default=0)
     parser.add_argument("--raw", action="store_true", help="judge `pair` vectors as they stand")
     args = parser.parse_args()
-    checker = library() if args.verifier == "math-verify" else verifiers.load(args.verifier)
+    checker = library() if args.verifier == "math-verify" else registry.load(args.verifier)
     folder = args.folder.absolute()
     os.chdir(tempfile.mkdtemp())
     print(f"{checker.name} {checker.version}")
@@ -119,7 +120,7 @@ def main() -> None:
         parts: dict[str, list[tuple[bool, str, float]]] = {}
         for id_, part, reference, completion, expected in rows(name, folder, args.raw):
             started = time.perf_counter()
-            score = verifiers.verify(checker, completion, reference)
+            score = registry.verify(checker, completion, reference)
             parts.setdefault(part, []).append((expected, score.verdict, time.perf_counter() - started))
             if (score.verdict == "right") != expected:
                 shown.append((name, part, id_, expected, reference, completion[-160:], score))

@@ -1,5 +1,6 @@
 """The audit finds what is planted, and the verifiers that ship pass it."""
 
+import dataclasses
 import doctest
 import json
 from fractions import Fraction
@@ -7,20 +8,30 @@ from fractions import Fraction
 import click.testing
 import pytest
 
-from reasoner import verifiers
-from reasoner.audit.audit import Case, Check, Reference, audit, number_in
-from reasoner.cli import commands
+from reasoner import files
+from reasoner.audit import audit, child, hostile, labelled, results, rewrites
+from reasoner.audit.results import Case, Tally
+from reasoner.audit.rewrites import Reference, number_in
+from reasoner.cli import main
 from reasoner.errors import ReasonerError
-from reasoner.problems import data, stories
-from reasoner.verifiers import Score, Verifier
+from reasoner.problems import stories
+from reasoner.problems.problem import Problem, split_sha256
+from reasoner.verifiers import registry
+from reasoner.verifiers.registry import Verifier
+from reasoner.verifiers.score import Score
 
 
 def problems(*answers):
-    return [data.Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
+    return [Problem(f"p{at}", "?", answer) for at, answer in enumerate(answers)]
 
 
 def generated(num):
-    return [data.Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
+    return [Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", num)]
+
+
+def audited(checker, problems, source="mine"):
+    """The audit as its JSON has it."""
+    return files.as_json(audit.run(checker, problems, source))
 
 
 def named(value):
@@ -31,7 +42,7 @@ def named(value):
 def no_children(monkeypatch):
     """Without the parts that start processes."""
     for name in ("bombs", "canary"):
-        monkeypatch.setattr(audit, name, lambda checker, *_, name=name: Check(name))
+        monkeypatch.setattr(hostile, name, lambda checker, *_, name=name: Tally(name).check())
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def own(tmp_path):
     def make(body):
         path = tmp_path / "mine.py"
         path.write_text(f"import re, time\n\ndef check(completion, answer):\n    {body}\n")
-        return verifiers.load(f"{path}:check")
+        return registry.load(f"{path}:check")
 
     return make
 
@@ -50,7 +61,7 @@ def own(tmp_path):
 
 
 def test_a_built_in_verifier_holds():
-    value = audit.run(verifiers.load("number"), generated(40), "wordproblems")
+    value = audited(registry.load("number"), generated(40), "wordproblems")
     assert value["failed"] == []
     assert value["holds"] is True
     assert value["unjudged"] == []
@@ -58,37 +69,36 @@ def test_a_built_in_verifier_holds():
     assert checks["references against themselves"]["n"] == 40
     assert checks["rewrites that must pass"]["n"] > 400
     assert checks["near misses that must fail"]["n"] > 1000
-    assert checks["time and memory bombs"]["n"] == len(audit.BOMBS)
-    assert checks["canary for execution of the text"]["n"] == 6 * len(audit.CANARIES)
+    assert checks["time and memory bombs"]["n"] == len(hostile.BOMBS)
+    assert checks["canary for execution of the text"]["n"] == 6 * len(hostile.CANARIES)
     assert all(check["must_hold"] for check in value["checks"])
     assert checks["near misses that must fail"]["by_family"]["off by one, up"]["n"] == 40
-    assert value["data"]["sha256"] == data.split_sha256(generated(40))
+    assert value["data"]["sha256"] == split_sha256(generated(40))
     json.dumps(value)
 
 
-@pytest.mark.parametrize("name", ["number", "number-lenient", "arithmetic"])
+@pytest.mark.parametrize("name", ["number", "number-lenient"])
 def test_the_checkers_of_numbers_hold(no_children, name):
-    value = audit.run(verifiers.load(name), generated(40), "wordproblems")
+    value = audited(registry.load(name), generated(40), "wordproblems")
     assert value["failed"] == []
     assert named(value)["rewrites that must pass"]["n"] > 400
 
 
 def test_it_is_the_same_every_time(no_children):
     def once():
-        value = audit.run(verifiers.load("number"), generated(20), "wordproblems")
+        value = audited(registry.load("number"), generated(20), "wordproblems")
         return {key: value[key] for key in value if key not in ("seconds", "checks_per_second")}
 
     assert once() == once()
 
 
 def test_the_table_is_whole():
-    rows = audit.table()
-    assert {name for row in rows for name in row["reads"]} == {"number", "lenient", "math"}
-    keys = [(row["answer"], row["completion"]) for row in rows]
+    rows = hostile.table()
+    assert {name for row in rows for name in row.reads} == {"number", "lenient", "math"}
+    keys = [(row.answer, row.completion) for row in rows]
     assert len(keys) == len(set(keys))
     for row in rows:
-        assert isinstance(row["expected"], bool)
-        assert set(row) - {"why"} == {"family", "answer", "completion", "expected", "reads"}
+        assert isinstance(row.expected, bool)
 
 
 # -- what is planted is found ------------------------------------------------------------------
@@ -103,8 +113,10 @@ def last_number(completion, answer):
 
 
 def test_the_last_number_is_no_reward(no_children):
-    checker = Verifier("number", "1", last_number, lambda answer: f"#### {answer.rpartition('####')[2].strip()}")
-    value = audit.run(checker, problems("12", "7", "1500"), "mine")
+    checker = Verifier(
+        "number", "1", last_number, lambda answer: f"#### {answer.rpartition('####')[2].strip()}", contract="number"
+    )
+    value = audited(checker, problems("12", "7", "1500"), "mine")
     assert value["holds"] is False
     near = named(value)["near misses that must fail"]
     assert near["by_family"]["a hedge, second"]["failed"] == 3
@@ -118,7 +130,7 @@ def test_the_last_number_is_no_reward(no_children):
 
 def test_ones_own_verifier_is_not_held_to_formats_that_it_does_not_promise(no_children):
     checker = Verifier("mine.py:last", "1", last_number)
-    value = audit.run(checker, problems("12", "7"), "mine")
+    value = audited(checker, problems("12", "7"), "mine")
     promised, beyond = (
         named(value)["near misses that must fail"],
         named(value)["near misses that must fail, not promised"],
@@ -135,7 +147,7 @@ def test_ones_own_commit_need_only_take_references(no_children, tmp_path):
         "def check(completion, answer):\n    return completion == f'= {int(answer)}'\n\n"
         "check.commit = lambda answer: f'= {int(answer)}'\n"
     )
-    value = audit.run(verifiers.load(f"{path}:check"), problems("12", "7"), "mine")
+    value = audited(registry.load(f"{path}:check"), problems("12", "7"), "mine")
     assert value["failed"] == []
     assert named(value)["near misses that must fail"]["by_family"]["off by one, up"]["n"] == 2
     assert "a placeholder" not in named(value)["near misses that must fail"]["by_family"]
@@ -147,7 +159,7 @@ def test_a_reference_that_is_wrong_against_itself_fails_and_one_without_a_verdic
             Score("unscored", why="too large") if "9" in answer else last_number(completion, answer.replace("8", "7"))
         )
 
-    value = audit.run(Verifier("mine", "1", fussy), problems("5", "8", "9", "19"), "mine")
+    value = audited(Verifier("mine", "1", fussy), problems("5", "8", "9", "19"), "mine")
     assert [(row["index"], row["id"], row["answer"], row["why"]) for row in value["unjudged"]] == [
         (2, "p2", "9", "too large"), (3, "p3", "19", "too large"),
     ]  # fmt: skip
@@ -157,8 +169,8 @@ def test_a_reference_that_is_wrong_against_itself_fails_and_one_without_a_verdic
 
 
 def test_nothing_judged_does_not_hold(no_children):
-    value = audit.run(verifiers.load("number"), problems("blue", "green"), "mine")
-    assert value["failed"] == ["no reference can be judged"]
+    value = audit.run(registry.load("number"), problems("blue", "green"), "mine")
+    assert value.failed == ["no reference can be judged"]
     with pytest.raises(ReasonerError, match="fails its audit") as caught:
         audit.refuse(value, "reasoner audit --run x")
     assert caught.value.code == 4
@@ -167,24 +179,24 @@ def test_nothing_judged_does_not_hold(no_children):
 
 def test_text_that_is_executed_leaves_its_canary(own):
     checker = own("eval(completion.strip('$').removeprefix('\\\\boxed{').removesuffix('}')); return False")
-    found = audit.canary(checker)
+    found = hostile.canary(checker)
     assert found.failed >= 3
-    assert found.examples[0]["failure"] == "executed: canary appeared"
-    assert audit.canary(own("return completion == answer")).failed == 0
+    assert found.examples[0].failure == "executed: canary appeared"
+    assert hostile.canary(own("return completion == answer")).failed == 0
 
 
 def test_a_bomb_that_hangs_is_killed_and_one_that_fits_any_reference_is_found(own, monkeypatch):
-    monkeypatch.setattr(audit, "KILL_S", 1.0)
-    monkeypatch.setattr(audit, "BOMBS", audit.BOMBS[:2] + audit.BOMBS[11:14])
+    monkeypatch.setattr(child, "KILL_S", 1.0)
+    monkeypatch.setattr(hostile, "BOMBS", hostile.BOMBS[:2] + hostile.BOMBS[11:14])
     checker = own("time.sleep(60 if '**' in completion else 0); return '999' in completion")
-    found = audit.bombs(checker, "number")
+    found = hostile.bombs(dataclasses.replace(checker, contract="number"))
     assert (found.n, found.failed) == (5, 2)
     hung, accepted = found.examples
-    assert hung["id"] == "bomb-1"
-    assert hung["failure"] == "no verdict after 1 s: killed"
-    assert accepted["failure"] == "accepted"
-    monkeypatch.setattr(audit, "BOMBS", audit.BOMBS[2:])
-    assert audit.bombs(checker, "own").failed == 0
+    assert hung.id == "bomb-1"
+    assert hung.failure == "no verdict after 1 s: killed"
+    assert accepted.failure == "accepted"
+    monkeypatch.setattr(hostile, "BOMBS", hostile.BOMBS[2:])
+    assert hostile.bombs(checker).failed == 0
 
 
 # -- what is generated is what it says ---------------------------------------------------------
@@ -216,13 +228,13 @@ def reference(text, type_="integer"):
 @pytest.mark.parametrize("text", NUMBERS)
 def test_another_number_is_another_number(text):
     one = reference(text)
-    others = list(audit._others(one))
+    others = list(rewrites.others(one))
     assert len(others) >= 4
     for name, other in others:
         assert number_in(other) is not None, (name, other)
         assert number_in(other) != one.value, (name, other)
     for contract in ("number", "math"):
-        for name, same in audit._same(one, contract):
+        for name, same in rewrites.same(one, contract):
             value = number_in(same.removeprefix("$").removesuffix(" apples").removeprefix("\\,"))
             assert value == one.value, (name, same)
 
@@ -253,44 +265,44 @@ def test_another_number_is_another_number(text):
     ],
 )  # fmt: skip
 def test_near_misses_of_a_type(type_, text, others):
-    assert {other for _, other in audit._others(reference(text, type_))} == others
+    assert {other for _, other in rewrites.others(reference(text, type_))} == others
 
 
 def test_the_neighbours_answer_is_taken_only_where_it_differs_for_sure():
     one, same, other = reference("5"), reference("5.0"), reference("6")
     word, formula = reference(r"\text{Ada}", "text"), reference("x", "expression")
-    assert audit._with_other(one, [one, same, other], 0).other == "6"
-    assert audit._with_other(one, [one, same], 0).other == ""
-    assert audit._with_other(word, [word, formula, other], 0).other == "6"
-    assert audit._with_other(formula, [formula, word, other], 0).other == ""
+    assert audit.with_other(one, [one, same, other], 0).other == "6"
+    assert audit.with_other(one, [one, same], 0).other == ""
+    assert audit.with_other(word, [word, formula, other], 0).other == "6"
+    assert audit.with_other(formula, [formula, word, other], 0).other == ""
 
 
 def test_a_rare_type_is_not_lost_in_the_sample():
     many = [Reference(str(at), "1", "1", "integer", Fraction(1)) for at in range(1000)]
     rare = [Reference("r", "x", "x", "expression", None)] * 3
-    chosen = audit._spread([*many, *rare], 50)
+    chosen = audit.spread([*many, *rare], 50)
     assert len(chosen) == 50
     assert sum(one.type == "expression" for one in chosen) == 3
-    assert audit._spread(many[:7], 50) == many[:7]
+    assert audit.spread(many[:7], 50) == many[:7]
 
 
 def test_a_near_miss_without_a_verdict_is_no_failure_and_a_rewrite_without_one_is():
     silent = Verifier("silent", "1", lambda completion, answer: Score("unscored", why="no"))
-    check = Check("x")
+    check = Tally("x")
     check.judge(silent, Case("f", "1", "1", False))
     check.judge(silent, Case("f", "1", "1", True))
-    assert (check.n, check.failed, check.unscored) == (2, 1, 2)
+    assert (check.n, check.check().failed, check.unscored) == (2, 1, 2)
 
 
 def test_examples_of_the_docstrings():
-    assert doctest.testmod(audit).failed == 0
+    assert doctest.testmod(rewrites).failed == doctest.testmod(results).failed == 0
 
 
 def test_the_interval_is_the_textbook_one():
     """Clopper-Pearson, 0 of n: 1 - 0.025^(1/n); R: binom.test(3, 20)."""
-    assert audit.rate(0, 30)["ci95"] == [0.0, round(1 - 0.025 ** (1 / 30), 5)]
-    assert audit.rate(3, 20)["ci95"] == [0.03207, 0.37893]
-    assert audit.rate(0, 0)["rate"] is None
+    assert results.rate(0, 30).ci95 == [0.0, round(1 - 0.025 ** (1 / 30), 5)]
+    assert results.rate(3, 20).ci95 == [0.03207, 0.37893]
+    assert results.rate(0, 0).rate is None
 
 
 # -- labelled rows -----------------------------------------------------------------------------
@@ -318,7 +330,7 @@ def write(path, lines):
 
 def test_labelled_rows_of_every_layout(tmp_path):
     path = write(tmp_path / "rows.jsonl", [json.dumps(row) for row in ROWS] + BAD)
-    found = audit.labelled(verifiers.load("number"), path)
+    found = files.as_json(labelled.labelled(registry.load("number"), path))
     rejected, accepted = found["right_rejected"], found["wrong_accepted"]
     assert (rejected["n"], rejected["failed"], rejected["unscored"]) == (5, 1, 0)
     assert (accepted["n"], accepted["failed"], accepted["unscored"]) == (3, 1, 1)
@@ -332,38 +344,38 @@ def test_labelled_rows_of_every_layout(tmp_path):
 
 
 def test_nothing_readable_is_a_wrong_file(tmp_path):
-    checker = verifiers.load("number")
+    checker = registry.load("number")
     with pytest.raises(ReasonerError, match="no row that can be read") as caught:
-        audit.labelled(checker, write(tmp_path / "bad.jsonl", BAD))
+        labelled.labelled(checker, write(tmp_path / "bad.jsonl", BAD))
     assert caught.value.code == 2
     assert "line 2: not a JSON object" in caught.value.why
     with pytest.raises(ReasonerError, match="cannot be read"):
-        audit.labelled(checker, tmp_path / "missing.jsonl")
+        labelled.labelled(checker, tmp_path / "missing.jsonl")
 
 
 # -- as a person and as a program see it -------------------------------------------------------
 
 
 def test_the_command_says_what_failed_and_exits_with_4(no_children, monkeypatch, tmp_path):
-    monkeypatch.setattr(audit, "adversarial", lambda checker, contract: Check("adversarial table"))
+    monkeypatch.setattr(hostile, "adversarial", lambda checker: Tally("adversarial table").check())
     rows = tmp_path / "mine.jsonl"
     rows.write_text("".join(json.dumps({"question": f"q{n}", "answer": str(n)}) + "\n" for n in range(10, 40)))
-    labelled = write(tmp_path / "labelled.jsonl", [json.dumps(row) for row in ROWS])
+    labels = write(tmp_path / "labelled.jsonl", [json.dumps(row) for row in ROWS])
     call = click.testing.CliRunner().invoke
-    argv = ["audit", "--data", str(rows), "--labelled", str(labelled)]
-    told = call(commands.cli, argv, standalone_mode=False)
+    argv = ["audit", "--data", str(rows), "--labelled", str(labels)]
+    told = call(main.cli, argv, standalone_mode=False)
     assert told.exit_code == 0, told.output
     assert "rewrites that must pass" in told.output
     assert "right rejected" in told.output
     assert "family 'mislabelled'" in told.output
     assert "holds: it may be a reward" in told.output
-    as_json = call(commands.cli, [*argv, "--json"], standalone_mode=False)
+    as_json = call(main.cli, [*argv, "--json"], standalone_mode=False)
     value = json.loads(as_json.stdout)
-    assert value["verifier"] == {"name": "number", "version": verifiers.load("number").version, "contract": "number"}
+    assert value["verifier"] == {"name": "number", "version": registry.load("number").version, "contract": "number"}
     assert value["labelled"]["wrong_accepted"]["failed"] == 1  # information: the exit code is that of the audit
-    hedger = Verifier("number", "0", last_number, lambda answer: f"#### {answer}")
-    monkeypatch.setattr(verifiers, "load", lambda name: hedger)
-    failed = call(commands.cli, argv, standalone_mode=True)
+    hedger = Verifier("number", "0", last_number, lambda answer: f"#### {answer}", contract="number")
+    monkeypatch.setattr(registry, "load", lambda name: hedger)
+    failed = call(main.cli, argv, standalone_mode=True)
     assert failed.exit_code == 4
     assert "does not hold: it must not be a reward: rewrites that must pass: 24 of 288" in failed.output
 

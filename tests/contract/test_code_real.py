@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import config, verifiers
-from reasoner.audit import audit
+from reasoner import config, files
+from reasoner.audit import audit, hostile
+from reasoner.audit.results import Tally
 from reasoner.errors import ReasonerError
-from reasoner.problems import data, sources
+from reasoner.problems import load, named
 from reasoner.sandbox import choose
-from reasoner.verifiers import Score
+from reasoner.verifiers import registry
 from reasoner.verifiers.code import task
 from reasoner.verifiers.code import verdict as code
+from reasoner.verifiers.score import Score
 
 pytestmark = pytest.mark.slow
 TABLE = [
@@ -38,7 +40,11 @@ def sandbox():
 
 
 def scored(pairs):
-    return [found.score for found in code.outcomes(pairs)]
+    return registry.verify_many(registry.load("code"), [(*pair, True) for pair in pairs])
+
+
+def audited(checker, problems, source):
+    return files.as_json(audit.run(checker, problems, source))
 
 
 def test_the_table_of_cases():
@@ -54,7 +60,7 @@ def test_the_table_of_cases():
 def test_reasons_are_for_people():
     def why(completion_has, verdict="wrong"):
         row = next(row for row in TABLE if completion_has in row["completion"] and row["verdict"] == verdict)
-        return verifiers.verify(verifiers.load("code"), row["completion"], row["answer"]).why
+        return registry.verify(registry.load("code"), row["completion"], row["answer"]).why
 
     assert why("str(sum") == "test 1: sum_even([1, 2, 3, 4]) == 6: sum_even([1, 2, 3, 4]) gave '6'"
     assert "SystemExit" in why("raise SystemExit(0)")
@@ -84,9 +90,9 @@ def test_the_smallest_failing_example():
 
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])
 def test_own_solutions_of_the_public_sets_are_right(name):
-    problems = sources.local(name, "test")
+    problems = named.read_local(name, "test")
     if problems is None:
-        pytest.skip(f"{name} is not in {sources.sets_dir()}")
+        pytest.skip(f"{name} is not in {named.sets_dir()}")
     some = problems[:40]
     scores = scored((code.commit(problem.answer), problem.answer) for problem in some)
     assert [score.verdict for score in scores] == ["right"] * len(some)
@@ -108,7 +114,7 @@ def test_rows_in_verdicts_out(tmp_path):
     rows = [{"id": str(at), **fields, "submission": source} for at, source in enumerate(sources_)]
     rows.append({"id": "task", "answer": TABLE[0]["answer"], "completion": TABLE[0]["completion"]})
     done = subprocess.run(
-        [sys.executable, "-m", "reasoner.cli.commands", "check", "--verifier", "code", "-"],
+        [sys.executable, "-m", "reasoner", "check", "--verifier", "code", "-"],
         input=b"".join(json.dumps(row).encode() + b"\n" for row in rows * 3),
         capture_output=True,
         env={"PATH": os.defpath, "HOME": str(tmp_path)},
@@ -128,15 +134,15 @@ def test_rows_in_verdicts_out(tmp_path):
 
 
 def test_the_audit_holds_the_verifier_to_mutations_and_runs_no_text_outside(monkeypatch):
-    monkeypatch.setattr(audit, "BOMBS", audit.BOMBS[18:20])
-    problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
-    value = audit.run(verifiers.load("code"), problems, "linetasks")
+    monkeypatch.setattr(hostile, "BOMBS", hostile.BOMBS[18:20])
+    problems = load.problems(config.Data(source="linetasks", num_train=12), "train", 12)
+    value = audited(registry.load("code"), problems, "linetasks")
     checks = {check["name"]: check for check in value["checks"]}
     assert value["failed"] == []
     families = checks["near misses that must fail"]["by_family"]
     assert sum(cell["n"] for name, cell in families.items() if name.startswith("mutation: ")) > 30
-    assert checks["canary for execution of the text"]["n"] == 7 * len(audit.CANARIES)
-    assert checks["canary for execution of the text"]["unscored"] == 6 * len(audit.CANARIES)  # those beside a number
+    assert checks["canary for execution of the text"]["n"] == 7 * len(hostile.CANARIES)
+    assert checks["canary for execution of the text"]["unscored"] == 6 * len(hostile.CANARIES)  # those beside a number
     assert checks["time and memory bombs"]["unscored"] == 0
 
 
@@ -145,11 +151,11 @@ def test_a_verifier_that_takes_mutations_fails_its_audit(monkeypatch):
         found = code.outcome(code.submission_of(completion), answer)
         return Score("right" if found.visible[0] else "wrong", type=found.score.type)
 
-    monkeypatch.setattr(audit, "bombs", lambda *_: audit.Check("time and memory bombs"))
-    monkeypatch.setattr(audit, "canary", lambda *_: audit.Check("canary for execution of the text"))
-    problems = data.load(config.Data(source="linetasks", num_train=12), "train", 12)
-    checker = dataclasses.replace(verifiers.load("code"), name="lax", function=lax)
-    value = audit.run(checker, problems, "linetasks")
+    monkeypatch.setattr(hostile, "bombs", lambda *_: Tally("time and memory bombs").check())
+    monkeypatch.setattr(hostile, "canary", lambda *_: Tally("canary for execution of the text").check())
+    problems = load.problems(config.Data(source="linetasks", num_train=12), "train", 12)
+    checker = dataclasses.replace(registry.load("code"), name="lax", function=lax)
+    value = audited(checker, problems, "linetasks")
     assert [why.partition(":")[0] for why in value["failed"]] == ["near misses that must fail"]
 
 

@@ -1,5 +1,6 @@
 """The fast route's file is the long route's, to the byte: every type, both orders of rows, every kind of adapter."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -10,7 +11,7 @@ from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.export import delta, merge
-from reasoner.llamacpp import quantize
+from reasoner.llamacpp import header, quantize
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -96,7 +97,7 @@ def check(base_dir, tmp_path, quants=QUANTS[:4], **settings):
         assert out.read_bytes() == wanted[quant].read_bytes(), quant
         assert references[quant].read_bytes() != out.read_bytes()
         assert facts["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
-        expected = {"quant": quant, "bytes": out.stat().st_size, **quantize.described(wanted[quant])}
+        expected = {"quant": quant, "bytes": out.stat().st_size, **dataclasses.asdict(header.check(wanted[quant]))}
         assert {key: facts[key] for key in expected} == expected
     return facts
 

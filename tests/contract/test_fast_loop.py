@@ -8,8 +8,9 @@ import pytest
 
 from reasoner import config, runs
 from reasoner.bases import locate
-from reasoner.llamacpp import quantize, sampler
-from reasoner.problems import data, stories
+from reasoner.llamacpp import live, quantize, sampler
+from reasoner.problems import load, stories
+from reasoner.problems.problem import messages
 from reasoner.training import grpo, packed
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
@@ -35,7 +36,7 @@ def tokenizer(folder):
 @pytest.fixture(scope="module")
 def prompts(tokenizer):
     rows = stories.generate("test", 4)
-    return [locate.prompt_ids(tokenizer, data.messages(row["question"], None)) for row in rows]
+    return [locate.prompt_ids(tokenizer, messages(row["question"], None)) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def make_trainer(tmp_path, folder, tokenizer, **settings):
 
     found, _ = config.resolve("pocket", {**DIAL, **settings})
     run = runs.Run(tmp_path / "run")
-    problems = data.load(found.data, "train", 12)
+    problems = load.problems(found.data, "train", 12)
     torch.manual_seed(0)
     model, peft_config = grpo._load(found, folder, "trl", False, tokenizer)
     reward = grpo.Reward(found, grpo.verifiers.load("number"), tokenizer, run.path / "rollouts")
@@ -223,7 +224,7 @@ def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file)
         name, module = next(iter(fast._linear.items()))
         wrong = {name: module.weight.data + 1}
         with pytest.raises(grpo.ReasonerError, match="layout"):
-            sampler.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
+            live.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
 
 
 def test_samples_follow_the_distribution(file, prompts):
@@ -345,7 +346,7 @@ def test_each_row_draws_from_its_own_distribution():
     logits = torch.full((70, 300), -50.0)
     logits[torch.arange(70), wanted] = torch.linspace(0, 5, 70)
     for temperature in (0.0, 0.6):
-        tokens, logps = sampler._draw(logits, temperature, torch.Generator().manual_seed(1))
+        tokens, logps = sampler.draw(logits, temperature, torch.Generator().manual_seed(1))
         assert tokens == wanted.tolist()
         assert max(map(abs, logps)) < 1e-6
 

@@ -42,9 +42,9 @@ def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path)
     from transformers import AutoModelForCausalLM
 
     outputs, facts = run(adapter(0.02), tmp_path)
-    assert facts["changed_tensors"] == 28  # seven linear layers in each of four blocks
-    assert facts["max_logit_difference"] <= facts["tolerance"]
-    assert facts["top_token_agreement_16_bit"] > 0.9
+    assert facts.changed_tensors == 28  # seven linear layers in each of four blocks
+    assert facts.max_logit_difference <= facts.tolerance
+    assert facts.top_token_agreement_16_bit > 0.9
     merged = AutoModelForCausalLM.from_pretrained(outputs[0])
     assert str(merged.dtype) == "torch.bfloat16"
     ours, original = locate.load_tokenizer(outputs[0]), locate.load_tokenizer(POCKET)
@@ -60,7 +60,7 @@ def test_a_young_adapter_is_not_rounded_away(adapter, tmp_path):
 
     folder = adapter(4e-4)
     outputs, facts = run(folder, tmp_path)
-    assert facts["delta_norm_over_base_norm"] < 2e-3
+    assert facts.delta_norm_over_base_norm < 2e-3
     before, after, lora = (
         load_file(path) for path in
         (POCKET / "model.safetensors", outputs[0] / "model.safetensors", folder / "adapter_model.safetensors")

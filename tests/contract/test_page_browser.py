@@ -8,8 +8,7 @@ import browser
 import made_up
 import pytest
 
-from reasoner import files
-from reasoner.reporting import compare, page, report
+from reasoner.reporting.pages import write, write_pair
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +19,11 @@ def pages(tmp_path_factory):
         patch.setenv("REASONER_RUNS", str(folder))
         whole, other = made_up.run(folder, "whole"), made_up.run(folder, "other", seed=1, right=0.6)
         under_way = made_up.run(folder, "under-way", finished=False)
-        page.write(whole)
-        page.write(under_way)
-        both = page.compared(report.read(whole), report.read(other), compare.run(["whole", "other"]))
-        files.write_text(folder / "both.html", both)
+        write(whole)
+        write(under_way)
+        both = write_pair((whole.name, other.name))
     return {
-        "whole": whole.path / "report.html", "both": folder / "both.html", "under way": under_way.path / "report.html",
+        "whole": whole.path / "report.html", "both": both, "under way": under_way.path / "report.html",
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reasoner.errors import MISSING, ReasonerError
-from reasoner.sandbox import Call, Pool, Request, choose, kernel, pool, selftest, server
+from reasoner.sandbox import Call, Pool, Request, attacks, choose, kernel, pool, remote, selftest, server
 
 try:
     TIER = choose()
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def two():
-    with Pool(2) as pool:
+    with Pool(TIER, 2) as pool:
         yield pool
 
 
@@ -141,7 +141,7 @@ def test_the_same_submission_has_the_same_answers():
     source = "import random\ndef f():\n    return [random.random(), hash('a'), list({'a', 'b', 'c'})]"
     found = []
     for _ in range(2):
-        with Pool(1) as pool:
+        with Pool(TIER, 1) as pool:
             found += [values(calls(pool, source, ())), values(calls(pool, source, ()))]
     assert all(one == found[0] for one in found)
 
@@ -219,34 +219,30 @@ def test_many_threads_share_a_pool(two):
 # -- servers come and go -------------------------------------------------------------------------
 
 
-def servers(pool):
-    return [server for server in (*pool._idle, *pool._busy) if server is not None]
-
-
 def test_a_server_killed_between_runs_is_replaced():
-    with Pool(1) as pool:
+    with Pool(TIER, 1) as pool:
         calls(pool, "def f(x):\n    return x", (1,))
-        (server,) = servers(pool)
+        (server,) = pool.servers()
         server.process.kill()
         assert values(calls(pool, "def f(x):\n    return x", (2,))) == [2]
 
 
 def test_a_server_killed_during_a_run_loses_no_verdict():
-    with Pool(1) as pool:
+    with Pool(TIER, 1) as pool:
         calls(pool, "def f(x):\n    return x", (1,))
         done = pool.submit(Request("import time\ndef f(x):\n    time.sleep(0.5)\n    return x", "f", (Call((3,)),)))
         time.sleep(0.2)
-        (server,) = servers(pool)
+        (server,) = pool.servers()
         server.process.kill()
         assert values(done.result(20)) == [3]
 
 
 def test_a_run_whose_server_dies_twice_has_died():
-    with Pool(1) as pool:
+    with Pool(TIER, 1) as pool:
         done = pool.submit(Request("import time\ntime.sleep(9)", "f", (Call((3,)), Call())))
         killed = set()
         while not done.done():
-            for server in servers(pool):
+            for server in pool.servers():
                 if server.process.pid not in killed and server.runs:
                     time.sleep(0.1)
                     killed.add(server.process.pid)
@@ -258,23 +254,23 @@ def test_a_run_whose_server_dies_twice_has_died():
 
 def test_servers_are_replaced_after_many_runs(monkeypatch):
     monkeypatch.setattr(pool, "MAX_RUNS", 3)
-    with Pool(1) as small:
+    with Pool(TIER, 1) as small:
         seen = set()
         for _ in range(8):
             assert values(calls(small, "def f(x):\n    return x", (1,))) == [1]
-            seen |= {server.process.pid for server in servers(small)}
+            seen |= {server.process.pid for server in small.servers()}
         assert len(seen) == 3 and small.processes() == (2 if TIER == "full" else 1)
 
 
 def test_closing_leaves_nothing(tmp_path):
     gc.collect()  # what earlier tests left open is closed now, not in between
     before = len(os.listdir("/proc/self/fd"))
-    small = Pool(2)
+    small = Pool(TIER, 2)
     for _ in range(3):
         calls(small, "def f(x):\n    return x", (1,))
     waiting = [small.submit(Request("import time\ntime.sleep(60)", "f", (Call(),))) for _ in range(4)]
     time.sleep(0.3)
-    pids = [server.process.pid for server in servers(small)]
+    pids = [server.process.pid for server in small.servers()]
     small.close()
     gc.collect()
     assert all(done.done() for done in waiting)
@@ -289,11 +285,11 @@ def test_servers_end_with_our_process_however_it_ends(end):
     code = f"""
 import os, sys, threading, time
 from reasoner.sandbox import Call, Pool, Request
-pool = Pool(1, {TIER!r})
+pool = Pool({TIER!r}, 1)
 pool.run(Request("def f():\\n    return 1", "f", (Call(),)))
 pool.submit(Request("import time\\ntime.sleep(60)", "f", (Call(),)))
 time.sleep(0.2)
-print(*[server.process.pid for server in pool._busy], flush=True)
+print(*[server.process.pid for server in pool.servers()], flush=True)
 {end}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPOSITORY)
@@ -317,14 +313,18 @@ def test_a_forked_process_lets_go_of_the_servers(two):
     calls(two, "def f(x):\n    return x", (1,))
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if two._closed.is_set() else 1)
+        try:
+            two.submit(Request(""))
+        except RuntimeError:  # the pool is closed
+            os._exit(0)
+        os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert values(calls(two, "def f(x):\n    return x", (1,))) == [1]
 
 
 def test_a_run_kept_from_a_processor_is_run_once_more(two, monkeypatch):
     seen = []
-    run = pool._Server.run
+    run = remote.Server.run
 
     def spy(self, *args):
         found = run(self, *args)
@@ -332,7 +332,7 @@ def test_a_run_kept_from_a_processor_is_run_once_more(two, monkeypatch):
         found.is_starved = found.stopped == "wall"
         return found
 
-    monkeypatch.setattr(pool._Server, "run", spy)
+    monkeypatch.setattr(remote.Server, "run", spy)
     assert calls(two, "import time\ntime.sleep(9)", (1,), wall_s=0.2).ended == "wall"
     assert len(seen) == 2
     assert values(calls(two, "def f(x):\n    return x", (1,))) == [1]
@@ -347,17 +347,17 @@ def test_a_sleeper_is_not_starved(two):
 def test_time_for_which_a_run_is_kept_from_a_processor_does_not_count(two, monkeypatch):
     source = "import time\ndef f(x):\n    time.sleep(x)\n    return x\n"
     waited = {"s": 0.0}
-    monkeypatch.setattr(pool._Watch, "_waited_s", lambda self: waited["s"])
+    monkeypatch.setattr(remote.Watch, "waited_s", lambda self: waited["s"])
     assert calls(two, source, (0.6,), wall_s=0.3).ended == "wall"
     waited["s"] = 2.0
     assert values(calls(two, source, (0.6,), wall_s=0.5)) == [0.6]
     begun = time.monotonic()
     assert calls(two, source, (30,), wall_s=0.5).ended == "wall"  # but not for ever
-    assert pool.MOST_WALLS * 0.5 - 0.1 < time.monotonic() - begun < 10
+    assert remote.MOST_WALLS * 0.5 - 0.1 < time.monotonic() - begun < 10
 
 
 def test_what_computed_most_of_its_time_was_not_kept_waiting(two, monkeypatch):
-    runs, run = [], pool._Server.run
+    runs, run = [], remote.Server.run
 
     def spy(self, *args):
         found = run(self, *args)
@@ -365,7 +365,7 @@ def test_what_computed_most_of_its_time_was_not_kept_waiting(two, monkeypatch):
         runs.append(found)
         return found
 
-    monkeypatch.setattr(pool._Server, "run", spy)
+    monkeypatch.setattr(remote.Server, "run", spy)
     result = calls(two, "import time\ntime.sleep(9)", (1,), wall_s=0.2)
     assert (result.ended, result.cpu_s, len(runs)) == ("wall", 0.9 * 0.2, 1)
 
@@ -382,30 +382,29 @@ def test_seconds_of_processor_are_told(two):
 
 
 def test_without_a_tier_nothing_runs_and_what_would_help_is_said(monkeypatch):
-    monkeypatch.setattr(selftest, "_reports", {})
-    monkeypatch.setattr(selftest, "_try", lambda tier, _: selftest.Report(tier, (), f"{tier}: no"))
+    monkeypatch.setattr(selftest, "report", lambda tier: selftest.Report(tier, (), f"{tier}: no"))
     with pytest.raises(ReasonerError) as caught:
-        Pool(1)
+        choose()
     assert caught.value.code == MISSING and "full: no" in str(caught.value) and caught.value.fix
 
 
 def test_an_attack_that_gets_through_is_named(monkeypatch):
-    leak = selftest.Attack("leak", "def attack(facts):\n    return ['read the key']")
-    monkeypatch.setattr(selftest, "ATTACKS", (leak,))
-    report = selftest._try(TIER, False)
+    leak = attacks.Attack("leak", "def attack(facts):\n    return ['read the key']")
+    monkeypatch.setattr(attacks, "ATTACKS", (leak,))
+    report = selftest.try_tier(TIER, False)
     assert not report.passed and report.why == "leak: could read the key"
 
 
 def test_other_systems_are_refused_with_a_reason(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ReasonerError, match="no sandbox for darwin"):
-        pool._Server("full")
+        remote.Server("full")
 
 
 def test_a_server_that_cannot_start_is_a_refusal(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(ReasonerError, match="could not be started"):
-        pool._Server("full")
+        remote.Server("full")
 
 
 def test_the_tier_without_namespaces_holds_wherever_the_interpreter_lies(tmp_path):

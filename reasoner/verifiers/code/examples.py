@@ -1,4 +1,4 @@
-"""Arguments for a property test, drawn from the strategy that a task's author wrote.
+"""Draws the arguments of a property test from the strategy that a task's author wrote.
 
 The strategy is an expression over `st`, such as `st.tuples(st.lists(st.integers(0, 9), max_size=6))`. It is read as a
 syntax tree and built from an allow-list, never run as code. Drawing happens in the killable worker, where nothing else
@@ -16,30 +16,21 @@ from typing import Any
 
 from reasoner.sandbox import frames
 from reasoner.verifiers import worker
-from reasoner.verifiers.code import task
-from reasoner.verifiers.code.task import Unfit
+from reasoner.verifiers.code.bounded import Failed
+from reasoner.verifiers.code.interpreter import evaluate
+from reasoner.verifiers.code.task import Unfit, tree
+from reasoner.verifiers.code.values import holds_type, is_plain
 
 DRAW_S = 20.0
 """Wall time for drawing all examples of a task."""
 
-_STRATEGIES = frozenset(
-    {
-        "binary",
-        "booleans",
-        "characters",
-        "complex_numbers",
-        "dictionaries",
-        "fixed_dictionaries",
-        "floats",
-        "from_regex",
-    }
-    | {"frozensets", "integers", "just", "lists", "none", "one_of", "permutations", "sampled_from", "sets", "text"}
-    | {"tuples"}
-)
+_NAMES = "binary booleans characters complex_numbers dictionaries fixed_dictionaries floats from_regex frozensets"
+_NAMES += " integers just lists none one_of permutations sampled_from sets text tuples"
+_STRATEGIES = frozenset(_NAMES.split())
 
 
 def draw(args: str, num: int, seed: int = 0) -> list[tuple[Any, ...]]:
-    """At most `num` different tuples of arguments; the same ones for the same `args`, `num` and `seed`.
+    """Draws at most `num` different tuples of arguments; the same ones for the same `args`, `num` and `seed`.
 
     Raises `Unfit` where the strategy cannot be read or drawn from.
     """
@@ -56,7 +47,7 @@ def draw(args: str, num: int, seed: int = 0) -> list[tuple[Any, ...]]:
 
 
 def drawn(args: str, num: int, seed: int) -> dict[str, str]:
-    """The worker's side of `draw`."""
+    """Does the worker's side of `draw`."""
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seed_of_test
     from hypothesis.errors import HypothesisException
@@ -71,7 +62,7 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
     def take(example: Any) -> None:
         if not isinstance(example, tuple):
             raise Unfit(f"the strategy gives {type(example).__name__}, not a tuple of arguments")
-        if not task.is_plain(example) or task.holds_type(example):
+        if not is_plain(example) or holds_type(example):
             raise Unfit("the strategy gives what is no plain value")
         found.setdefault(repr(example), example)
 
@@ -89,7 +80,7 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
         test: Any = given
         run = test(strategy(args))(take)
         how(sow(number)(run))()
-    except (Unfit, task.Failed) as error:
+    except (Unfit, Failed) as error:
         return {"problem": str(error), "examples": ""}
     except (HypothesisException, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())[:200]
@@ -98,12 +89,12 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
 
 
 def strategy(args: str) -> Any:
-    """The hypothesis strategy of an expression. Raises `Unfit`, and what hypothesis says of wrong arguments.
+    """Builds the hypothesis strategy of an expression. Raises `Unfit`, and what hypothesis says of wrong arguments.
 
     >>> strategy("st.tuples(st.integers(0, 9)) | st.just((10,))")
     one_of(tuples(integers(min_value=0, max_value=9)), just((10,)))
     """
-    match task.tree(args.strip()).body:
+    match tree(args.strip()).body:
         case [ast.Expr(value=value)]:
             built = _build(value)
             if _is_strategy(built):
@@ -141,17 +132,17 @@ def _build(node: ast.expr) -> Any:
         case ast.Tuple(elts=parts):
             return tuple(_build(part) for part in parts)
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            return {task.evaluate(key): _build(one) for key, one in zip(keys, values, strict=True) if key}
-    return task.evaluate(node)
+            return {evaluate(key): _build(one) for key, one in zip(keys, values, strict=True) if key}
+    return evaluate(node)
 
 
 def _function(node: ast.expr) -> Callable[[Any], Any]:
-    """What `.map` and `.filter` take: a lambda, a builtin, or a method of a text, such as `' '.join`."""
+    """Builds what `.map` and `.filter` take: a lambda, a builtin, or a method of a text, such as `' '.join`."""
     match node:
         case ast.Attribute(value=ast.Constant(value=str())):
             call = ast.Call(node, [ast.Name("value", ast.Load())], [])
-            return lambda value: task.evaluate(call, {"value": value})
-    found = task.evaluate(node)
+            return lambda value: evaluate(call, {"value": value})
+    found = evaluate(node)
     if not callable(found):
         raise Unfit(f"the strategy has .map or .filter with what is no function: {ast.unparse(node)[:80]}")
     function: Callable[[Any], Any] = found

@@ -1,4 +1,4 @@
-"""Wrong solutions that are one step from a right one: small changes of its syntax tree.
+"""Makes wrong solutions that are one step from a right one, by small changes of its syntax tree.
 
 Whether a change is a mistake is asked of the tests in the usual way (`usual`): they run after the solution, in one
 process, in the sandbox. A hack would fool that; a mutated reference fools nobody.
@@ -23,7 +23,7 @@ _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 
 def mutations(source: str, num: int, chance: random.Random) -> list[tuple[str, str]]:
-    """At most `num` different sources, each with one change, named before it; some change nothing that matters."""
+    """Makes at most `num` sources, each with one change, named before it; some change nothing that matters."""
     tree = tasks.tree(source)
     places = [(at, how) for at, node in enumerate(ast.walk(tree)) for how in _changes(node)]
     chance.shuffle(places)
@@ -40,7 +40,7 @@ def mutations(source: str, num: int, chance: random.Random) -> list[tuple[str, s
 
 
 def usual(task: Task, source: str) -> str:
-    """A program that prints `held`, last, where the asserts of a task's tests hold, run as their authors run them."""
+    """Writes a program that prints `held`, last, where the asserts of a task's tests hold, run in the usual way."""
     parts = [task.setup, source]
     for test in map(str, (*task.tests, *task.hidden_tests)):
         parts.append(test)
@@ -50,7 +50,7 @@ def usual(task: Task, source: str) -> str:
 
 
 def _changes(node: ast.AST) -> list[str]:
-    """The names of what can be changed at a node."""
+    """Names what can be changed at a node."""
     found = []
     if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in _SWAPS:
         found.append("operator")

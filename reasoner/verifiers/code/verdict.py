@@ -1,4 +1,4 @@
-"""Right when a submission passes every test of its task. It runs in the sandbox; the verdict is made here.
+"""Judges a submission, which must pass every test of its task. It runs in the sandbox; the verdict is made here.
 
 The answer is a task (`reasoner.verifiers.code.task`); the submission is the last fenced block of Python in the
 completion, else the last one without a language, else the whole text. Where the task has a prompt and the submission
@@ -25,21 +25,24 @@ import atexit
 import hashlib
 import os
 import random
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.verifiers import Score, Shares, verifier
+from reasoner.verifiers.checker import Rows, Verifier, register
+from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
-from reasoner.verifiers.code.task import Asked, Ready, Stdio, Task, Test, Unfit
+from reasoner.verifiers.code.interpreter import Asked, Check
+from reasoner.verifiers.code.lift import Ready, Test
+from reasoner.verifiers.code.submission import program, submission_of
+from reasoner.verifiers.code.task import Stdio, Task, Unfit
+from reasoner.verifiers.code.values import equal, holds_type, shown, source_of
+from reasoner.verifiers.score import Score, Shares
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from reasoner.sandbox import Answer, Pool, Request, Result
 
 CPU_S = 5.0
@@ -48,8 +51,6 @@ AGAIN_S = 2.0
 """More of it where the tests are asked a second time."""
 WALL_S = 9.0
 """By the clock, for what sleeps or waits; not counted is for how long the machine kept it from a processor."""
-MOST_BYTES = 1_000_000
-"""Of a submission's source."""
 NEAR_MISSES, NEAR_MISS_S = 6, 1.0
 """Mutations of one solution that an audit tries, and the processor time after which one is left out."""
 _MOST_SHOWN = 4000
@@ -61,7 +62,7 @@ Count = tuple[int, int]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A score with what it was made of. Counts are asserts, programs or examples: (held, of)."""
+    """Holds a score with what it was made of. Counts are asserts, programs or examples: (held, of)."""
 
     score: Score
     visible: Count = (0, 0)
@@ -73,7 +74,7 @@ class Outcome:
 
 
 def shares(visible: Count, hidden: Count, examples: Count) -> Shares:
-    """Examples of a property are among the hidden tests.
+    """Makes shares of counts; examples of a property are among the hidden tests.
 
     >>> shares((3, 3), (1, 2), (1, 6))
     Shares(visible=1.0, hidden=0.25)
@@ -89,17 +90,14 @@ def shares(visible: Count, hidden: Count, examples: Count) -> Shares:
 
 
 def commit(answer: str) -> str:
-    """A completion with the task's own solution, or with the reference of its property."""
+    """Writes a completion with the task's own solution, or with the reference of its property."""
     try:
         source = _solution(tasks.parse(answer))
     except Unfit as error:
         raise ReasonerError("there is no task to solve", why=str(error), code=USAGE) from None
     if not source:
-        raise ReasonerError(
-            "the task has no solution of its own",
-            fix='give it "solution", or a property with a reference',
-            code=USAGE,
-        )
+        fix = 'give it "solution", or a property with a reference'
+        raise ReasonerError("the task has no solution of its own", fix=fix, code=USAGE)
     return _fenced(source)
 
 
@@ -114,12 +112,14 @@ def _fenced(source: str) -> str:
 
 
 def near_misses(answer: str) -> Iterator[tuple[str, str]]:
-    """Completions with small mistakes in the task's solution, by which an assert of its tests fails when all is run in
-    one process, as their authors run them."""
+    """Makes completions with a small mistake in the task's solution by which an assert of its tests fails.
+
+    That is asked of the tests in one process, as their authors run them.
+    """
     from reasoner.sandbox import Request
     from reasoner.verifiers.code.mutations import mutations, usual
 
-    task = tasks.read(answer).task
+    task = lift.read(answer).task
     if task.mode == "stdio":
         return
     chance = random.Random(hashlib.sha256(answer.encode("utf-8")).digest())
@@ -133,144 +133,49 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
 
 
 def ready() -> None:
-    """Open the pool now: refuses, before any work is done, a machine that cannot run submissions safely."""
+    """Opens the pool now, and so refuses, before any work, a machine that cannot run submissions safely."""
     _pool()
 
 
-@verifier("code", version="2", commit=commit, is_parallel=True, ready=ready, has_shares=True, near_misses=near_misses)
 def code(completion: str, answer: str) -> Score:
-    """Right when the submission of the completion passes every test of the task that the answer is."""
+    """Says right when the submission of the completion passes every test of the task that the answer is."""
     return outcome(submission_of(completion), answer).score
 
 
 def outcome(submission: str, answer: str) -> Outcome:
-    """What the source of a submission comes to."""
-    return _Case(submission, answer).outcome()
-
-
-def outcomes(pairs: Iterable[tuple[str, str]]) -> list[Outcome]:
-    """What every (completion, answer) comes to, in order; they run side by side, as many as the pool has workers."""
-    cases = [_Case(submission_of(completion), answer) for completion, answer in pairs]
-    for case in cases:
-        case.start()
-    return [case.outcome() for case in cases]
-
-
-class _Case:
-    """One submission on its way through the pool."""
-
-    def __init__(self, submission: str, answer: str) -> None:
-        self.submission, self.answer = submission, answer
-        self.done: Outcome | None = None
-        self.running: Future[Result] | None = None
-        self.plan: _Plan | None = None
-
-    def start(self) -> None:
-        try:
-            ready = tasks.read(self.answer)
-            self.plan = _plan(ready, self.answer)
-            self.running = _pool().submit(_request(ready.task, self.plan, _source(ready.task, self.submission)))
-        except Unfit as error:
-            self.done = Outcome(self.score("unscored", str(error)))
-
-    def outcome(self) -> Outcome:
-        if self.running is None and self.done is None:
-            self.start()
-        if self.done is None:
-            assert self.running is not None and self.plan is not None
-            self.done = self.judged(self.plan, self.running.result())
-        return self.done
-
-    def score(
-        self, verdict: Any, why: str = "", rule: str = "", type_: str = "", shares: Shares | None = None
-    ) -> Score:
-        taken = self.submission[:_MOST_SHOWN] if self.submission.strip() else None
-        return Score(verdict, taken, rule, why[:500], type_, shares)
-
-    def judged(self, plan: _Plan, result: Result) -> Outcome:
-        whys: list[list[str]] = plan.judge(result)
-        counts = [(sum(not why for why in pile), len(pile)) for pile in whys]
-        visible, hidden, examples = counts
-        told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
-        rule = ", ".join(f"{held} of {of} {what}" for held, of, what in told if of)
-        first = next((why for pile in whys for why in pile if why), "")
-        score = self.score("wrong" if first else "right", first, rule, plan.task.mode, shares(*counts))
-        return Outcome(score, visible, hidden, examples, result.ended, result.tier, result.ms)
-
-
-# -- what is run -------------------------------------------------------------------------------
-
-
-_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`]*)")
-_PYTHON = frozenset({"python", "py", "python3", "py3"})
-
-
-def submission_of(completion: str) -> str:
-    """The last fenced block of Python, else the last block without a language, else the whole text.
-
-    A block that nothing closes goes to the end. One inside a block of another kind of fence is a part of it.
-
-    >>> submission_of("First:" + chr(10) + "```python" + chr(10) + "x = 1" + chr(10) + "```" + chr(10) + "Done.")
-    'x = 1\\n'
-    """
-    found: dict[bool, str] = {}
-    fence, tag, indent = "", "", ""
-    block: list[str] = []
-    for line in completion.split("\n"):
-        match = _FENCE.fullmatch(line.rstrip())
-        if match and not fence:
-            fence, tag, block = match[1], match[2].strip(), []
-            indent = line[: len(line) - len(line.lstrip())]
-        elif match and match[1][0] == fence[0] and len(match[1]) >= len(fence) and not match[2]:
-            _keep(found, tag, block)
-            fence = ""
-        elif fence:
-            block.append(line.removeprefix(indent))
-    if fence:
-        _keep(found, tag, block)
-    return found.get(True, found.get(False, completion))
-
-
-def _keep(found: dict[bool, str], tag: str, block: list[str]) -> None:
-    word = re.split(r"[\s{},:]+", tag.lower().lstrip("{. "), maxsplit=1)[0]
-    if word in _PYTHON or not tag:
-        found[bool(tag)] = "".join(f"{line}\n" for line in block)
-
-
-_INDENTED = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]+[^\s#]")
-"""What begins, but for comments, with an indented line of code."""
-_FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#\\]*)", re.MULTILINE)
-
-
-def _source(task: Task, submission: str) -> str:
-    """The program: the task's setup and the submission. Raises `Unfit` where that is no text to run.
-
-    A submission whose first line of code is indented is no program by itself, so nothing that could be right is lost
-    where it is joined to the task's prompt. One without a line of code stays what it is: it defines nothing.
-    """
+    """Runs the source of a submission and says what it comes to."""
+    taken = submission[:_MOST_SHOWN] if submission.strip() else None
     try:
-        size = len(submission.encode("utf-8"))
-    except UnicodeEncodeError as error:
-        raise Unfit(f"the submission is not UTF-8 (character {error.start + 1})") from None
-    if size > MOST_BYTES:
-        raise Unfit(f"the submission has {size:,} bytes (at most {MOST_BYTES:,})")
-    if task.prompt and _INDENTED.match(submission):
-        submission = task.prompt + submission
-    if not task.setup.strip():
-        return submission
-    # A `from __future__` stands first or nowhere, so it is said again above the setup. The submission is not parsed
-    # for that: nothing of it is, on this side.
-    future = [" ".join(match[0].split()) for match in _FUTURE.finditer(submission)]
-    if not future:
-        return f"{task.setup.rstrip()}\n\n{submission}"
-    rest = _FUTURE.sub("pass", submission)
-    return "\n".join([*future, task.setup.rstrip(), "", rest])
+        task = lift.read(answer)
+        plan = _plan(task, answer)
+        running = _pool().submit(_request(plan, program(task.task, submission)))
+    except Unfit as error:
+        return Outcome(Score("unscored", taken, why=str(error)[:500]))
+    result = running.result()
+    whys = plan.judge(result)
+    visible, hidden, examples = counts = [(sum(not why for why in pile), len(pile)) for pile in whys]
+    told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
+    rule = ", ".join(f"{held} of {of} {what}" for held, of, what in told if of)
+    first = next((why for pile in whys for why in pile if why), "")
+    score = Score("wrong" if first else "right", taken, rule, first[:500], plan.task.mode, shares(*counts))
+    return Outcome(score, visible, hidden, examples, result.ended, result.tier, result.ms)
+
+
+def _check_source(submission: str, answer: str) -> Score:
+    return outcome(submission, answer).score
+
+
+register(
+    Verifier(
+        "code", "2", code, commit, is_parallel=True, ready=ready, has_shares=True, near_misses=near_misses,
+        family="code", is_sandboxed=True, rows=Rows(tasks.answer_of, _check_source),
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What is worked out once for a task: the property's examples with the reference's answers, or why there are
-    none."""
+    """Holds what is worked out once for a task: examples of the property with the reference's answers, or a problem."""
 
     examples: tuple[tuple[Any, ...], ...] = ()
     expected: tuple[Any, ...] = ()
@@ -279,7 +184,7 @@ class _Prepared:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The calls of a task and what their answers must be. `again` is the order of the second asking."""
+    """Holds the calls of a task and what their answers must be. `again` is the order of the second asking."""
 
     task: Task
     visible: tuple[Test, ...]
@@ -289,7 +194,7 @@ class _Plan:
     again: tuple[int, ...]
 
     def judge(self, result: Result) -> list[list[str]]:
-        """Why each visible test, each hidden test and each example has failed; empty where it holds."""
+        """Says why each visible test, each hidden test and each example has failed; empty where it holds."""
         if self.task.mode == "stdio":
             tests = [*self.task.tests, *self.task.hidden_tests]
             programs = [*map(_judge_program, tests, self.answers(result, len(tests)))]
@@ -305,26 +210,15 @@ class _Plan:
             for test in pile:
                 part = slice(at, at := at + len(test.calls))
                 checks = test.judge(first[part])
-                others = test.judge(second[part]) if second else checks
-                for one, other in zip(checks, others, strict=True):
-                    why = f"{one.source}: {one.why}" if one.why else ""
-                    whys.append(
-                        why or (f"{other.source}: asked again in another order, {other.why}" if other.why else "")
-                    )
+                whys += map(_why, checks, test.judge(second[part]) if second else checks)
             found.append(_numbered(name, whys))
         tolerance = self.task.property.tolerance if self.task.property else None
-        return [
-            *found,
-            [
-                _judge_example(f"{self.task.entry_point}{_listed(args)}", expected, answer, tolerance)
-                for args, expected, answer in zip(
-                    examples, self.prepared.expected, answers[num + len(self.again) :], strict=True
-                )
-            ],
-        ]
+        expected, answers = self.prepared.expected, answers[num + len(self.again) :]
+        called = [f"{self.task.entry_point}{_listed(args)}" for args in examples]
+        return [*found, [*map(_judge_example, called, expected, answers, [tolerance] * len(examples))]]
 
     def answers(self, result: Result, num: int) -> list[Answer]:
-        """One for each call, also for those that were not reached."""
+        """Returns an answer for each call, also for those that were not reached."""
         from reasoner.sandbox import Answer
 
         missing = Answer("none", None, result.why or f"the run ended: {result.ended}")
@@ -332,7 +226,7 @@ class _Plan:
 
 
 def _plan(ready: Ready, answer: str) -> _Plan:
-    """Raises `Unfit` where the task cannot be judged."""
+    """Plans the calls of a task. Raises `Unfit` where it cannot be judged."""
     prepared = _prepared(ready.task, answer)
     if prepared.problem:
         raise Unfit(prepared.problem)
@@ -346,15 +240,16 @@ def _plan(ready: Ready, answer: str) -> _Plan:
     return _Plan(ready.task, ready.visible, ready.hidden, calls, prepared, tuple(order))
 
 
-def _request(task: Task, plan: _Plan, source: str) -> Request:
+def _request(plan: _Plan, source: str) -> Request:
     from reasoner.sandbox import Call, Request
 
+    task = plan.task
     if task.mode == "stdio":
         tests = [test for test in (*task.tests, *task.hidden_tests) if isinstance(test, Stdio)]
         return Request(source, stdin=tuple(test.stdin for test in tests), cpu_s=CPU_S, wall_s=WALL_S)
     asked = [*plan.calls, *(plan.calls[at] for at in plan.again), *(Asked(args, {}) for args in plan.prepared.examples)]
     entry, calls = task.entry_point, [Call(call.args, call.keywords, call.is_listed) for call in asked]
-    if any(tasks.holds_type((call.args, call.keywords)) for call in asked):
+    if any(holds_type((call.args, call.keywords)) for call in asked):
         # A type among the arguments is no value that can be sent: the calls go in as source, after the submission.
         entry = "lifted_call"
         texts = "".join(f"        lambda: {task.entry_point}({', '.join(_texts(call))}),\n" for call in asked)
@@ -364,10 +259,7 @@ def _request(task: Task, plan: _Plan, source: str) -> Request:
 
 
 def _texts(call: Asked) -> list[str]:
-    return [
-        *map(tasks.source_of, call.args),
-        *(f"{name}={tasks.source_of(value)}" for name, value in call.keywords.items()),
-    ]
+    return [*map(source_of, call.args), *(f"{name}={source_of(value)}" for name, value in call.keywords.items())]
 
 
 # -- judging -----------------------------------------------------------------------------------
@@ -377,15 +269,22 @@ def _numbered(name: str, whys: Sequence[str]) -> list[str]:
     return [f"{name} {number}: {why}" if why else "" for number, why in enumerate(whys, 1)]
 
 
+def _why(first: Check, second: Check) -> str:
+    """Says why an assert fails, when its calls are made first or again in another order."""
+    if first.why:
+        return f"{first.source}: {first.why}"
+    return f"{second.source}: asked again in another order, {second.why}" if second.why else ""
+
+
 def _judge_example(what: str, expected: Any, answer: Answer, tolerance: float | None) -> str:
-    if answer.kind == "value" and tasks.equal(answer.value, expected, tolerance):
+    if answer.kind == "value" and equal(answer.value, expected, tolerance):
         return ""
-    return f"property: {what} {_said(answer)}, the reference gives {tasks.shown(expected)}"
+    return f"property: {what} {_said(answer)}, the reference gives {shown(expected)}"
 
 
 def _said(answer: Answer) -> str:
     if answer.kind == "value":
-        return f"gave {tasks.shown(answer.value)}"
+        return f"gave {shown(answer.value)}"
     if answer.kind == "raised":
         return f"raised {answer.text[:200]}"
     return f"gave no value: {answer.text[:200]}"
@@ -401,7 +300,7 @@ def _judge_program(test: str | Stdio, answer: Answer) -> str:
     wanted, got = _lines(test.stdout), _lines(printed)
     for number, (one, other) in enumerate(zip(wanted, got, strict=False), 1):
         if one != other:
-            return f"line {number} is {tasks.shown(other)}, not {tasks.shown(one)}"
+            return f"line {number} is {shown(other)}, not {shown(one)}"
     if len(wanted) != len(got):
         return f"it printed {len(got)} lines, not {len(wanted)}"
     return ""
@@ -415,7 +314,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _listed(args: tuple[Any, ...]) -> str:
-    return f"({', '.join(tasks.shown(arg) for arg in args)})"
+    return f"({', '.join(shown(arg) for arg in args)})"
 
 
 # -- what is worked out once -------------------------------------------------------------------
@@ -426,7 +325,7 @@ _known: OrderedDict[str, _Prepared] = OrderedDict()
 
 
 def _prepared(task: Task, answer: str) -> _Prepared:
-    """The examples of a task and their expected values, from a reference that runs in the same sandbox.
+    """Returns the examples of a task and their expected values, from a reference that runs in the same sandbox.
 
     Worked out once and kept: the same examples for a whole group, and for every other completion in this process.
     """
@@ -445,7 +344,7 @@ def _prepared(task: Task, answer: str) -> _Prepared:
 
 
 def _prepare(task: Task) -> tuple[_Prepared, bool]:
-    """What is found, and whether it would be found again: not where the sandbox may be what failed."""
+    """Works that out, and says whether it would come out again: not where the sandbox may be what failed."""
     from reasoner.sandbox import Call, Request
     from reasoner.verifiers.code import examples
 
@@ -477,7 +376,7 @@ def _prepare(task: Task) -> tuple[_Prepared, bool]:
 
 
 def shrink(submission: str, answer: str) -> str | None:
-    """A small example of the property that the submission fails, for people; None where none is found.
+    """Finds a small example of the property that the submission fails, for people; None where there is none.
 
     Each step runs the reference and the submission, so this is for a report, not for a reward.
     """
@@ -487,11 +386,11 @@ def shrink(submission: str, answer: str) -> str | None:
     from reasoner.sandbox import Call, Request
     from reasoner.verifiers.code import examples
 
-    task = tasks.read(answer).task
+    task = lift.read(answer).task
     if task.property is None:
         return None
     prop, setup = task.property, task.setup.rstrip()
-    source = _source(task, submission)
+    source = program(task, submission)
     found: dict[str, str] = {}
 
     def fails(args: tuple[Any, ...]) -> bool:
@@ -523,27 +422,28 @@ _open: Pool | None = None
 
 
 def _pool() -> Pool:
-    """The one pool of this process, opened on its first use. Raises `ReasonerError` where no tier works."""
+    """Returns the one pool of this process, opened on its first use. Raises `ReasonerError` where no tier works."""
     global _open
     with _opening:
         if _open is None:
-            from reasoner.sandbox import Pool
+            from reasoner.sandbox import Pool, choose
 
-            _open = Pool()
+            _open = Pool(choose())
         return _open
 
 
 def close() -> None:
-    """Close the pool, if there is one; the next submission opens another."""
+    """Closes the pool, if there is one, and forgets what was worked out; the next submission opens another."""
     global _open
     with _opening:
         pool, _open = _open, None
+    _known.clear()
     if pool is not None:
         pool.close()
 
 
 def _after_fork() -> None:
-    """The pool belongs to the process that we were forked from."""
+    """Leaves the pool to the process that we were forked from."""
     global _open, _opening, _preparing
     _open, _opening, _preparing = None, threading.Lock(), threading.Lock()
 

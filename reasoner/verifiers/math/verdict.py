@@ -19,7 +19,8 @@ from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 
-from reasoner.verifiers import Score, Verdict, number, verifier, worker
+from reasoner.verifiers import worker
+from reasoner.verifiers.checker import Verifier, register
 from reasoner.verifiers.committed import committed, spoken
 from reasoner.verifiers.math import reader, units
 from reasoner.verifiers.math import tree as t
@@ -28,6 +29,8 @@ from reasoner.verifiers.math.same import bare, same
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, ascii_math
 from reasoner.verifiers.math.tree import Node, TooLarge, Unreadable
 from reasoner.verifiers.math.values import equal
+from reasoner.verifiers.score import Score, Verdict
+from reasoner.verifiers.sentence import UNSURE, last_sentence, stated
 
 SYMBOLIC_SECONDS = 2.0
 """Wall time of one comparison by Math-Verify and sympy."""
@@ -48,7 +51,6 @@ def strict(completion: str, answer: str) -> Score:
     return Score("right" if is_same else "wrong", found.spans[0], "strict", "" if is_same else "another text")
 
 
-@verifier("math", version="1", commit=commit, strict=strict)
 def math(completion: str, answer: str) -> Score:
     r"""Returns `right` when the committed answer equals the reference.
 
@@ -62,6 +64,9 @@ def math(completion: str, answer: str) -> Score:
         return _check(completion, answer)
     except RecursionError:
         return Score("unscored", why="over a limit: nested too deeply")
+
+
+register(Verifier("math", "1", math, commit, strict, contract="math", family="math"))
 
 
 def _check(completion: str, answer: str) -> Score:
@@ -131,13 +136,13 @@ def _spans(completion: str, type_: str) -> tuple[tuple[str, ...], str]:
     found = committed(completion)
     if found is not None:
         is_prose = found.rule == "phrase" and len(_PROSE.findall(found.spans[0])) >= 3
-        stated = _stated(found.spans[0], type_) if is_prose else None
-        return (stated,) if stated else found.spans, found.rule
+        said = _stated(found.spans[0], type_) if is_prose else None
+        return (said,) if said else found.spans, found.rule
     text = _FAREWELL.sub("", spoken(completion[-20 * _WINDOW :])).strip()
     if text and len(text) <= _MAX_WHOLE and "\n" not in text and _is_formula(text, type_):
         return (text,), "whole"
-    stated = _stated(text, type_) if text else None
-    return ((stated,), "sentence") if stated else ((), "")
+    said = _stated(text, type_) if text else None
+    return ((said,), "sentence") if said else ((), "")
 
 
 def _stated(text: str, type_: str) -> str | None:
@@ -148,15 +153,15 @@ def _stated(text: str, type_: str) -> str | None:
         before, after = tail[: formulas[-1].start()], tail[formulas[-1].end() :]
         sentence = re.split(r"[.!?]\s|\n", _FORMULA.sub(" ", before))[-1] + " " + after
         is_last = not re.search(r"[\d\\]", after) and not re.search(r"[.!?\n]\s*\S", after.strip())
-        if is_last and not number.UNSURE.search(sentence):
+        if is_last and not UNSURE.search(sentence):
             return next(group for group in formulas[-1].groups() if group)
     if type_ in _NUMBERS:
-        sentence = number.last_sentence(text)
-        value = number.stated(sentence)
+        sentence = last_sentence(text)
+        value = stated(sentence)
         if isinstance(value, Fraction):
             return str(value)
         ending = _ENDING.search(sentence)
-        if ending and not number.UNSURE.search(_NEGATED.sub(" ", sentence[: ending.start()])):
+        if ending and not UNSURE.search(_NEGATED.sub(" ", sentence[: ending.start()])):
             return ending[1]
     return None
 

@@ -12,7 +12,7 @@ def reasoner(tmp_path):
     def call(*argv):
         env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "REASONER_RUNS": str(tmp_path / "runs")}
         return subprocess.run(
-            [sys.executable, "-m", "reasoner.cli.commands", *argv],
+            [sys.executable, "-m", "reasoner", *argv],
             capture_output=True,
             text=True,
             env=env,
@@ -44,11 +44,15 @@ def test_mistakes(reasoner, argv, code, says):
     assert "Traceback" not in done.stderr
 
 
-def test_help_lists_the_commands_in_order_of_use(reasoner):
+def test_help_lists_every_command_under_what_it_is_for(reasoner):
+    from reasoner.cli import main
+
     done = reasoner("--help")
-    commands = [line.split()[0] for line in done.stdout.split("Commands:")[1].strip().splitlines()]
-    assert commands[0] == "run"
-    assert {"doctor", "status", "serve", "train", "merge", "gguf", "modelfile", "register", "evaluate"} <= set(commands)
+    for title, commands in main.FAMILIES.items():
+        listed = done.stdout.split(f"{title}:\n")[1].split("\n\n")[0]
+        named = [line.split()[0] for line in listed.splitlines() if line[2] != " "]
+        assert named == [one.name for one in commands]
+    assert done.stdout.index("Use it") < done.stdout.index("  run ") < done.stdout.index("Measure")
 
 
 def test_config_prints_toml(reasoner):
@@ -83,7 +87,7 @@ def test_json_is_one_value_on_standard_output(reasoner, tmp_path):
 
 
 def test_terminal_text_shows_control_characters():
-    from reasoner.cli.commands import printable
+    from reasoner.errors import printable
 
     assert printable("a\x1b[31mred\x07\nb\tc") == "a\\x1b[31mred\\x07\nb\tc"
 
@@ -101,9 +105,9 @@ def test_terminal_text_shows_control_characters():
 )
 def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
     from reasoner import runs
-    from reasoner.cli.commands import _default_name
+    from reasoner.cli.options import default_name
 
-    assert _default_name("smol", overrides) == name
+    assert default_name("smol", overrides) == name
     assert runs.new(name).name == name
 
 
@@ -116,7 +120,7 @@ def test_a_run_with_another_base_gets_a_name_of_its_own(overrides, name):
 def test_an_interrupt_where_python_can_raise_nothing_comes_again(where, number):
     program = f"""
 import ctypes, os, signal, time
-from reasoner.cli import commands as cli
+from reasoner.cli import main as cli
 
 signal.signal(signal.SIGINT, {"signal.default_int_handler" if number == "SIGINT" else "signal.SIG_IGN"})
 met = []
@@ -129,7 +133,7 @@ def meet(*_):
 
 {where}
 
-def command(standalone_mode):
+def command(**_):
     lose()
     time.sleep(20)
     print("went on")

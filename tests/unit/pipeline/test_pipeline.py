@@ -8,10 +8,14 @@ import types
 import pytest
 
 from reasoner import config, files, runs
+from reasoner.audit.results import Audit, Judge, References, Unjudged
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import pipeline
-from reasoner.problems import data
+from reasoner.export.facts import PromoteFacts
+from reasoner.pipeline import checks, plan, stages, staleness
+from reasoner.pipeline.job import Job
+from reasoner.problems.problem import Problem
+from reasoner.serving.tags import Registered, Tagged
 
 
 class Server:
@@ -26,7 +30,7 @@ class Client:
 @pytest.fixture
 def job(tmp_path):
     found, _ = config.resolve("pocket", {"train.steps": "4"})
-    made = pipeline.Job(found, runs.Run(tmp_path / "run"))
+    made = Job(found, runs.Run(tmp_path / "run"))
     made.__dict__["server"] = Server()
     made.__dict__["client"] = Client()
     made.__dict__["base"] = locate.Base(
@@ -42,22 +46,22 @@ def stage(ran, name="merge", **changes):
         files.write_text(path, "made")
         return [path], {}
 
-    found = pipeline.Stage(name, run, ("gguf",), lambda job: {"base": job.base.sha256})
+    found = stages.Stage(name, run, ("gguf",), lambda job: {"base": job.base.sha256})
     return dataclasses.replace(found, **changes)
 
 
 @pytest.fixture
 def versions(monkeypatch):
-    monkeypatch.setattr(pipeline, "versions", lambda job: {})
+    monkeypatch.setattr(Job, "versions", lambda job: {})
 
 
 def test_a_stage_runs_once_and_then_says_why_not(job, versions):
     ran, said = [], []
     job.reporter.stage = lambda name, verdict, reason, seconds: said.append((verdict, reason))
     one = stage(ran)
-    assert pipeline.stale(job, one) == ["not done yet"]
-    pipeline._run_stage(job, one)
-    pipeline._run_stage(job, one)
+    assert staleness.stale(job, one) == ["not done yet"]
+    plan.run_stage(job, one)
+    plan.run_stage(job, one)
     assert ran == ["merge"]
     assert said[1] == ("fresh", "same inputs, config and tools; outputs whole")
 
@@ -69,45 +73,45 @@ def with_config(job, **overrides):
 
 def test_reasons_name_the_key_the_input_and_the_file(job, versions):
     one = stage([])
-    pipeline._run_stage(job, one)
+    plan.run_stage(job, one)
     with_config(job, gguf__quant="Q4_K_M")
-    assert pipeline.stale(job, one) == ["gguf.quant was 'Q8_0', is 'Q4_K_M'"]
+    assert staleness.stale(job, one) == ["gguf.quant was 'Q8_0', is 'Q4_K_M'"]
     with_config(job, gguf__quant="Q8_0")
-    assert pipeline.stale(job, dataclasses.replace(one, inputs=lambda job: {"base": "other"})) == ["base changed"]
+    assert staleness.stale(job, dataclasses.replace(one, inputs=lambda job: {"base": "other"})) == ["base changed"]
     (job.run.path / "out.txt").write_text("else")
-    assert pipeline.stale(job, one) == ["out.txt has other contents"]
+    assert staleness.stale(job, one) == ["out.txt has other contents"]
 
 
 def test_a_setting_that_the_stage_does_not_read_changes_nothing(job, versions):
     one = stage([])
-    pipeline._run_stage(job, one)
+    plan.run_stage(job, one)
     with_config(job, eval__num_problems="7")
-    assert pipeline.stale(job, one) == []
+    assert staleness.stale(job, one) == []
 
 
 def test_another_tool_version_is_a_reason(job, versions, monkeypatch):
     one = stage([], tools=("reasoner",))
-    pipeline._run_stage(job, one)
-    monkeypatch.setattr(pipeline, "__version__", "99")
-    assert pipeline.stale(job, one) == ["reasoner was 0.1.0, is 99"]
+    plan.run_stage(job, one)
+    monkeypatch.setattr(staleness, "__version__", "99")
+    assert staleness.stale(job, one) == ["reasoner was 0.1.0, is 99"]
 
 
 def test_the_server_is_asked_only_when_nothing_else_is_wrong(job, versions):
     one = stage([], outside=lambda job, record: ["reasoner:base is not in Ollama"])
-    pipeline._run_stage(job, one)
-    assert pipeline.stale(job, one) == ["reasoner:base is not in Ollama"]
-    assert pipeline.stale(job, one, ask_server=False) == []
+    plan.run_stage(job, one)
+    assert staleness.stale(job, one) == ["reasoner:base is not in Ollama"]
+    assert staleness.stale(job, one, ask_server=False) == []
 
 
 def test_a_failing_stage_forgets_its_old_record_and_the_summary(job, versions):
-    pipeline._run_stage(job, stage([]))
+    plan.run_stage(job, stage([]))
     files.write_text(job.run.summary_path, "{}")
 
     def fail(job):
         raise ReasonerError("no")
 
     with pytest.raises(ReasonerError):
-        pipeline._run_stage(job, stage([], run=fail, inputs=lambda job: {"base": "new"}))
+        plan.run_stage(job, stage([], run=fail, inputs=lambda job: {"base": "new"}))
     assert job.record("merge") is None
     assert not job.run.summary_path.exists()
 
@@ -124,35 +128,35 @@ def forget(stored):
 
 def test_keys_that_did_not_exist_then_had_todays_default(job, versions):
     one = stage([], reads=("gguf", "train", "verifier", "alarms", "serve"))
-    pipeline._run_stage(job, one)
+    plan.run_stage(job, one)
     record = job.record("merge")
     runs.write_record(job.record_path("merge"), dataclasses.replace(record, config=forget(record.config)))
-    assert pipeline.stale(job, one) == []
+    assert staleness.stale(job, one) == []
     with_config(job, gguf__margin="3", alarms__max_hidden_gap="0.5")
-    assert pipeline.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
+    assert staleness.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
 
 
 def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
     stored = json.loads(config.dump(*config.resolve("pocket", {"train.steps": "4"})))
     files.write_json(job.run.config_path, {**stored, "config": forget(stored["config"])})
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    pipeline._keep_training(job)
+    checks._keep_training(job)
     with_config(job, verifier__reward="share")
     with pytest.raises(ReasonerError) as caught:
-        pipeline._keep_training(job)
+        checks._keep_training(job)
     assert caught.value.why == "verifier.reward was 'verdict', is 'share'"
 
 
 def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
-    train = pipeline.STAGES[pipeline.NAMES.index("train")]
+    train = stages.STAGES[stages.NAMES.index("train")]
     record = runs.Record(
-        "train", train.inputs(job), pipeline._slice(job.config, train.reads), {}, {}, {}, 1.0, "2026-01-01"
+        "train", train.inputs(job), staleness.settings_of(job.config, train.reads), {}, {}, {}, 1.0, "2026-01-01"
     )
     runs.write_record(job.record_path("train"), record)
-    pipeline._keep_training(job)
+    checks._keep_training(job)
     with_config(job, train__learning_rate="1e-2")
     with pytest.raises(ReasonerError) as caught:
-        pipeline._keep_training(job)
+        checks._keep_training(job)
     assert caught.value.code == 2
     assert "train.learning_rate was 0.0003, is 0.01" in caught.value.why
 
@@ -160,10 +164,10 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
 def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
     files.write_text(job.run.config_path, config.dump(job.config, {}))
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    pipeline._keep_training(job)
+    checks._keep_training(job)
     with_config(job, train__seed="5")
     with pytest.raises(ReasonerError, match="trained with other settings"):
-        pipeline._keep_training(job)
+        checks._keep_training(job)
 
 
 def test_a_refused_run_leaves_its_config_alone(job, versions):
@@ -172,7 +176,7 @@ def test_a_refused_run_leaves_its_config_alone(job, versions):
     before = job.run.config_path.read_text()
     with_config(job, train__seed="5")
     with pytest.raises(ReasonerError):
-        pipeline.run(job, {})
+        plan.run(job, {})
     assert job.run.config_path.read_text() == before
 
 
@@ -181,7 +185,7 @@ def test_a_small_disk_is_refused_before_training(job, monkeypatch):
     usage = shutil.disk_usage(job.run.path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
     with pytest.raises(ReasonerError) as caught:
-        pipeline.check_disk(job)
+        checks.check_disk(job)
     assert caught.value.code == 3
     assert "0.10 GiB are free" in caught.value.why
     assert "OLLAMA_MODELS" in caught.value.fix
@@ -200,53 +204,54 @@ def test_ollamas_own_copy_is_counted(job, monkeypatch):
         return disk_usage
 
     monkeypatch.setattr(shutil, "disk_usage", free(250 * 2**20))
-    pipeline.check_disk(job)
+    checks.check_disk(job)
     monkeypatch.setattr(Client, "would_copy", lambda self, folder: True)
     with pytest.raises(ReasonerError, match="not enough disk space"):
-        pipeline.check_disk(job)
+        checks.check_disk(job)
 
 
 def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
-    one = dataclasses.replace(pipeline._BY_NAME["report"], run=lambda job: ([], {}))
-    pipeline._run_stage(job, one)
-    assert pipeline.stale(job, one) == []
+    one = dataclasses.replace(stages.BY_NAME["report"], run=lambda job: ([], {}))
+    plan.run_stage(job, one)
+    assert staleness.stale(job, one) == []
     files.write_json(job.run.path / "ladder.json", {"n": 1})
-    assert pipeline.stale(job, one) == ["ladder changed"]
+    assert staleness.stale(job, one) == ["ladder changed"]
 
 
 @pytest.mark.parametrize(("earlier", "why"), [("sha256:public", ["-5.0 points"]), ("sha256:other", [])])
 def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypatch, earlier, why):
     facts = {
-        "register": {"tuned": {"digest": "sha256:last"}},
+        "register": {"tuned": dataclasses.asdict(Registered("m:1", "sha256:last", "ab", "linked", 12))},
         "evaluate": {"problems_found": []},
         "gate": {"why": ["-5.0 points"]},
     }
-    asked = []
-    monkeypatch.setattr(pipeline.Job, "need", lambda self, name: types.SimpleNamespace(facts=facts[name]))
-    monkeypatch.setattr(pipeline, "_run_stage", lambda job, stage: asked.append(stage.name))
-    monkeypatch.setattr(pipeline.register, "public", lambda config, client: {"digest": "sha256:public"})
-    monkeypatch.setattr(pipeline.register, "promotions", lambda run: [{"digest": earlier}])
-    monkeypatch.setattr(pipeline.register, "promote", lambda *given: {"why": given[4]["problems_found"]})
-    assert pipeline._promote(job) == ([], {"why": why, "against": "sha256:public"})
-    assert asked == ["gate"] * len(why)
+    monkeypatch.setattr(Job, "need", lambda self, name: types.SimpleNamespace(facts=facts[name]))
+    monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:public"))
+    monkeypatch.setattr(stages.history, "promotions", lambda run: [types.SimpleNamespace(digest=earlier)])
+    monkeypatch.setattr(stages.history, "settle", lambda config, client, run: None)
+    promote = lambda *given: PromoteFacts(promoted=False, why=given[4]["problems_found"])  # noqa: E731
+    monkeypatch.setattr(stages.promotion, "promote", promote)
+    made = {"promoted": False, "why": why, "is_control": False, "against": "sha256:public"}
+    assert stages._promote(job) == ([], made)
+    assert [one.name for one in stages.BY_NAME["promote"].first(job)] == ["gate"] * len(why)
     assert facts["evaluate"]["problems_found"] == []
 
 
 def test_a_refusal_stands_only_against_the_model_that_was_public_then(job, monkeypatch):
     refused = types.SimpleNamespace(facts={"promoted": False, "is_control": False, "against": "sha256:then"})
-    monkeypatch.setattr(pipeline.register, "public", lambda config, client: {"digest": "sha256:then"})
-    assert pipeline._public(job, refused) == []
-    monkeypatch.setattr(pipeline.register, "public", lambda config, client: {"digest": "sha256:now"})
-    assert pipeline._public(job, refused) == ["another model is public by now"]
+    monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:then"))
+    assert stages._public(job, refused) == []
+    monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:now"))
+    assert stages._public(job, refused) == ["another model is public by now"]
     refused.facts["is_control"] = True
-    assert pipeline._public(job, refused) == []
+    assert stages._public(job, refused) == []
 
 
 def test_stage_names_are_the_contract():
     contract = ["train", "merge", "gguf", "modelfile", "register", "evaluate"]
-    assert [name for name in pipeline.NAMES if name in contract] == contract
-    assert pipeline.NAMES[0] == "base"
-    assert pipeline.NAMES[-2:] == ("promote", "report")
+    assert [name for name in stages.NAMES if name in contract] == contract
+    assert stages.NAMES[0] == "base"
+    assert stages.NAMES[-2:] == ("promote", "report")
 
 
 @pytest.mark.parametrize(
@@ -259,33 +264,28 @@ def test_stage_names_are_the_contract():
 )
 def test_the_default_profile_is_what_the_machine_can_do(monkeypatch, has_cuda, free_gib, profile, why):
     listed = types.SimpleNamespace(returncode=0, stdout="GPU 0: a device")
-    monkeypatch.setattr(pipeline.shutil, "which", lambda name: "/usr/bin/nvidia-smi" if has_cuda else None)
-    monkeypatch.setattr(pipeline.subprocess, "run", lambda *args, **kwargs: listed)
+    monkeypatch.setattr(checks.shutil, "which", lambda name: "/usr/bin/nvidia-smi" if has_cuda else None)
+    monkeypatch.setattr(checks.subprocess, "run", lambda *args, **kwargs: listed)
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=free_gib * 2**30))
-    assert pipeline.default_profile()[0] == profile
-    assert why in pipeline.default_profile()[1]
+    assert checks.default_profile()[0] == profile
+    assert why in checks.default_profile()[1]
 
 
 def test_a_base_made_of_a_gguf_says_what_the_adapter_was_fitted_to():
     facts = {"quantization": "Q4_1", "bits_per_weight": 5.744, "sha256": "ab"}
-    text = pipeline._origin({"spec": "pypi:x==1", "imported": facts})
+    text = stages._origin({"spec": "pypi:x==1", "imported": facts})
     assert text.startswith("pypi:x==1, a GGUF of Q4_1 (5.74 bits a weight, sha256 ab): the adapter was fitted to")
-    assert pipeline._origin({"spec": "pocket", "imported": None}) == "pocket"
+    assert stages._origin({"spec": "pocket", "imported": None}) == "pocket"
 
 
 # -- the audit before a training ---------------------------------------------------------------
 
 
 def audited(problems):
-    """What `audit.run` gives, from `(answer, is judged)` pairs."""
-    unjudged = [
-        {"index": at, "id": p.id, "answer": p.answer, "why": "no"}
-        for at, p in enumerate(problems)
-        if p.answer == "blue"
-    ]
-    data = {"source": "mine", "n": len(problems), "judged": len(problems) - len(unjudged), "sampled": 1, "sha256": "x"}
-    return {"holds": True, "failed": [], "unjudged": unjudged, "checks": [], "data": data, "seconds": 0.1,
-            "verifier": {"name": "number", "version": "2"}}  # fmt: skip
+    """What `audit.run` gives, where `blue` is no reference that can be judged."""
+    unjudged = [Unjudged(at, p.id, p.answer, "no") for at, p in enumerate(problems) if p.answer == "blue"]
+    counts = References("mine", len(problems), len(problems) - len(unjudged), 1, "x")
+    return Audit(1, Judge("number", "2", "number"), True, [], counts, unjudged, [], 0, 0.1, {})
 
 
 @pytest.fixture
@@ -300,21 +300,21 @@ def trained(job, tmp_path, monkeypatch):
         given.append(unjudged)
         return [], {}
 
-    monkeypatch.setattr(pipeline.grpo, "run", run)
-    monkeypatch.setattr(pipeline.audit, "run", lambda checker, problems, source: audited(problems))
-    monkeypatch.setattr(pipeline.data, "training", lambda config: sources(rows))
+    monkeypatch.setattr(stages.grpo, "run", run)
+    monkeypatch.setattr(stages.audit, "run", lambda checker, problems, source: audited(problems))
+    monkeypatch.setattr(stages.load, "training", lambda config: sources(rows))
     return given
 
 
 def sources(path):
     answers = [json.loads(line)["answer"] for line in path.read_text().splitlines()]
-    return [data.Problem(f"p{n}", f"q{n}", answer) for n, answer in enumerate(answers)]
+    return [Problem(f"p{n}", f"q{n}", answer) for n, answer in enumerate(answers)]
 
 
 def test_the_verifier_is_audited_on_the_references_before_training(job, trained):
     said = []
     job.reporter.say = said.append
-    _, facts = pipeline._train(job)
+    _, facts = stages._train(job)
     assert trained == [{1}]
     assert facts["audit"] == {"holds": True, "references": 2, "unjudged": 1, "seconds": 0.1, "checks": {}}
     assert files.read_json(job.run.path / "audit.json")["unjudged"][0]["id"] == "p1"
@@ -322,14 +322,18 @@ def test_the_verifier_is_audited_on_the_references_before_training(job, trained)
 
 
 def failing(monkeypatch):
-    failed = {"holds": False, "failed": ["near misses that must fail: 3 of 900"]}
-    monkeypatch.setattr(pipeline.audit, "run", lambda checker, problems, source: audited(problems) | failed)
+    failed = ["near misses that must fail: 3 of 900"]
+
+    def run(checker, problems, source):
+        return dataclasses.replace(audited(problems), holds=False, failed=failed)
+
+    monkeypatch.setattr(stages.audit, "run", run)
 
 
 def test_a_verifier_that_fails_its_audit_trains_nothing(job, trained, monkeypatch):
     failing(monkeypatch)
     with pytest.raises(ReasonerError, match="the verifier number fails its audit") as caught:
-        pipeline._train(job)
+        stages._train(job)
     assert caught.value.code == 4
     assert "near misses that must fail: 3 of 900" in caught.value.why
     assert "reasoner audit --run run" in caught.value.fix
@@ -342,6 +346,6 @@ def test_a_failed_audit_may_be_only_told(job, trained, monkeypatch):
     said = []
     job.reporter.say = said.append
     job.config = job.config.model_copy(update={"alarms": config.Alarms(failed_audit="tell")})
-    _, facts = pipeline._train(job)
+    _, facts = stages._train(job)
     assert facts["audit"]["holds"] is False
     assert "FAILS its audit (near misses that must fail: 3 of 900)" in said[0]

@@ -7,54 +7,18 @@ import shutil
 import struct
 import threading
 
+import fake_ollama
 import pytest
 
 from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import pipeline, watch
-from reasoner.serving import register
+from reasoner.pipeline import checkpoint, watch
+from reasoner.pipeline.job import Job
+from reasoner.serving import history, tags
+from reasoner.serving.tags import Tagged
 
 MODULE = "model.layers.0.q_proj"
-
-
-class Client:
-    """A server: tags and digests, and whether it answers."""
-
-    def __init__(self, host="127.0.0.1:1"):
-        self.host, self.tags, self.is_up = host, {}, True
-
-    def version(self):
-        if not self.is_up:
-            raise ReasonerError("Ollama is away")
-        return "0.34.4"
-
-    def list_tags(self):
-        self.version()
-        return [{"name": name, "digest": digest} for name, digest in self.tags.items()]
-
-    def digest(self, tag):
-        self.version()
-        return self.tags.get(tag)
-
-    def copy(self, source, destination):
-        self.tags[destination] = self.tags[source]
-
-    def delete(self, tag):
-        self.version()
-        return self.tags.pop(tag, None) is not None
-
-    def show(self, tag):
-        return {"modelfile": ""}
-
-    def chat(self, tag, messages, options):
-        self.version()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
 
 
 def tensors(fill=1.0, module=MODULE, rows=4, columns=6, **more):
@@ -80,7 +44,8 @@ class World:
     def __init__(self, folder, monkeypatch):
         from safetensors.torch import save_file
 
-        self.run, self.client = runs.Run(folder / "runs" / "demo"), Client()
+        self.run, self.server = runs.Run(folder / "runs" / "demo"), fake_ollama.FakeOllama()
+        self.client = self.server.quick_client()
         self.base = folder / "base"
         self.base.mkdir()
         zeros = tensors()[f"base_model.model.{MODULE}.lora_B.weight"].new_zeros(4, 6)
@@ -88,13 +53,13 @@ class World:
         self.scores, self.fails, self.exported = {}, {}, []
         self.events, self.said = [], []
         self.settings = {"watch.poll_s": "0.02", "watch.settle_s": "0.05", "watch.retry_s": "0.01"}
-        monkeypatch.setattr(pipeline, "export", self.export)
-        monkeypatch.setattr(pipeline, "gate", self.gate)
-        monkeypatch.setattr(pipeline, "promote_step", self.promote)
+        monkeypatch.setattr(checkpoint, "export", self.export)
+        monkeypatch.setattr(checkpoint, "gate", self.gate)
+        monkeypatch.setattr(checkpoint, "promote_step", self.promote)
         files.write_text(self.run.config_path, "{}")
 
     def job(self):
-        made = pipeline.Job(config.resolve("pocket", self.settings)[0], self.run)
+        made = Job(config.resolve("pocket", self.settings)[0], self.run)
         made.__dict__ |= {"client": self.client, "base": locate.Base("pocket", self.base, "x", 1, {})}
         at = made.at
 
@@ -119,15 +84,16 @@ class World:
         if self.fails.get(job.step, 0):
             self.fails[job.step] -= 1
             raise OSError(28, "No space left on device")
-        tag = register.step_tag(job.config, job.step)
+        tag = tags.step_tag(job.config, job.step)
         (job.export / f"partial-model-{job.step}.gguf").rename(job.export / "model.gguf")
-        self.client.tags[tag] = f"d{job.step}"
-        register._remember(self.client, tag)
-        return {"route": "delta", "why": "", "tag": tag, "digest": f"d{job.step}", "stage_seconds": {}, "seconds": 0.1}
+        self.server.put(tag, f"sha256:d{job.step}")
+        tags.remember(self.client, tag)
+        made = {"route": "delta", "why": "", "tag": tag, "digest": f"sha256:d{job.step}"}
+        return {**made, "stage_seconds": {}, "seconds": 0.1}
 
     def gate(self, job):
         score = self.scores.get(job.step, 0.5 + job.step / 1000)
-        best = max((row["score"] for row in register.promotions(self.run)), default=0.0)
+        best = max((one.score for one in history.promotions(self.run)), default=0.0)
         return {
             "metric": "pass_at_1", "n": 200, "score": score, "score_ci95": [score - 0.1, score + 0.1],
             "against_score": best, "points": 100 * (score - best), "lower": -1.0, "split_sha256": "s",
@@ -135,16 +101,19 @@ class World:
         }  # fmt: skip
 
     def promote(self, job, by, passed):
-        tag = register.step_tag(job.config, job.step)
-        model = {"tag": tag, "digest": self.client.tags[tag]}
-        return register.publish(job.config, self.client, self.run, model, job.step, by=by, score=passed["score"])
+        tag = tags.step_tag(job.config, job.step)
+        model = Tagged(tag, self.server.tags[tag])
+        return history.publish(job.config, self.client, self.run, model, job.step, by=by, score=passed["score"])
 
     def watch(self, is_over=lambda: True, **how):
         self.events.clear()
-        one = watch.Watcher(self.job, self.events.append, self.said.append, **how)
+        one = watch.Watcher(self.job, self.record, self.said.append, **how)
         with runs.lock(self.run, "watch"):
             one.watch(is_over)
         return one
+
+    def record(self, event):
+        self.events.append(event.as_json())
 
     @property
     def ends(self):
@@ -154,7 +123,9 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
-    return World(tmp_path, monkeypatch)
+    made = World(tmp_path, monkeypatch)
+    yield made
+    made.server.close()
 
 
 # -- one checkpoint
@@ -271,7 +242,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     os.utime(path / watch.WEIGHTS, (0, 0))  # an old file time says nothing
     clock = [100.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
-    one = watch.Watcher(world.job, world.events.append, world.said.append)
+    one = watch.Watcher(world.job, world.record, world.said.append)
     one._sink = lambda row: None
     one.scan()
     clock[0] += 6
@@ -327,9 +298,9 @@ def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, mis
     monkeypatch.setattr(watch, "take", late)
     world.watch()
     world.watch()
-    rows = register.history(world.run)
-    assert [row["event"] for row in rows] == ["seen", "skipped"]
-    assert (missing or "vanished before it could be copied") in rows[1]["reason"]
+    rows = history.events(world.run)
+    assert [row.event for row in rows] == ["seen", "skipped"]
+    assert (missing or "vanished before it could be copied") in rows[1].reason
     assert not world.run.export_dir(2).exists()
 
 
@@ -360,7 +331,7 @@ def test_bad_checkpoints_do_not_end_the_watch(world):
     assert world.exported == [30]
     assert world.ends[20] == ("skipped", f"{watch.WEIGHTS} is not whole")
     assert [event for event, _ in world.ends.values()].count("skipped") == len(bad) + 1
-    assert world.client.tags["reasoner:latest"] == "d30"
+    assert world.server.tags["reasoner:latest"] == "sha256:d30"
 
 
 # -- what becomes of one
@@ -378,7 +349,7 @@ def test_an_export_that_fails_is_tried_again_and_given_up_in_the_end(world):
     assert [(row["attempt"], row["final"]) for row in failed] == [(1, False), (2, False), (3, True)]
     assert "No space left" in failed[0]["reason"]
     assert not world.run.export_dir(4).exists()
-    assert world.client.tags == {"reasoner:step-000002": "d2", "reasoner:latest": "d2"}
+    assert world.server.tags == {"reasoner:step-000002": "sha256:d2", "reasoner:latest": "sha256:d2"}
     world.checkpoint(6)
     world.watch()
     assert world.exported[-1] == 6
@@ -402,7 +373,7 @@ def test_a_server_that_is_away_is_waited_for_and_costs_no_checkpoint(world, monk
         return world.gate(job)
 
     monkeypatch.setattr(world.client, "version", version)
-    monkeypatch.setattr(pipeline, "gate", gate)
+    monkeypatch.setattr(checkpoint, "gate", gate)
     world.watch()
     assert world.ends[2] == ("promoted", None)
     failed = [row for row in world.events if row["event"] == "failed"]
@@ -432,25 +403,26 @@ def test_one_that_scores_worse_is_kept_and_not_public(world):
         world.checkpoint(step)
     world.watch(every=2)
     assert world.ends == {2: ("promoted", None), 4: ("kept", "worse")}
-    assert world.client.tags["reasoner:latest"] == "d2"
+    assert world.server.tags["reasoner:latest"] == "sha256:d2"
 
 
 def test_public_previous_and_best_stay_and_a_persons_tag_too(world):
     world.scores = {1: 0.5, 2: 0.1, 3: 0.45, 4: 0.6, 5: 0.55, 6: 0.2, 7: 0.7}
     for step in world.scores:
         world.checkpoint(step)
-    world.client.tags |= {"mine:latest": "d2", "reasoner:step-000099": "a person's"}
+    world.server.put("mine", "sha256:d2")
+    world.server.put("reasoner:step-000099", "sha256:a person's")
     world.watch(every=1)
-    steps = {tag for tag in world.client.tags if "step-" in tag}
+    steps = {tag for tag in world.server.tags if "step-" in tag}
     # public 7, before it 4; of the others 5 (0.55) and 1 (0.5) are the best two
     assert steps == {f"reasoner:step-{n:06d}" for n in (1, 4, 5, 7, 99)}
-    assert world.client.tags["mine:latest"] == "d2"
+    assert world.server.tags["mine:latest"] == "sha256:d2"
     assert {path.name for path in (world.run.path / "exports").iterdir()} == {f"step-{n:06d}" for n in (1, 4, 5, 7)}
-    world.client.tags["reasoner:step-000005"] = "a person's now"
+    world.server.put("reasoner:step-000005", "sha256:a person's now")
     world.settings["watch.keep_best"] = "0"
     world.watch()
-    assert world.client.tags["reasoner:step-000005"] == "a person's now"
-    assert "reasoner:step-000001" not in world.client.tags
+    assert world.server.tags["reasoner:step-000005"] == "sha256:a person's now"
+    assert "reasoner:step-000001" not in world.server.tags
 
 
 # -- a watcher that was killed
@@ -459,7 +431,7 @@ def test_public_previous_and_best_stay_and_a_persons_tag_too(world):
 def test_a_killed_watchers_step_is_gone_on_with(world):
     world.checkpoint(2)
     job = world.job().at(2)
-    register.tell(world.run, 2, "seen")
+    history.tell(world.run, 2, "seen")
     watch.take(job, world.run.checkpoints_dir / "checkpoint-2")
     shutil.rmtree(world.run.checkpoints_dir)
     files.write_text(job.export / "partial-model.gguf", "half")
@@ -471,10 +443,11 @@ def test_a_killed_watchers_step_is_gone_on_with(world):
 
 
 def test_a_promotion_cut_off_after_the_tag_moved_is_told(world):
-    world.client.tags |= {"reasoner:step-000002": "d2", "reasoner:latest": "d2"}
+    for tag in ("reasoner:step-000002", "reasoner:latest"):
+        world.server.put(tag, "sha256:d2")
     adapter(world.run.export_dir(2) / "adapter")
-    register.tell(world.run, 2, "seen")
-    register.tell(world.run, 2, "promoting", tag="reasoner:latest", digest="d2", previous=None, score=0.5)
+    history.tell(world.run, 2, "seen")
+    history.tell(world.run, 2, "promoting", tag="reasoner:latest", digest="sha256:d2", previous=None, score=0.5)
     world.watch()
     assert world.exported == []
     assert [row["event"] for row in world.events] == ["promoted"]
@@ -482,31 +455,31 @@ def test_a_promotion_cut_off_after_the_tag_moved_is_told(world):
 
 def test_what_a_killed_watcher_could_not_clear_up_goes(world):
     tag = "reasoner:step-000002"
-    world.client.tags[tag] = "d2"
-    register._remember(world.client, tag)
+    world.server.put(tag, "sha256:d2")
+    tags.remember(world.client, tag)
     adapter(world.run.export_dir(2) / "adapter")
-    register.tell(world.run, 2, "seen")
-    register.tell(world.run, 2, "skipped", reason="superseded by step 4")
-    register.tell(world.run, 3, "seen")  # killed before it was copied, and pruned since
+    history.tell(world.run, 2, "seen")
+    history.tell(world.run, 2, "skipped", reason="superseded by step 4")
+    history.tell(world.run, 3, "seen")  # killed before it was copied, and pruned since
     world.watch()
-    assert world.client.tags == {}
+    assert world.server.tags == {}
     assert not world.run.export_dir(2).exists()
     assert world.ends == {3: ("skipped", "its checkpoint is gone since the last watch")}
 
 
 def test_what_a_person_exported_outlives_a_watch(world):
     job = world.job().at(2)
-    register.tell(world.run, 2, "seen")
-    register.tell(world.run, 2, "skipped", reason="superseded by step 4")
+    history.tell(world.run, 2, "seen")
+    history.tell(world.run, 2, "skipped", reason="superseded by step 4")
     watch.take(job, world.checkpoint(2))
     files.write_text(job.export / "model.gguf", "a person's")
-    world.client.tags["reasoner:step-000002"] = "d2"
-    register._remember(world.client, "reasoner:step-000002")
-    register.tell(world.run, 2, "exported", by="reasoner export", tag="reasoner:step-000002", digest="d2")
+    world.server.put("reasoner:step-000002", "sha256:d2")
+    tags.remember(world.client, "reasoner:step-000002")
+    history.tell(world.run, 2, "exported", by="reasoner export", tag="reasoner:step-000002", digest="sha256:d2")
     shutil.rmtree(world.run.checkpoints_dir)
     world.watch()
     assert (job.export / "model.gguf").read_text() == "a person's"
-    assert world.client.tags == {"reasoner:step-000002": "d2"}
+    assert world.server.tags == {"reasoner:step-000002": "sha256:d2"}
 
 
 def test_a_second_watcher_says_so_and_leaves(world):
@@ -524,11 +497,11 @@ def test_a_run_folder_that_was_moved_is_not_begun_anew(world, monkeypatch):
         world.run.path.rename(elsewhere)
         raise OSError(2, "No such file or directory")
 
-    monkeypatch.setattr(pipeline, "export", export)
+    monkeypatch.setattr(checkpoint, "export", export)
     with pytest.raises(ReasonerError, match="the folder of run demo is gone"):
         world.watch()
     assert not (world.run.path / "history.jsonl").exists()
-    monkeypatch.setattr(pipeline, "export", world.export)
+    monkeypatch.setattr(checkpoint, "export", world.export)
     world.run = runs.Run(elsewhere)
     world.watch()
     assert world.ends == {2: ("promoted", None)}
@@ -571,36 +544,36 @@ def test_a_disk_that_fails_between_checkpoints_is_said(world, monkeypatch):
 
 
 def test_further_servers_get_each_promoted_model_and_one_that_was_down_is_caught_up(world, monkeypatch):
-    hosts = {f"127.0.0.1:{port}": Client(f"127.0.0.1:{port}") for port in (2, 3)}
-    world.settings["serve.hosts"] = json.dumps(list(hosts))
-    hosts["127.0.0.1:3"].is_up = False
+    hosts = [fake_ollama.FakeOllama() for _ in range(2)]
+    there, away = hosts
+    world.settings["serve.hosts"] = json.dumps([one.host for one in hosts])
+    away.is_up = False
 
-    def put(settings, client, tag, gguf, sha256, pinned, folder, say):
+    def put(settings, client, tag, made, say):
         client.version()
-        client.tags[tag] = world.client.tags[tag]
-        return {"tag": tag, "digest": client.tags[tag]}
+        next(one for one in hosts if one.host == str(client.host)).put(tag, world.server.tags[tag])
+        return Tagged(tag, world.server.tags[tag])
 
     def record(job, stage):
-        facts = {"tuned": {"tag": register.step_tag(job.config, job.step), "gguf_sha256": "x"}, "pinned": {}}
+        facts = {"tuned": {"tag": tags.step_tag(job.config, job.step), "gguf_sha256": "x"}, "pinned": {}}
         return runs.Record(stage, {}, {}, {}, {}, facts, 1.0, "")
 
-    monkeypatch.setattr(watch.ollama, "Client", lambda where: hosts[str(where)])
-    monkeypatch.setattr(register, "put", put)
-    monkeypatch.setattr(pipeline.Job, "need", record)
+    monkeypatch.setattr(watch.register, "put", put)
+    monkeypatch.setattr(Job, "need", record)
     for step in (2, 4, 6):
         world.checkpoint(step)
     world.watch(every=1)
-    assert hosts["127.0.0.1:2"].tags["reasoner:latest"] == "d6"
-    assert hosts["127.0.0.1:3"].tags == {}
+    assert there.tags["reasoner:latest"] == "sha256:d6"
+    assert away.tags == {}
     states = json.loads((world.run.path / "hosts.json").read_text())
-    assert states["127.0.0.1:2"]["digest"] == "d6"
-    assert states["127.0.0.1:2"]["error"] is None
-    assert states["127.0.0.1:3"]["error"] == "Ollama is away"
+    assert states[there.host]["digest"] == "sha256:d6"
+    assert states[there.host]["error"] is None
+    assert states[away.host]["error"] == f"the Ollama server at {away.host} went away during its version"
     assert sum("behind" in text for text in world.said) == 1
-    hosts["127.0.0.1:3"].is_up = True
+    away.is_up = True
     world.settings["watch.retry_s"] = "3600"  # the end of a watch asks all the same
     world.watch()
-    assert hosts["127.0.0.1:3"].tags == {"reasoner:step-000006": "d6", "reasoner:latest": "d6"}
+    assert away.tags == {"reasoner:step-000006": "sha256:d6", "reasoner:latest": "sha256:d6"}
     assert {row["event"] for row in world.events} == set()  # no word of the stream's contract
 
 
@@ -631,8 +604,8 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
     for step in (2, 4):
         world.checkpoint(step)
     world.watch(every=2)
-    register.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
-    shown = watch.rows(register.history(world.run))
+    history.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
+    shown = watch.rows(history.events(world.run))
     assert [(row["step"], row["stage"], row["tag"]) for row in shown] == [
         (2, "promoted", "reasoner:step-000002"),
         (4, "kept", "reasoner:step-000004"),
@@ -640,7 +613,7 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
     ]
     assert shown[1]["score"] == "40.0 % (30.0 to 50.0), -20.0"
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(watch.table(register.history(world.run), "\x1b[2J"))
+    console.print(watch.table(history.events(world.run), "\x1b[2J"))
     text = console.export_text()
     assert "\x1b" not in text
     assert "\\x1b[31m" in text

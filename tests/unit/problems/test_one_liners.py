@@ -41,8 +41,7 @@ def test_expected_values_are_those_of_the_reference_solution(rows):
     for some in rows.values():
         for row in some:
             scope = {row["entry_point"]: solution(row["code"], row["entry_point"])}
-            for test in row["visible"] + row["hidden"]:
-                exec(test, scope)
+            exec("\n".join(row["visible"] + row["hidden"]), scope)
 
 
 BY_HAND = {
@@ -95,7 +94,7 @@ def test_the_reference_of_a_property_is_the_solution_by_its_name(rows):
 
 
 def test_splits_share_no_names_and_no_task_up_to_renaming(rows):
-    for names in (lt._NAMES, *lt._PARAMETERS.values()):
+    for names in (lt.NAMES, *lt.PARAMETERS.values()):
         lists = [set(names[split].replace(",", " ").split()) for split in ("train", "dev", "test")]
         assert sum(map(len, lists)) == len(set.union(*lists))
     bones = {split: {row["skeleton"] for row in some} for split, some in rows.items()}
@@ -105,10 +104,10 @@ def test_splits_share_no_names_and_no_task_up_to_renaming(rows):
 
 
 def test_ood_is_told_in_words_of_its_own():
-    common = {says for step in lt._STEPS for says in step.says.split(" | ")}
-    unseen = {says for step in lt._STEPS for says in step.ood.split(" | ")}
+    common = {says for step in lt.OPERATIONS for says in step.says.split(" | ")}
+    unseen = {says for step in lt.OPERATIONS for says in step.ood.split(" | ")}
     assert not common & unseen
-    assert not set(lt._OPENINGS) & set(lt._OOD_OPENINGS) and not set(lt._LINKS) & set(lt._OOD_LINKS)
+    assert not set(lt.OPENINGS) & set(lt.OOD_OPENINGS) and not set(lt.LINKS) & set(lt.OOD_LINKS)
 
 
 def test_the_same_in_another_process_and_a_smaller_n_is_a_prefix():

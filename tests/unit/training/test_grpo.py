@@ -7,10 +7,11 @@ import types
 
 import pytest
 
-from reasoner import config, files, runs, verifiers
+from reasoner import config, files, runs
 from reasoner.errors import ReasonerError
 from reasoner.training import grpo
-from reasoner.verifiers import Score, Shares
+from reasoner.verifiers import registry
+from reasoner.verifiers.score import Score, Shares
 
 EOS = 2
 
@@ -19,7 +20,7 @@ EOS = 2
 def reward(tmp_path):
     found, _ = config.resolve("pocket")
     tokenizer = types.SimpleNamespace(eos_token_id=EOS)
-    return grpo.Reward(found, verifiers.load("number"), tokenizer, tmp_path / "rollouts")
+    return grpo.Reward(found, registry.load("number"), tokenizer, tmp_path / "rollouts")
 
 
 def call(reward, texts, answers, finished=True, step=0):
@@ -69,7 +70,7 @@ def test_every_rollout_is_written_with_its_score(reward, tmp_path):
 
 def strict_reward(tmp_path, **overrides):
     found, _ = config.resolve("pocket", overrides)
-    checker = verifiers.load("number-lenient")
+    checker = registry.load("number-lenient")
     return grpo.Reward(found, checker, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
 
 
@@ -100,7 +101,7 @@ def test_the_gap_is_told_over_the_last_steps_once_there_is_enough(tmp_path):
 
 def test_a_verifier_without_a_stricter_rule_has_no_gap(tmp_path):
     found, _ = config.resolve("pocket")
-    plain = verifiers.Verifier("plain", "1", lambda completion, answer: verifiers.Score("right"))
+    plain = registry.Verifier("plain", "1", lambda completion, answer: Score("right"))
     reward = grpo.Reward(found, plain, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
     assert call(reward, ["x"], ["x"]) == [1.0]
     assert (reward.strict_gap.newest, reward.strict_gap.recent) == (None, None)
@@ -153,7 +154,7 @@ TESTS = {
 
 def shares_reward(tmp_path, **overrides):
     found, _ = config.resolve("pocket", {"verifier.max_unscored": "1", **overrides})
-    checker = verifiers.Verifier("tests", "1", lambda completion, answer: TESTS[completion], has_shares=True)
+    checker = registry.Verifier("tests", "1", lambda completion, answer: TESTS[completion], has_shares=True)
     return grpo.Reward(found, checker, types.SimpleNamespace(eos_token_id=EOS), tmp_path / "rollouts")
 
 

@@ -9,16 +9,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from reasoner import verifiers
+from reasoner import sandbox
 from reasoner.audit import check
 from reasoner.errors import ReasonerError
 from reasoner.sandbox import Answer, Result
-from reasoner.verifiers import Score, Shares
-from reasoner.verifiers.code import examples, mutations
+from reasoner.verifiers import registry
+from reasoner.verifiers.code import examples, mutations, submission
 from reasoner.verifiers.code import task as tasks
 from reasoner.verifiers.code import verdict as code
+from reasoner.verifiers.code.submission import submission_of
 from reasoner.verifiers.code.task import Property, Stdio, Task
-from reasoner.verifiers.code.verdict import outcome, shares, submission_of
+from reasoner.verifiers.code.verdict import outcome, shares
+from reasoner.verifiers.score import Score, Shares
 
 
 @dataclass
@@ -67,10 +69,11 @@ class FakePool:
 @pytest.fixture
 def pool(monkeypatch):
     fake = FakePool()
-    monkeypatch.setattr(code, "_open", fake)
-    code._known.clear()
+    code.close()
+    monkeypatch.setattr(sandbox, "choose", lambda: "full")
+    monkeypatch.setattr(sandbox, "Pool", lambda tier: fake)
     yield fake
-    code._known.clear()
+    code.close()
 
 
 def task(*visible, hidden=(), **more):
@@ -82,13 +85,14 @@ ADD = task("assert f(1) == 2", hidden=("assert f(5) == 6", "def check(g):\n    a
 
 def test_examples_in_the_text_run():
     assert doctest.testmod(code).failed == 0
+    assert doctest.testmod(submission).failed == 0
     assert doctest.testmod(examples).failed == 0
     assert doctest.testmod(check).failed == 0
 
 
 def test_right_only_if_every_test_holds(pool):
     pool.programs = {"right": lambda x: x + 1, "special": lambda x: {1: 2}.get(x, 0)}
-    score = verifiers.verify(verifiers.load("code"), "So:\n```python\nright\n```", ADD)
+    score = registry.verify(registry.load("code"), "So:\n```python\nright\n```", ADD)
     assert score == Score("right", "right\n", "4 of 4 tests", "", "call", Shares(1.0, 1.0))
     found = outcome("special", ADD)
     assert found.score == Score("wrong", "special", "1 of 4 tests", "hidden test 1: f(5) == 6: f(5) gave 0", "call",
@@ -150,10 +154,10 @@ def test_an_early_end_is_wrong(pool, ended):
 
 def test_what_is_no_program_is_wrong(pool):
     for text in ("", "```python\n```", "I do not know."):
-        score = verifiers.verify(verifiers.load("code"), text, ADD)
+        score = registry.verify(registry.load("code"), text, ADD)
         assert (score.verdict, score.rule) == ("wrong", "0 of 4 tests"), text
         assert "SyntaxError" in score.why
-    assert verifiers.verify(verifiers.load("code"), "", ADD).extracted is None
+    assert registry.verify(registry.load("code"), "", ADD).extracted is None
 
 
 def test_exceptions_are_wrong(pool):
@@ -187,7 +191,7 @@ def test_exceptions_are_wrong(pool):
 def test_a_task_that_cannot_be_judged_is_unscored(pool, answer, why):
     pool.programs = {"broken": lambda x: 1 / 0, "import numpy": lambda text: ("", 1)}
     for _ in range(2):
-        score = verifiers.verify(verifiers.load("code"), "```python\nsrc\n```", answer)
+        score = registry.verify(registry.load("code"), "```python\nsrc\n```", answer)
         assert score.verdict == "unscored"
         assert why in score.why
     assert not any("src" in request.source for request in pool.requests)
@@ -201,7 +205,7 @@ def test_a_submission_that_is_no_text_to_run_is_unscored(pool):
 
 def test_a_sandbox_that_is_not_there_is_unscored(pool):
     pool.programs = {"src": ReasonerError("no tier of isolation works here")}
-    score = verifiers.verify(verifiers.load("code"), "src", ADD)
+    score = registry.verify(registry.load("code"), "src", ADD)
     assert (score.verdict, score.why) == ("unscored", "code failed: ReasonerError: no tier of isolation works here")
 
 
@@ -363,9 +367,9 @@ def test_commit():
 def test_many_at_once_are_the_same_scores(pool):
     pool.programs = {"right": lambda x: x + 1, "wrong": lambda x: x}
     pairs = [("right", ADD), ("wrong", ADD), ("right", "5"), ("```python\nright\n```", ADD)] * 3
-    assert [found.score for found in code.outcomes(pairs)] == [code.code(*pair) for pair in pairs]
-    assert [found.score.verdict for found in code.outcomes(pairs)][:4] == ["right", "wrong", "unscored", "right"]
-    assert code.outcomes([]) == []
+    scores = registry.verify_many(registry.load("code"), [(*pair, True) for pair in pairs])
+    assert scores == [code.code(*pair) for pair in pairs]
+    assert [score.verdict for score in scores][:4] == ["right", "wrong", "unscored", "right"]
 
 
 def test_threads_share_what_is_prepared(pool):
@@ -434,13 +438,13 @@ def test_a_body_in_a_block_and_after_a_future_import(pool):
     pool.programs = {PROMPT: lambda x: x + 1}
     answer = task("assert f(1) == 2", prompt=PROMPT)
     completion = "The rest:\n```python\n    return x + 1\n```"
-    assert verifiers.verify(verifiers.load("code"), completion, answer).verdict == "right"
+    assert registry.verify(registry.load("code"), completion, answer).verdict == "right"
     assert pool.requests[-1].source == f"{PROMPT}    return x + 1\n"
 
 
-def test_megabytes_before_the_first_line_of_code_are_read_at_once():
-    for text in (" " * 1_000_000, "\n" * 1_000_000, " \n" * 500_000, "#\n" * 500_000, " #" * 500_000):
-        assert code._INDENTED.match(text) is None
+def test_much_before_the_first_line_of_code_are_read_at_once():
+    for text in (" " * 200_000, "\n" * 200_000, " \n" * 100_000, "#\n" * 100_000, " #" * 100_000):
+        assert submission.INDENTED.match(text) is None
 
 
 SOLVED = task("assert f(1) == 2", "assert f(0) == 1", solution="def f(x):\n    return x + 1\n")
@@ -514,7 +518,7 @@ def test_rows_of_tasks_are_checked_in_order(pool):
         {**fields, "tests": "assert f(2) == 3", "submission": "right"},
     ]
     lines, out, said = [json.dumps(row).encode() + b"\n" for row in rows] + [b"{\n", b"\n"], Out(), []
-    counts = check.score(lines * 20, verifiers.load("code"), out, said.append)
+    counts = check.score(lines * 20, registry.load("code"), out, said.append)
     assert [(row["id"], row["verdict"]) for row in out.rows[:8]] == [
         ("a", "right"),
         ("b", "wrong"),
@@ -553,7 +557,7 @@ def test_a_row_is_answered_while_the_next_is_not_yet_there(pool):
             assert answered.wait(10)
 
     out = Seen()
-    check.score(lines(), verifiers.load("code"), out, print)
+    check.score(lines(), registry.load("code"), out, print)
     assert [row["id"] for row in out.rows] == [1, 2, 3]
 
 

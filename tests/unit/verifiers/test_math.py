@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from reasoner import verifiers
+from reasoner.verifiers import registry
 from reasoner.verifiers.math import exact, reader, values
 from reasoner.verifiers.math import verdict as mathematics
+from reasoner.verifiers.score import Score
 
 TABLE = Path(__file__).parent / "math.jsonl"
 ROWS = [json.loads(line) for line in TABLE.read_text().splitlines()]
-MATH = verifiers.load("math")
+MATH = registry.load("math")
 
 
-def check(completion: str, answer: str) -> verifiers.Score:
-    return verifiers.verify(MATH, completion, answer)
+def check(completion: str, answer: str) -> Score:
+    return registry.verify(MATH, completion, answer)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from reasoner import verifiers
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.verifiers import Score, Shares, own, worker
+from reasoner.verifiers import own, registry, worker
+from reasoner.verifiers.score import Score, Shares
 
 FILE = """
 import dataclasses, os, time
@@ -62,7 +62,7 @@ def path(tmp_path_factory):
 
 
 def judged(path, name, completion="5", answer="5"):
-    return verifiers.verify(verifiers.load(f"{path}:{name}"), completion, answer)
+    return registry.verify(registry.load(f"{path}:{name}"), completion, answer)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_verdicts(path, name, score):
 
 
 def test_it_may_call_a_built_in_one(path):
-    assert judged(path, "wraps") == verifiers.verify(verifiers.load("number"), "5", "5")
+    assert judged(path, "wraps") == registry.verify(registry.load("number"), "5", "5")
 
 
 def test_wrong_answers_are_wrong(path):
@@ -119,56 +119,56 @@ def test_a_verifier_that_hangs_is_killed(path, monkeypatch):
 
 
 def test_commit_and_strict(path):
-    assert verifiers.load(f"{path}:tests").has_shares
-    assert not verifiers.load(f"{path}:bare_shares").has_shares
-    same, decorated, scored = (verifiers.load(f"{path}:{name}") for name in ("same", "by-name", "scored"))
+    assert registry.load(f"{path}:tests").has_shares
+    assert not registry.load(f"{path}:bare_shares").has_shares
+    same, decorated, scored = (registry.load(f"{path}:{name}") for name in ("same", "by-name", "scored"))
     assert (same.commit("5"), decorated.commit("5"), scored.commit("5")) == (" 5\n", "55", "5")
     assert (same.strict, scored.strict) == (None, None)
     assert decorated.strict is not None
     assert [decorated.strict("5", answer).verdict for answer in "56"] == ["right", "wrong"]
     with pytest.raises(ReasonerError, match="commit of judge ü.py:bad failed"):
-        verifiers.load(f"{path}:bad").commit("5")
+        registry.load(f"{path}:bad").commit("5")
 
 
 def test_the_version_is_the_content(path, tmp_path):
-    first = verifiers.load(f"{path}:same").version
+    first = registry.load(f"{path}:same").version
     assert first.startswith("sha256:")
     assert len(first) == len("sha256:") + 12
     copy = tmp_path / "copy.py"
     copy.write_text("def f(completion, answer): return True")
-    old = verifiers.load(f"{copy}:f")
-    assert verifiers.verify(old, "x", "y").verdict == "right"
+    old = registry.load(f"{copy}:f")
+    assert registry.verify(old, "x", "y").verdict == "right"
     copy.write_text("def f(completion, answer): return False")
-    new = verifiers.load(f"{copy}:f")
+    new = registry.load(f"{copy}:f")
     assert old.version != new.version != first
-    assert verifiers.verify(new, "x", "y").verdict == "wrong"
+    assert registry.verify(new, "x", "y").verdict == "wrong"
 
 
 def test_a_file_that_changed_under_a_run_gives_no_verdict(tmp_path):
     path = tmp_path / "f.py"
     path.write_text("def f(completion, answer): return True")
-    checker = verifiers.load(f"{path}:f")
+    checker = registry.load(f"{path}:f")
     path.write_text("def f(completion, answer): return False")
     worker._end_all()  # a new worker reads the file anew
-    score = verifiers.verify(checker, "x", "y")
+    score = registry.verify(checker, "x", "y")
     assert score.verdict == "unscored"
     assert "has changed since it was loaded" in score.why
 
 
 def test_the_name_holds_in_every_folder(path, monkeypatch):
     monkeypatch.chdir(path.parent)
-    relative = verifiers.load("judge ü.py:same")
+    relative = registry.load("judge ü.py:same")
     monkeypatch.chdir("/")
     assert relative.name == f"{path}:same"
-    assert verifiers.load(relative.name) == relative
-    assert verifiers.verify(relative, "5", "5").verdict == "right"
+    assert registry.load(relative.name) == relative
+    assert registry.verify(relative, "5", "5").verdict == "right"
 
 
 def test_it_crosses_to_another_process_of_ours(path):
-    checker = verifiers.load(f"{path}:by-name")
+    checker = registry.load(f"{path}:by-name")
     again = pickle.loads(pickle.dumps(checker))
     assert again == checker
-    assert verifiers.verify(again, "5", "5").verdict == "right"
+    assert registry.verify(again, "5", "5").verdict == "right"
 
 
 def test_its_file_does_not_run_in_our_process(tmp_path):
@@ -210,7 +210,7 @@ def test_what_cannot_be_loaded_is_one_error(path, name, says):
     }.items():
         (path.parent / f"{file}.py").write_text(text)
     with pytest.raises(ReasonerError) as caught:
-        verifiers.load(name.format(path=path, folder=path.parent))
+        registry.load(name.format(path=path, folder=path.parent))
     assert says in str(caught.value)
     assert caught.value.fix
     assert caught.value.code == USAGE
@@ -220,12 +220,12 @@ def test_a_file_that_does_not_end_does_not_load(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "START_S", 1.0)
     (tmp_path / "f.py").write_text("while True: pass")
     with pytest.raises(ReasonerError, match="it still ran after 1 s"):
-        verifiers.load(f"{tmp_path}/f.py:f")
+        registry.load(f"{tmp_path}/f.py:f")
 
 
 def test_an_unknown_name_lists_what_is_built_in():
     with pytest.raises(ReasonerError) as caught:
-        verifiers.load("zebra")
+        registry.load("zebra")
     assert "built in: " in str(caught.value)
     assert "number, number-lenient" in str(caught.value)
     assert "path/to/file.py:name" in str(caught.value)

@@ -1,0 +1,219 @@
+"""Reads a model's shape out of a GGUF's header, and refuses by name what cannot become a base.
+
+All from the header alone, before anything is written: adapters, parts of split files, models that see or hear,
+embedding models, other architectures, missing or odd tensors, a tokenizer that contradicts itself or the weights.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections import Counter
+from dataclasses import dataclass
+
+from reasoner.bases.specs import unfit
+from reasoner.bases.tokenizer import PRE_TOKENIZERS
+from reasoner.llamacpp.header import Broken, Header
+
+_EMBEDDERS = {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "t5encoder"}
+_ARCHITECTURES = ("llama", "qwen2", "qwen3")
+
+
+def check(spec: str, header: Header) -> None:
+    """Raises where a GGUF cannot become a base; the error names what it is instead."""
+    architecture, kind = header.architecture, header.fields.get("general.type", "model")
+    if header.fields.get("split.count", 0) > 1 or re.search(r"-\d{5}-of-\d{5}\.gguf$", header.path.name):
+        raise unfit(spec, "it is one part of a split file", "join the parts: llama-gguf-split --merge FIRST OUT")
+    if kind == "adapter" or header.fields.get("adapter.type"):
+        raise unfit(spec, "it is an adapter, not a model", "name the model that it belongs to")
+    vision = [name for name in header.tensors if name.startswith(("v.", "mm.", "a.", "resampler."))]
+    if kind == "mmproj" or architecture == "clip" or vision:
+        raise unfit(spec, "it is (part of) a model that sees or hears", "name a model of text only")
+    if architecture in _EMBEDDERS or header.own("pooling_type", 0) or header.own("attention.causal", True) is False:
+        raise unfit(spec, f"it is an embedding model ({architecture}), which writes no text", "name a chat model")
+    if architecture not in _ARCHITECTURES or header.own("expert_count", 0):
+        what = "mixture of experts" if architecture in _ARCHITECTURES else "architecture"
+        known = ", ".join(_ARCHITECTURES)
+        raise unfit(spec, f"{what} {architecture!r} is not supported", f"supported: {known}, without experts")
+    try:
+        _check_tensors(header)
+    except Broken as error:
+        raise unfit(spec, str(error), "name another model or quantization of it") from None
+    if lies := _lies_of_vocabulary(header):
+        raise unfit(spec, "\n".join(lies), "name another file of the model, made by a recent converter")
+    template = header.fields.get("tokenizer.chat_template")
+    if not isinstance(template, str) or not template.strip():
+        fix = "name an instruction-tuned model, or a model folder with a template"
+        raise unfit(spec, "it has no chat template", fix)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Holds the numbers that say which tensors a model has, and how large they are."""
+
+    width: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head: int
+    context: int
+    theta: float
+    epsilon: float
+    vocabulary: int
+    has_biases: bool
+
+    @classmethod
+    def of(cls, header: Header) -> Shape:
+        """Reads the numbers; raises `Broken` where one is missing or impossible."""
+
+        def whole(key: str, default: int | None = None) -> int:
+            value = header.own(key, default)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
+                raise Broken(f"{header.architecture}.{key} is {value!r}")
+            return value
+
+        def real(key: str, default: float | None = None) -> float:
+            value = header.own(key, default)
+            if not isinstance(value, float) or not 0 < value < math.inf:
+                raise Broken(f"{header.architecture}.{key} is {value!r}")
+            return float(f"{value:.7g}")  # stored in 32 bits: 1e-5 comes back as 9.999999747378752e-06
+
+        width, heads = whole("embedding_length"), whole("attention.head_count")
+        head = whole("attention.key_length", width // heads)
+        if {head} != {whole("attention.value_length", head), whole("rope.dimension_count", head)}:
+            raise Broken("its heads have parts that are not rotated, or values of another size")
+        table = header.tensors.get("token_embd.weight")
+        if table is None or len(table.shape) != 2:
+            raise Broken("it has no token embeddings")
+        return cls(
+            width=width,
+            inner=whole("feed_forward_length"),
+            layers=whole("block_count"),
+            heads=heads,
+            kv_heads=whole("attention.head_count_kv", heads),
+            head=head,
+            context=whole("context_length"),
+            theta=real("rope.freq_base", 10000.0),
+            epsilon=real("attention.layer_norm_rms_epsilon"),
+            vocabulary=table.shape[1],
+            has_biases="blk.0.attn_q.bias" in header.tensors,
+        )
+
+
+def _expected(header: Header, shape: Shape) -> dict[str, tuple[int, ...]]:
+    """Returns every tensor that the model must have, with its shape in GGUF's order."""
+    q, kv, width = shape.heads * shape.head, shape.kv_heads * shape.head, shape.width
+    layer: dict[str, tuple[int, ...]] = {
+        "attn_norm.weight": (width,),
+        "ffn_norm.weight": (width,),
+        "attn_q.weight": (width, q),
+        "attn_k.weight": (width, kv),
+        "attn_v.weight": (width, kv),
+        "attn_output.weight": (q, width),
+        "ffn_gate.weight": (width, shape.inner),
+        "ffn_up.weight": (width, shape.inner),
+        "ffn_down.weight": (shape.inner, width),
+    }
+    is_llama = header.architecture == "llama"
+    if header.architecture == "qwen2" or (is_llama and shape.has_biases):
+        layer |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
+        if is_llama:
+            layer["attn_output.bias"] = (width,)
+    if header.architecture == "qwen3":
+        layer |= {"attn_q_norm.weight": (shape.head,), "attn_k_norm.weight": (shape.head,)}
+    table = (width, shape.vocabulary)
+    found: dict[str, tuple[int, ...]] = {"token_embd.weight": table, "output_norm.weight": (width,)}
+    for number in range(shape.layers):
+        found |= {f"blk.{number}.{name}": size for name, size in layer.items()}
+    if "output.weight" in header.tensors:
+        found["output.weight"] = table
+    if is_llama and "rope_freqs.weight" in header.tensors:
+        found["rope_freqs.weight"] = (shape.head // 2,)
+    return found
+
+
+def _check_tensors(header: Header) -> None:
+    shape = Shape.of(header)
+    if shape.layers > len(header.tensors):
+        raise Broken(f"it claims {shape.layers} layers and has {len(header.tensors)} tensors")
+    wanted = _expected(header, shape)
+    for name in sorted(wanted.keys() | header.tensors.keys()):
+        if name not in header.tensors:
+            raise Broken(f"its tensor {name} is missing")
+        if name not in wanted:
+            raise Broken(f"its tensor {name} is not one of a plain {header.architecture} model")
+        if header.tensors[name].shape != wanted[name]:
+            raise Broken(f"its tensor {name} is {list(header.tensors[name].shape)}, not {list(wanted[name])}")
+    scaling = header.own("rope.scaling.type", "none")
+    if scaling != "none":
+        raise Broken(f"its context is extended by {scaling!r}, which would be lost")
+    rope(header, shape)
+
+
+def rope(header: Header, shape: Shape) -> dict[str, str | float]:
+    """Returns the rotation's parameters as transformers wants them.
+
+    Llama 3's scaling is stored as a tensor of factors, from which its numbers are found again; raises `Broken` where
+    the factors are not Llama 3's.
+    """
+    plain: dict[str, str | float] = {"rope_type": "default", "rope_theta": shape.theta}
+    tensor = header.tensors.get("rope_freqs.weight")
+    if tensor is None:
+        return plain
+    if tensor.type != "F32":
+        raise Broken(f"its rope_freqs are {tensor.type}")
+    with header.path.open("rb") as handle:
+        handle.seek(tensor.start)
+        found = struct.unpack(f"<{tensor.shape[0]}f", handle.read(tensor.bytes))
+    factor, low, high, context = float(max(found)), 1.0, 4.0, 8192
+    if factor == 1.0:
+        return plain
+    for index, value in enumerate(found):
+        wavelength = 2 * math.pi * shape.theta ** (2 * index / shape.head)
+        smooth = min(1.0, max(0.0, (context / wavelength - low) / (high - low)))
+        if not math.isclose(value, 1 / ((1 - smooth) / factor + smooth), rel_tol=1e-3):
+            raise Broken("its rope_freqs are not those of Llama 3")
+    return {
+        "rope_type": "llama3",
+        "rope_theta": shape.theta,
+        "factor": factor,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": context,
+    }
+
+
+def _lies_of_vocabulary(header: Header) -> list[str]:
+    """Returns why the tokenizer cannot be rebuilt, or contradicts itself or the weights; empty where it does not."""
+    model, pre, tokens = header.vocab("model"), header.vocab("pre"), header.vocab("tokens")
+    rows = header.tensors["token_embd.weight"].shape[1]
+    lies: list[str] = []
+    if model not in ("gpt2", "llama"):
+        known = "known are gpt2 (byte-level BPE) and llama (SentencePiece)"
+        lies.append(f"its tokenizer is of the kind {model!r}; {known}")
+    elif model == "gpt2" and pre not in PRE_TOKENIZERS:
+        lies.append(f"its pre-tokenizer is {pre!r}; known are {', '.join(PRE_TOKENIZERS)}")
+    if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) for t in tokens):
+        lies.append("its tokenizer has no tokens")
+        tokens = []
+    elif len(tokens) != rows:
+        lies.append(f"its tokenizer has {len(tokens)} tokens, its embeddings {rows} rows")
+    if twice := [token for token, count in Counter(tokens).items() if count > 1]:
+        lies.append(f"its tokenizer has {twice[0]!r} more than once")
+    for key in ("token_type", "scores"):
+        values = header.vocab(key)
+        if values is not None and (not isinstance(values, list) or len(values) != len(tokens)):
+            lies.append(f"tokenizer.ggml.{key} is not one value a token")
+    if model == "gpt2" and not header.vocab("merges"):
+        lies.append("its tokenizer has no merges")
+    if model == "llama" and not (header.vocab("scores") and header.vocab("token_type")):
+        lies.append("its tokenizer has no scores or no token types")
+    for key, value in header.fields.items():
+        is_token = isinstance(value, int) and 0 <= value < len(tokens)
+        if re.fullmatch(r"tokenizer\.ggml\.\w+_token_id", key) and not is_token:
+            lies.append(f"{key} is {value!r}, outside its {len(tokens)} tokens")
+    if header.vocab("add_eos_token"):
+        lies.append("it ends every text with an end token, prompts too")
+    return lies

@@ -1,0 +1,170 @@
+"""Rebuilds the tokenizer of a GGUF as the files that transformers loads.
+
+Two kinds are known: byte-level BPE, whose pre-tokenizer the file only names, and SentencePiece. Whether the ids are
+llama.cpp's own is not shown here but in `proof`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reasoner.bases import locate
+from reasoner.bases.specs import Say, unfit
+from reasoner.files import write_json
+from reasoner.llamacpp.header import Header
+from reasoner.llamacpp.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    import tokenizers
+    from transformers import PreTrainedTokenizerBase
+
+_LLAMA3 = (
+    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PRE_TOKENIZERS = {
+    "gpt-2": "gpt-2",
+    "smollm": "smollm",
+    "qwen2": "qwen2",
+    "deepseek-r1-qwen": "qwen2",
+    "llama-bpe": "llama-bpe",
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+}
+"""Names the pre-tokenizers that are rebuilt; those with the same value split alike (`llama-vocab.cpp`)."""
+_CONTROL, _USER_DEFINED, _UNUSED = 8, 16, 2  # attributes of a token in llama.cpp
+
+
+def write_tokenizer(
+    spec: str, header: Header, reference: LoadedModel, folder: Path, say: Say
+) -> tuple[PreTrainedTokenizerBase, str | None]:
+    """Writes the tokenizer's files; returns it as every later stage loads it, and the end token that the file claims.
+
+    The end token of the files is the one with which the chat template ends a turn.
+    """
+    tokens: list[str] = header.vocab("tokens")
+    named = {key: header.vocab(f"{key}_token_id") for key in ("bos", "eos", "padding", "unknown")}
+    special = {key: None if token is None else tokens[token] for key, token in named.items()}
+    attributes = [reference.attribute(i) for i in range(len(tokens))]
+    settings: dict[str, object] = {
+        "add_bos_token": reference.adds_bos,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "bos_token": special["bos"],
+        "eos_token": special["eos"],
+        "pad_token": special["padding"],
+        "unk_token": special["unknown"],
+        "model_max_length": header.own("context_length"),
+        "chat_template": header.fields["tokenizer.chat_template"],
+    }
+
+    def saved(**more: object) -> PreTrainedTokenizerBase:
+        settings.update(more)
+        known = {key: value for key, value in settings.items() if value is not None}
+        write_json(folder / "tokenizer_config.json", known)
+        return locate.load_tokenizer(folder)
+
+    if header.vocab("model") == "gpt2":
+        bos = special["bos"] if settings["add_bos_token"] else None
+        _byte_level(spec, header, attributes, bos).save(str(folder / "tokenizer.json"))
+        tokenizer = saved(tokenizer_class="PreTrainedTokenizerFast", add_prefix_space=False)
+    else:
+        (folder / "tokenizer.model").write_bytes(_sentencepiece(header))
+        prefixes = bool(header.vocab("add_space_prefix", True))
+        added = {
+            str(i): {"content": tokens[i], "special": bool(kind & _CONTROL)}
+            | dict.fromkeys(("lstrip", "rstrip", "normalized", "single_word"), False)
+            for i, kind in enumerate(attributes)
+            if kind & (_CONTROL | _USER_DEFINED)
+        }
+        llama = {"tokenizer_class": "LlamaTokenizer", "legacy": False, "add_prefix_space": prefixes}
+        tokenizer = saved(**llama, added_tokens_decoder=added)
+        if prefixes:
+            _prefix_spaces(tokenizer).save(str(folder / "tokenizer.json"))
+            tokenizer = saved(tokenizer_class="PreTrainedTokenizerFast")
+    claimed, eos = special["eos"], str(tokenizer.eos_token)
+    if claimed != eos:
+        say(f"base: the end token is {eos!r}, with which its chat template ends a turn; its metadata says {claimed!r}")
+        tokenizer = saved(eos_token=eos)
+    return tokenizer, claimed
+
+
+def _byte_level(spec: str, header: Header, attributes: Sequence[int], bos: str | None) -> tokenizers.Tokenizer:
+    """Builds a byte-level BPE with the pre-tokenizer that llama.cpp means by the file's name for it.
+
+    `bos` is put before every text. No Unicode normalization, which Qwen's own files ask for: llama.cpp does none, and
+    it serves.
+    """
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+    tokens: list[str] = header.vocab("tokens")
+    kind = PRE_TOKENIZERS[header.vocab("pre")]
+    known = {token: i for i, token in enumerate(tokens) if not attributes[i] & _UNUSED}
+    merges = [tuple(str(merge).split(" ")) for merge in header.vocab("merges")]
+    wrong = next((m for m in merges if len(m) != 2 or not {m[0], m[1], "".join(m)} <= known.keys()), None)
+    if wrong:
+        raise unfit(spec, f"its tokenizer merges {wrong} into a token that it does not have", "name another file")
+    model = models.BPE(known, [(m[0], m[1]) for m in merges], ignore_merges=kind == "llama-bpe")
+    tokenizer = Tokenizer(model)
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind in ("gpt-2", "smollm"))
+    if kind == "gpt-2":
+        tokenizer.pre_tokenizer = byte_level
+    elif kind == "smollm":
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+    else:
+        pattern = _LLAMA3.replace("DIGITS", "{1,3}" if kind == "llama-bpe" else "")
+        split = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    plain = processors.ByteLevel(trim_offsets=False)
+    if bos:
+        first = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, known[bos])]
+        )
+        tokenizer.post_processor = processors.Sequence([plain, first])
+    else:
+        tokenizer.post_processor = plain
+    for add, kind_, is_special in (
+        (tokenizer.add_special_tokens, _CONTROL, True), (tokenizer.add_tokens, _USER_DEFINED, False),
+    ):  # fmt: skip
+        add([AddedToken(t, special=is_special, normalized=False) for t, i in known.items() if attributes[i] & kind_])
+    return tokenizer
+
+
+def _prefix_spaces(tokenizer: PreTrainedTokenizerBase) -> tokenizers.Tokenizer:
+    """Returns a SentencePiece tokenizer that puts a space before every text, as llama.cpp and SentencePiece do.
+
+    transformers leaves out the one before a text that begins with a space, and those after special tokens.
+    """
+    from tokenizers import Tokenizer, normalizers
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.pre_tokenizer = None
+    return backend
+
+
+def _sentencepiece(header: Header) -> bytes:
+    """Builds the `tokenizer.model` that the tokens, scores and types of the file came from."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()
+    tokens, scores, types = (header.vocab(key) for key in ("tokens", "scores", "token_type"))
+    for token, score, kind in zip(tokens, scores, types, strict=True):
+        model.pieces.add(piece=token, score=score, type=kind)
+    trainer, normalizer = model.trainer_spec, model.normalizer_spec
+    trainer.model_type = trainer.BPE
+    trainer.vocab_size = len(tokens)
+    trainer.byte_fallback = "<0x00>" in tokens
+    for key, name in (("unk", "unknown"), ("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
+        token = header.vocab(f"{name}_token_id")
+        setattr(trainer, f"{key}_id", -1 if token is None else token)
+        if token is not None:
+            setattr(trainer, f"{key}_piece", tokens[token])
+    normalizer.name = "identity"
+    normalizer.add_dummy_prefix = bool(header.vocab("add_space_prefix", True))
+    normalizer.remove_extra_whitespaces = False
+    normalizer.escape_whitespaces = True
+    return bytes(model.SerializeToString())

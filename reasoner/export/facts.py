@@ -1,0 +1,121 @@
+"""What the stages from base to register write down, each with the one name by which the others read it.
+
+Optional fields are those that a route or an option adds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reasoner.bases.provenance import Provenance
+from reasoner.files import LEFT_OUT
+from reasoner.llamacpp.quantize import Quantized
+from reasoner.runs import Kind, Output
+from reasoner.serving.tags import Registered
+
+Pinned = dict[str, int | float | list[str]]
+"""Parameters of a Modelfile as Ollama's API takes them: num_ctx, num_predict, temperature, stop, num_thread."""
+
+
+@dataclass(frozen=True)
+class GgufFacts(Quantized):
+    """A quantized file: what it says of itself, and how it came about.
+
+    `chosen` says what `gguf.quant = auto` came to and why; what stands behind it only the delta route has.
+    """
+
+    chosen: dict[str, Any] | None = field(default=None, metadata=LEFT_OUT)
+    route: str | None = field(default=None, metadata=LEFT_OUT)
+    sha256: str | None = field(default=None, metadata=LEFT_OUT)
+    seconds: float | None = field(default=None, metadata=LEFT_OUT)
+    peak_memory_bytes: int | None = field(default=None, metadata=LEFT_OUT)
+    rewritten: list[str] | None = field(default=None, metadata=LEFT_OUT)
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """The untouched base, as it went through the whole path before training."""
+
+    spec: str
+    path: str
+    architecture: str
+    weights_bytes: int
+    files: dict[str, Output]
+    sha256: str
+    special_tokens: list[str]
+    license: str
+    imported: Provenance | None
+    gguf: GgufFacts
+    pinned: Pinned
+    tag: Registered
+
+    @property
+    def origin(self) -> str:
+        """Where the base came from, in a line; for one made of a GGUF, what it was quantized to."""
+        made = self.imported
+        if not made:
+            return self.spec
+        return (
+            f"{self.spec}, a GGUF of {made.quantization} ({made.bits_per_weight:.2f} bits a weight, sha256"
+            f" {made.sha256}): the adapter was fitted to the de-quantized weights"
+        )
+
+
+@dataclass(frozen=True)
+class MergeFacts:
+    """Proof that the adapter is in the merged model: logits compared in 32 bits and after rounding to 16."""
+
+    dtype: str
+    changed_tensors: int
+    tensors: int
+    delta_norm_over_base_norm: float
+    max_logit_difference: float
+    tolerance: float
+    max_logit_difference_16_bit: float
+    top_token_agreement_16_bit: float
+
+
+@dataclass(frozen=True)
+class ModelfileFacts:
+    """The parameters that the Modelfile pins."""
+
+    pinned: Pinned
+
+
+@dataclass(frozen=True)
+class RegisterFacts:
+    """Base and tuned under their own tags; `identity` are their digests."""
+
+    base: Registered
+    tuned: Registered
+    identity: list[str]
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """The step whose file the delta route starts from."""
+
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteFacts:
+    """Whether the scored model became public, or why not."""
+
+    promoted: bool
+    why: list[str]
+    is_control: bool = False
+    tag: str | None = field(default=None, metadata=LEFT_OUT)
+    digest: str | None = field(default=None, metadata=LEFT_OUT)
+    against: str | None = None
+    """Digest of what was public before; None: nothing was."""
+
+
+BASE = Kind("base", BaseFacts, is_of_run=True)
+REFERENCE = Kind("reference", ReferenceFacts, is_of_run=True)
+MERGE = Kind("merge", MergeFacts)
+GGUF = Kind("gguf", GgufFacts)
+MODELFILE = Kind("modelfile", ModelfileFacts)
+REGISTER = Kind("register", RegisterFacts)
+PROMOTE = Kind("promote", PromoteFacts)

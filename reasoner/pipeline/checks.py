@@ -1,0 +1,116 @@
+"""What is refused before the first minute of training: settings, another training under this name, a full disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from reasoner import runs
+from reasoner.config import recorded
+from reasoner.errors import MISSING, USAGE, ReasonerError
+from reasoner.export import modelfile
+from reasoner.files import read_json
+from reasoner.measuring import evaluate
+from reasoner.pipeline import staleness
+from reasoner.pipeline.job import Job
+from reasoner.pipeline.stages import NAMES, STAGES
+from reasoner.problems import load
+from reasoner.serving.host import models_dir
+from reasoner.training import grpo
+from reasoner.verifiers import registry
+
+
+def check(job: Job) -> None:
+    """Everything that can be refused early, before anything is trained or written."""
+    checker = registry.load(job.config.verifier.name)
+    load.check_verifiers(job.config)
+    if checker.ready is not None:
+        checker.ready()
+    modelfile.template_path()
+    _keep_training(job)
+    if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train").outputs):
+        grpo.check(job.config)
+        evaluate.inputs(job.config)
+        load.held_out(job.config)
+        check_disk(job)
+
+
+def _keep_training(job: Job) -> None:
+    """Refuse to throw a training away because a setting differs; hours of work need a word from the person."""
+    stage = STAGES[NAMES.index("train")]
+    record = job.record("train")
+    if record is None:
+        stored = read_json(job.run.config_path)
+        if not stored or not runs.ready_steps(job.run.checkpoints_dir):
+            return
+        was = {name: recorded(stored["config"], name) for name in stage.reads}
+        reasons = [
+            text
+            for name in was
+            for text in staleness.changes(name, was[name], staleness.settings_of(job.config, [name])[name])
+        ]
+    else:
+        reasons = [r for r in staleness.stale(job, stage) if r not in runs.broken_outputs(job.run.path, record.outputs)]
+    if reasons:
+        raise ReasonerError(
+            f"run {job.run.name} was trained with other settings",
+            why="\n".join(reasons),
+            fix=f"keep it and choose another name (RUN=… or --run), or remove {job.run.path}",
+            code=USAGE,
+        )
+
+
+def check_disk(job: Job) -> None:
+    """Refuse where the whole path does not fit: merge, conversion, both quantized files, Ollama's copy."""
+    config, run = job.config, job.run
+    share = {"Q8_0": 0.54, "Q6_K": 0.42, "Q5_K_M": 0.36, "Q4_K_M": 0.31}.get(config.gguf.quant, 1.0)
+    weights = job.base.weights_bytes
+    adapters = int(0.15 * weights) * (config.train.keep_checkpoints + 2) * 3
+    here = int(weights * (2 + 2 * share)) + adapters + 200 * 2**20
+    store = job.server.models_dir or models_dir()
+    there = int(weights * 2 * share) + 50 * 2**20 if job.client.would_copy(run.path) else 0
+    needs: dict[int, tuple[Path, int]] = {}
+    for path, amount in ((run.path, here), (store, there)):
+        place = _existing_parent(path)
+        device = os.stat(place).st_dev
+        needs[device] = (place, needs.get(device, (place, 0))[1] + amount)
+    for place, amount in needs.values():
+        free = shutil.disk_usage(place).free
+        if free < amount:
+            raise ReasonerError(
+                f"not enough disk space at {place}",
+                why=f"the whole path needs {amount / 2**30:.2f} GiB (checkpoints, merged model, conversion, two"
+                f" {config.gguf.quant} files and Ollama's own copy), {free / 2**30:.2f} GiB are free",
+                fix="free some, or move runs with REASONER_RUNS and Ollama's models with OLLAMA_MODELS",
+                code=MISSING,
+            )
+
+
+def _existing_parent(path: Path) -> Path:
+    return next(p for p in (path, *path.parents) if p.exists())
+
+
+SMOL_MEMORY = 8 * 2**30
+"""Free memory that `smol` is taken with; it was measured to need less (scripts/LOG.md)."""
+
+
+def default_profile() -> tuple[str, str]:
+    """The profile `make reasoner` takes where none is named, and why."""
+    import psutil
+
+    if shutil.which("nvidia-smi"):
+        try:
+            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            listed = None
+        if listed is not None and listed.returncode == 0 and "GPU" in listed.stdout:
+            return "gsm8k", "a CUDA device is present"
+    free = psutil.virtual_memory().available
+    if free < SMOL_MEMORY:
+        return "pocket", (
+            f"no CUDA device, and {free / 2**30:.1f} GiB of free memory where smol wants {SMOL_MEMORY / 2**30:.0f}:"
+            " a rehearsal on the CPU"
+        )
+    return "smol", "no CUDA device: a real chat model on the CPU"

@@ -1,0 +1,150 @@
+"""One pass over one run: its config, its base, its server, and the records of its stages."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from reasoner import __version__, runs
+from reasoner.bases import from_gguf, locate, specs
+from reasoner.config import Config
+from reasoner.errors import ReasonerError
+from reasoner.files import parse
+from reasoner.llamacpp import install
+from reasoner.measuring.collect import Listener
+from reasoner.serving import server as serving
+from reasoner.serving.client import Client
+
+
+@dataclass
+class Reporter:
+    """How the pipeline speaks: all of it optional, none of it needed for the result."""
+
+    say: Callable[[str], None] = lambda text: None
+    stage: Callable[[str, str, str, float], None] = lambda name, verdict, reason, seconds: None
+    train_step: Callable[[dict[str, Any]], None] = lambda row: None
+    scored: Callable[[str, int, int], None] = lambda role, done, total: None
+    begin: Callable[[str, str], None] = lambda name, reason: None
+
+
+@dataclass
+class Job:
+    """One pass over one run."""
+
+    config: Config
+    run: runs.Run
+    reporter: Reporter = field(default_factory=Reporter)
+    checkpoint: int | None = None
+    """Step of the checkpoint that is exported; None: what the training ends with."""
+
+    @property
+    def listener(self) -> Listener:
+        return Listener(self.reporter.say, self.reporter.scored)
+
+    @cached_property
+    def server(self) -> serving.Server:
+        return serving.ensure_server(self.reporter.say)
+
+    @cached_property
+    def client(self) -> Client:
+        return self.server.client()
+
+    @cached_property
+    def base(self) -> locate.Base:
+        recorded = self.record("base")
+        model = self.config.model
+        if recorded is not None and recorded.config.get("model") == model.model_dump(mode="json"):
+            found = parse(locate.Base, recorded.facts)
+            if not found.changed_files():
+                return found
+        if not specs.is_spec(model.base):
+            return locate.resolve(model)
+        made = from_gguf.materialize(model.base, self.reporter.say, lambda: self.client)
+        folder = locate.resolve(model.model_copy(update={"base": str(made.path)}))
+        return dataclasses.replace(folder, spec=model.base, imported=made.facts)
+
+    def at(self, step: int) -> Job:
+        """The job of one checkpoint. `gguf.quant = auto` is for what the training ends with."""
+        quant = self.config.gguf.model_copy(update={"quant": self.base_quant})
+        found = Job(self.config.model_copy(update={"gguf": quant}), self.run, self.reporter, step)
+        found.__dict__ |= {name: self.__dict__[name] for name in ("server", "client", "base") if name in self.__dict__}
+        return found
+
+    @property
+    def step(self) -> int:
+        return self.config.train.steps if self.checkpoint is None else self.checkpoint
+
+    @property
+    def adapter(self) -> Path:
+        return self.run.path / "adapter" if self.checkpoint is None else self.export / "adapter"
+
+    @property
+    def adapter_sha256(self) -> str:
+        return runs.adapter_sha256(self.adapter)
+
+    @property
+    def export(self) -> Path:
+        return self.run.export_dir(self.step)
+
+    @property
+    def base_quant(self) -> str:
+        """Type in which the base goes through the whole path before training; `auto` is known only after it."""
+        quant = self.config.gguf.quant
+        return "Q8_0" if quant == "auto" else quant
+
+    @property
+    def base_gguf(self) -> Path:
+        return self.run.path / "base" / f"base.{self.base_quant}.gguf"
+
+    @property
+    def tuned_gguf(self) -> Path:
+        quant = self.config.gguf.quant
+        return self.export / f"model.{self.need('gguf').facts['quant'] if quant == 'auto' else quant}.gguf"
+
+    @property
+    def reference_gguf(self) -> Path:
+        """A tuned model of this base by the long route, from which `delta` makes the others."""
+        return self.run.path / "base" / f"reference.{self.config.gguf.quant}.gguf"
+
+    @property
+    def served_base(self) -> tuple[Path, str]:
+        """The base in the type of the tuned model, and its SHA-256."""
+        made = self.need("gguf" if self.config.gguf.quant == "auto" else "base")
+        name, output = list(made.outputs.items())[-1]
+        return self.run.path / name, output.sha256
+
+    def record_path(self, stage: str) -> Path:
+        folder = self.run.path if stage in ("base", "train", "reference") else self.export
+        return folder / f"{stage}.json"
+
+    def record(self, stage: str) -> runs.Record[Any] | None:
+        return runs.read_record(self.record_path(stage))
+
+    def need(self, stage: str) -> runs.Record[Any]:
+        found = self.record(stage)
+        if found is None:
+            raise ReasonerError(f"stage {stage} of run {self.run.name} has not been run", fix="make reasoner")
+        return found
+
+    def key(self, stage: str) -> str:
+        found = self.record(stage)
+        return found.key if found else ""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of everything that made the result."""
+        import platform
+
+        found = {"reasoner": __version__, "python": platform.python_version()}
+        for name in ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "vllm"):
+            try:
+                found[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        found["llama.cpp"] = install.llama_cpp(self.reporter.say).version
+        found["ollama"] = self.server.version
+        return found
