@@ -1,4 +1,4 @@
-"""Do the intervals of `reasoner.measuring.statistics` cover, and do its tests err, as often as they say? Prints tables.
+"""Do the intervals of `reasoner.measuring` cover, and do its tests err, as often as they say? Prints tables.
 
     .venv/bin/python scripts/coverage_study.py [--simulations 2000] [--resamples 999] [--seed 0]
 
@@ -15,15 +15,18 @@ import sys
 
 import numpy
 
-from reasoner.measuring import statistics
+from reasoner.measuring import intervals, lift
+from reasoner.measuring.figures import Completion
 
-Z = statistics._quantile(0.975)
+Z = intervals.quantile(0.975)
 
 
-def rows(verdicts: numpy.ndarray) -> list[dict]:
+def rows(verdicts: numpy.ndarray) -> list[Completion]:
     """One row a completion, from an array of problems x completions."""
     return [
-        {"problem_id": str(at), "verdict": "right" if right else "wrong"}
+        Completion(
+            problem_id=str(at), verdict="right" if right else "wrong", completion="", finish_reason="stop", tokens=1
+        )
         for at, problem in enumerate(verdicts)
         for right in problem
     ]
@@ -59,7 +62,7 @@ class Study:
 
 def wilson(p: float, n: int):
     def draw(rng):
-        _, interval = statistics.share(rng.random(n) < p)
+        _, interval = intervals.share(rng.random(n) < p)
         return {"Wilson": covers(interval, p)}
 
     return draw
@@ -69,7 +72,7 @@ def exact_wilson(p: float, n: int) -> float:
     """What it covers at one p and n: counts are whole, so this swings about 95 % (Brown, Cai and DasGupta 2001)."""
     from scipy.stats import binom
 
-    return sum(float(binom.pmf(x, n, p)) for x in range(n + 1) if covers(statistics.wilson(x / n, n), p))
+    return sum(float(binom.pmf(x, n, p)) for x in range(n + 1) if covers(intervals.wilson(x / n, n), p))
 
 
 def any_share(n: int):
@@ -86,8 +89,8 @@ def clustered_share(p: float, n: int, k: int, spread: float):
     def draw(rng):
         rates = rng.beta(spread * p, spread * (1 - p), n)
         right = rng.random((n, k)) < rates[:, None]
-        _, interval = statistics.share(right.mean(axis=1))
-        naive = statistics.wilson(float(right.mean()), n * k)
+        _, interval = intervals.share(right.mean(axis=1))
+        naive = intervals.wilson(float(right.mean()), n * k)
         return {"Wilson, effective n": covers(interval, p), "(Wilson on all completions)": covers(naive, p)}
 
     return draw
@@ -100,30 +103,30 @@ def greedy(p: float, gain: float, loss: float, n: int):
     def draw(rng):
         base = rng.random(n) < p
         tuned = numpy.where(base, rng.random(n) >= loss, rng.random(n) < gain)
-        found = statistics.lift(rows(base[:, None]), rows(tuned[:, None]))
-        out = {"Agresti-Min": covers(found["ci95"], truth)}
+        found = lift.lift(rows(base[:, None]), rows(tuned[:, None]))
+        out = {"Agresti-Min": covers(found.ci95, truth)}
         if abs(truth) < 1e-9:
-            out["McNemar's p ≥ 0.05"] = found["p"] >= 0.05
+            out["McNemar's p ≥ 0.05"] = found.p >= 0.05
         return out
 
     return draw
 
 
-def sampled(p: float, lift: float, n: int, k: int, spread: float):
-    """Each problem's rate moves a part of the way to 1, so that the mean moves by `lift`."""
+def sampled(p: float, gain: float, n: int, k: int, spread: float):
+    """Each problem's rate moves a part of the way to 1, so that the mean moves by `gain`."""
 
     def draw(rng):
         rates = rng.beta(spread * p, spread * (1 - p), n)
-        after = rates + (1 - rates) * lift / (1 - p)
+        after = rates + (1 - rates) * gain / (1 - p)
         base, tuned = (rng.random((n, k)) < rate[:, None] for rate in (rates, after))
-        found = statistics.lift(rows(base), rows(tuned))
-        points, half = found["points"], Z * found["se"]
+        found = lift.lift(rows(base), rows(tuned))
+        points, half = found.points, Z * found.se
         out = {
-            "cluster-robust": covers([points - half, points + half], 100 * lift),
-            "bootstrap": covers(found["ci95"], 100 * lift),
+            "cluster-robust": covers([points - half, points + half], 100 * gain),
+            "bootstrap": covers(found.ci95, 100 * gain),
         }
-        if lift == 0:
-            out["permutation's p ≥ 0.05"] = found["p"] >= 0.05
+        if gain == 0:
+            out["permutation's p ≥ 0.05"] = found.p >= 0.05
         return out
 
     return draw
@@ -131,21 +134,21 @@ def sampled(p: float, lift: float, n: int, k: int, spread: float):
 
 def power(n: int, discordant: float):
     """The smallest detectable difference is found as often as promised."""
-    difference = statistics.detectable(n, discordant) / 100
+    difference = intervals.detectable(n, discordant) / 100
 
     def draw(rng):
         kind = rng.random(n)
         gained = kind < (discordant + difference) / 2
         lost = ~gained & (kind < discordant)
-        found = statistics.lift(rows(lost[:, None]), rows(gained[:, None]))
-        return {f"found at {100 * difference:.1f} points": found["p"] < 0.05}
+        found = lift.lift(rows(lost[:, None]), rows(gained[:, None]))
+        return {f"found at {100 * difference:.1f} points": found.p < 0.05}
 
     return draw
 
 
 def seeds(n: int):
     def draw(rng):
-        return {"Student's t": covers(statistics.over_seeds(list(rng.normal(60, 8, n)))["ci95"], 60)}
+        return {"Student's t": covers(intervals.over_seeds(list(rng.normal(60, 8, n))).ci95, 60)}
 
     return draw
 
@@ -156,7 +159,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=999, help="of bootstrap and permutations; the product's 9999")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    statistics.RESAMPLES = args.resamples
+    lift.RESAMPLES = args.resamples
     study = Study(args.simulations, args.seed)
     print("| verdicts | interval | expected % | covers % | error | |\n|---|---|---|---|---|---|")
     for n in (50, 200, 500):
@@ -168,8 +171,8 @@ def main() -> None:
     for n in (20, 60, 200, 500):
         for p, gain, loss in ((0.15, 0.0, 0.0), (0.3, 0.03, 0.07), (0.3, 0.4, 0.1), (0.15, 0.8, 0.05)):
             study.cell(f"lift, base {p}, won {gain}, lost {loss}, n {n}", 0.95, greedy(p, gain, loss, n))
-    for p, lift, n in ((0.3, 0.0, 30), (0.3, 0.1, 50), (0.15, 0.6, 50), (0.3, 0.0, 200), (0.3, 0.05, 200)):
-        study.cell(f"lift {lift}, base {p}, n {n}, k 4, Beta 1", 0.95, sampled(p, lift, n, 4, 1))
+    for p, gain, n in ((0.3, 0.0, 30), (0.3, 0.1, 50), (0.15, 0.6, 50), (0.3, 0.0, 200), (0.3, 0.05, 200)):
+        study.cell(f"lift {gain}, base {p}, n {n}, k 4, Beta 1", 0.95, sampled(p, gain, n, 4, 1))
     for n in (3, 5, 10):
         study.cell(f"{n} training seeds, normal", 0.95, seeds(n))
     print("\n| verdicts | test | power expected % | found % | error | |\n|---|---|---|---|---|---|")

@@ -3,9 +3,14 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 from reasoner import config, files, runs
-from reasoner.measuring import evaluate, statistics
+from reasoner.measuring import everyday, lift, scores
+from reasoner.measuring.figures import Compared, Completion, Evaluation, EverydayAnswer, Judge, Missing
+from reasoner.problems.overlap import Contamination
+from reasoner.training.facts import BeforeAfter, TrainFacts
+from reasoner.training.facts import Judge as TrainJudge
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -57,6 +62,33 @@ def completion(problem_id, verdict, text, **more):
     }  # fmt: skip
 
 
+def answered(problem_id, verdict, **more):
+    """A completion of which only so much matters."""
+    given = {"problem_id": problem_id, "verdict": verdict, "completion": "", "finish_reason": "stop", "tokens": 1}
+    return Completion(**given | more)
+
+
+def training():
+    """The record of a training of nothing."""
+    return TrainFacts(
+        engine="trl", sampler="llama.cpp", why_not_fast=None, device="cpu", threads=2, steps=4, resumed_from=None,
+        loop_seconds=1.0, problems=2, problems_sha256="a", verifier=TrainJudge("number", "2"), reward="verdict",
+        base_weights_sha256=BeforeAfter("b", "b"), unscored=0, scored=8, unjudged_problems=1,
+        overlap=Contamination("", 2, 0, {}, 0.0), curriculum=None, chat_kl=None, first={}, last={},
+    )  # fmt: skip
+
+
+def evaluation(points=30.0, low=25.0, high=35.0, found=(), below=()):
+    """What was scored, as far as a promotion turns on it."""
+    rows = [answered(f"p{at}", "right") for at in range(9)]
+    figures = scores.measure(rows)
+    gain = replace(lift.lift(rows, rows), points=points, ci95=(low, high))
+    return Evaluation(
+        n=9, split_sha256="c", base=figures, tuned=figures, lift=gain, split="test", verifier=Judge("number", "2"),
+        problems_found=list(found), below_base=list(below),
+    )  # fmt: skip
+
+
 def _finish(run_, found, chance, hostile, right):
     rows = {"base": [], "tuned": []}
     for at in range(N):
@@ -82,16 +114,18 @@ def _finish(run_, found, chance, hostile, right):
     for role, some in chats.items():
         text = "".join(json.dumps(row) + "\n" for row in some)
         files.write_text(run_.path / "completions" / f"everyday-{role}.jsonl", text)
-    measured = {role: statistics.measure(some) for role, some in rows.items()}
-    lift, kinds = statistics.lift(rows["base"], rows["tuned"]), statistics.by_kind(**rows)
-    beside = {"svamp": {**measured, "lift": dict(lift), "n": N, "split_sha256": "b" * 64}}
-    statistics.below_base(kinds, beside)
+    read = {role: files.parse(list[Completion], some) for role, some in rows.items()}
+    talk = {role: files.parse(list[EverydayAnswer], some) for role, some in chats.items()}
+    figures = {role: scores.measure(some) for role, some in read.items()}
+    gain = lift.lift(**read)
+    svamp = Compared(**figures, lift=gain, n=N, split_sha256="b" * 64)
+    _, kinds, beside = lift.below_base(lift.by_kind(**read), {"svamp": svamp, "gsm8k": Missing("data/<gsm8k>")})
+    chat = replace(everyday.compare(**talk), sampled=everyday.compare_sampled(**talk))
     summary = {
         "schema": 1, "run": run_.name, "profile": found.profile, "seed": found.train.seed,
         "control": found.train.control, "device": "cpu", "n": N, "split": "test", "split_sha256": "a" * 64,
-        "verifier": {"name": "number", "version": "2"}, **measured, "lift": lift,
-        "by_kind": kinds, "beside": {**beside, "gsm8k": {"missing": "data/<gsm8k>"}},
-        "everyday": {**evaluate.compare_everyday(**chats), "sampled": evaluate.compare_sampled(**chats)},
+        "verifier": {"name": "number", "version": "2"}, **files.as_json(figures), "lift": files.as_json(gain),
+        "by_kind": files.as_json(kinds), "beside": files.as_json(beside), "everyday": files.as_json(chat),
         "promoted": found.train.control is None, "gate": [],
         "served": {"host": "h", "tag": "reasoner:latest", "digest": "sha256:" + "d" * 64, "ollama": "0.34.4"},
         "train": {"reward": "verdict", "chat_kl_weight": 1.0}, "seconds": {"train": 80.0, "merge": 2.5, "total": 82.5},

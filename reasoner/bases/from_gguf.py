@@ -25,7 +25,7 @@ from reasoner.llamacpp import install
 from reasoner.llamacpp.header import Broken, Header, read_header
 from reasoner.llamacpp.loaded import LoadedModel
 from reasoner.machine import cache
-from reasoner.serving import ollama
+from reasoner.serving.client import Client
 
 SCHEMA = 1
 """Goes up when the folders of earlier versions must be made again."""
@@ -52,7 +52,7 @@ class _Marker:
     files: dict[str, int]
 
 
-def materialize(spec: str, say: specs.Say, client: Callable[[], ollama.Client]) -> Imported:
+def materialize(spec: str, say: specs.Say, client: Callable[[], Client]) -> Imported:
     """Returns the model folder of a GGUF, which is made once and kept in the cache.
 
     `client` is called only for `ollama:`. The folder appears whole and proven, or not at all.

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.machine import cache, programs
-from reasoner.serving import ollama
+from reasoner.serving.client import Client
 
 Say = Callable[[str], None]
 
@@ -53,7 +53,7 @@ def unfit(spec: str, why: str, fix: str, code: int = USAGE) -> ReasonerError:
     return ReasonerError(f"{spec} cannot be a base", why=why, fix=fix, code=code)
 
 
-def find(spec: str, client: Callable[[], ollama.Client]) -> Source:
+def find(spec: str, client: Callable[[], Client]) -> Source:
     """Returns where the GGUF of a spec is, or refuses a name that leads to none. Nothing is downloaded yet."""
     scheme, _, name = spec.partition(":")
     name = name.strip()

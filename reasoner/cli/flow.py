@@ -7,6 +7,7 @@ import time
 
 import click
 
+from reasoner import files
 from reasoner.cli.options import Asked, asking, chosen_job, existing_job, json_option, run_argument
 from reasoner.cli.screen import Screen
 
@@ -17,7 +18,7 @@ from reasoner.cli.screen import Screen
 def run_command(asked: Asked, as_json: bool) -> None:
     """Train, export, register and score: what `make reasoner` does. Does only what is missing."""
     from reasoner.pipeline import plan
-    from reasoner.serving import ollama
+    from reasoner.serving import links
 
     screen = Screen()
     started = time.monotonic()
@@ -26,10 +27,10 @@ def run_command(asked: Asked, as_json: bool) -> None:
         summary = plan.run(job, origin)
     assert summary is not None
     screen.closing(job, summary, time.monotonic() - started)
-    if not asked.control and summary["promoted"]:
-        screen.say(f"\n  {ollama.install_link(job.config.serve.name)}\n")
+    if not asked.control and summary.promoted:
+        screen.say(f"\n  {links.install_link(job.config.serve.name)}\n")
     if as_json:
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(files.as_json(summary)))
 
 
 @click.command("train")

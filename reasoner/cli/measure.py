@@ -76,13 +76,13 @@ def eval_command(model: str, as_json: bool, **options: Any) -> None:
 
     MODEL is a run, a tag in Ollama, a GGUF, a model or adapter folder, or URL#MODEL of an OpenAI-compatible server.
     """
-    from reasoner.measuring import evaluate
+    from reasoner.measuring import one, render
+    from reasoner.measuring.collect import Listener
 
     screen = Screen()
-    reporter = screen.reporter()
     with screen:
-        value = evaluate.one(model, **options, progress=reporter.scored, say=screen.say)
-    click.echo(json.dumps(value) if as_json else printable("\n".join(evaluate.lines(value))))
+        value = one.run(model, one.Options(**options), Listener(screen.say, screen.reporter().scored))
+    click.echo(json.dumps(files.as_json(value)) if as_json else printable("\n".join(render.lines(value))))
 
 
 @click.command("report")
@@ -150,17 +150,17 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
     """Where a score is lost: base, adapter, merged, F16, each quant, served, problem by problem."""
     from rich.console import Console
 
-    from reasoner.measuring import ladder
+    from reasoner.measuring import ladder, render
     from reasoner.pipeline import checkpoint
 
     screen = Screen()
     job, _ = existing_job(run_name, screen)
     with screen:
-        value = checkpoint.climb(job, num=num, split=split, margin=margin)
+        value = checkpoint.climb(job, ladder.Options(num, split, margin))
     if as_json:
-        click.echo(json.dumps(value))
+        click.echo(json.dumps(files.as_json(value)))
     else:
-        Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(ladder.rendered(value))
+        Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(render.ladder(value))
 
 
 @click.command("status")
@@ -183,7 +183,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         "step": steps[-1]["step"] if steps else 0,
         "steps": job.config.train.steps,
         "checkpoints": runs.ready_steps(job.run.checkpoints_dir),
-        "stages": states,
+        "stages": files.as_json(states),
         "summary": summary,
     }
     if as_json:
@@ -191,8 +191,8 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         return
     click.echo(f"run {value['run']} ({value['profile']}), step {value['step']} of {value['steps']}, {value['path']}")
     for row in states:
-        seconds = f"{row['seconds']:.1f} s" if row["seconds"] is not None else ""
-        click.echo(f"  {row['stage']:<10} {row['state']:<8} {seconds:>9}  {'; '.join(row['reasons'])}")
+        seconds = f"{row.seconds:.1f} s" if row.seconds is not None else ""
+        click.echo(f"  {row.stage:<10} {row.state:<8} {seconds:>9}  {'; '.join(row.reasons)}")
     if summary:
         from reasoner.reporting import summary as summaries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reasoner import files, words
+from reasoner.cli import tables
 from reasoner.cli.options import Asked, asking, chosen_job, existing_job, json_option, run_argument
 from reasoner.cli.screen import Screen, WatchScreen
 from reasoner.errors import printable
@@ -27,7 +29,7 @@ def promote_command(names: tuple[str, ...]) -> None:
     enough; the model must answer, and the one before it stays for `reasoner rollback`.
     """
     from reasoner.pipeline import checkpoint, plan
-    from reasoner.serving import register
+    from reasoner.serving import tags
 
     steps = [int(text) for name in names if (text := name.removeprefix("step-")).isdigit()]
     others = [name for name in names if not name.removeprefix("step-").isdigit()]
@@ -40,7 +42,7 @@ def promote_command(names: tuple[str, ...]) -> None:
             plan.run(job, origin, until="promote")
             return
         event = checkpoint.promote_step(job.at(steps[0]), "reasoner promote")
-    tag = register.public_tag(job.config)
+    tag = tags.public_tag(job.config)
     screen.say(f"{tag} is {'' if event else 'already '}step {steps[0]} of run {job.run.name}")
 
 
@@ -54,7 +56,7 @@ def rollback_command(run_name: str | None) -> None:
     screen = Screen()
     job, _ = existing_job(run_name, screen)
     event = checkpoint.rollback(job)
-    screen.say(f"{event['tag']} is {event['from']} again; the promotion of step {event['step']} is undone")
+    screen.say(f"{event.tag} is {event.source} again; the promotion of step {event.step} is undone")
 
 
 @click.command("export")
@@ -70,16 +72,16 @@ def rollback_command(run_name: str | None) -> None:
 @json_option
 def export_command(run_name: str | None, step: int | None, route: Any, as_json: bool) -> None:
     """One checkpoint to a tag of its own (reasoner:step-000200); the public tag stays."""
-    from reasoner.pipeline import watch
+    from reasoner.pipeline import checkpoint
 
     screen = Screen()
     job, _ = existing_job(run_name, screen)
     with screen:
-        made = watch.export(job, step, route)
+        made = checkpoint.export_step(job, step, route)
     if as_json:
-        click.echo(json.dumps(made))
+        click.echo(json.dumps(dataclasses.asdict(made)))
     else:
-        screen.say(f"{made['tag']} in {words.duration(made['seconds'])}, {made['route']} route: {made['gguf']['path']}")
+        screen.say(f"{made.tag} in {words.duration(made.seconds)}, {made.route} route: {made.gguf.path}")
 
 
 @click.command("watch")
@@ -135,19 +137,19 @@ def watch_command(
 def history_command(run_name: str | None, as_json: bool) -> None:
     """What became of a run's checkpoints: exported, scored, promoted, kept, and what is served where."""
     from reasoner import runs
-    from reasoner.pipeline import watch
-    from reasoner.serving import register
+    from reasoner.serving import history
 
     run = runs.existing(run_name)
-    events = register.history(run)
-    stack = register.promotions(run)
+    events = history.events(run)
+    stack = history.promotions(run)
     hosts = files.read_json(run.path / "hosts.json") or {}
     if as_json:
-        value = {"run": run.name, "promoted": stack[-1] if stack else None, "hosts": hosts, "events": events}
-        click.echo(json.dumps(value))
+        promoted = stack[-1].as_json() if stack else None
+        rows = [event.as_json() for event in events]
+        click.echo(json.dumps({"run": run.name, "promoted": promoted, "hosts": hosts, "events": rows}))
         return
     from rich.console import Console
 
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(watch.table(events))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(tables.table(events))
     for name, state in hosts.items():
         click.echo(printable(f"{name}: {state['error'] or state['tag']}"))

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 def setup_command() -> None:
     """Build or find llama.cpp and Ollama; does nothing where they are whole."""
     from reasoner.llamacpp import install as toolchain
-    from reasoner.serving import ollama
+    from reasoner.serving import server as serving
 
     screen = Screen()
     tools = toolchain.llama_cpp(screen.say)
-    server = ollama.find_server()
+    server = serving.find_server()
     if server:
         found = f"Ollama {server.version} answers on {server.host}"
     else:
@@ -39,9 +39,9 @@ def setup_command() -> None:
 @json_option
 def serve_command(stop: bool, as_json: bool) -> None:
     """Start Ollama on loopback where none answers, or stop the one we started."""
-    from reasoner.serving import ollama
+    from reasoner.serving import server as serving
 
-    found = ollama.serve(stop, Screen().say)
+    found = serving.serve(stop, Screen().say)
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return
@@ -91,16 +91,17 @@ def config_command(asked: Asked) -> None:
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
     from reasoner.bases import from_gguf
-    from reasoner.serving import ollama, register
+    from reasoner.serving import links, tags
+    from reasoner.serving import server as serving
 
     screen = Screen()
-    if register.has_registered():
-        server = ollama.find_server()
+    if tags.has_registered():
+        server = serving.find_server()
         if server is None and ollama_install.find_ollama() is not None:
-            server = ollama.ensure_server(screen.say)
-        for tag in register.remove_all(server.client()) if server else []:
+            server = serving.ensure_server(screen.say)
+        for tag in tags.remove_all(server.client()) if server else []:
             screen.say(f"removed {tag} from Ollama")
     for folder in from_gguf.remove_imported():
         screen.say(f"removed {folder}")
-    ollama.uninstall_tools(screen.say)
+    links.uninstall_tools(screen.say)
     screen.say("runs/ and your other models were not touched")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from reasoner import files, runs
+from reasoner.measuring.engines.base import EngineFacts, Sampling
+from reasoner.problems.overlap import Overlap
+from reasoner.serving.tags import Tagged
 from reasoner.verifiers.score import Verdict
 from reasoner.verifiers.working import StepCheck
-
-if TYPE_CHECKING:
-    from reasoner.measuring.engines import EngineFacts, Sampling
 
 Interval = tuple[float, float]
 Kind = TypeVar("Kind")
@@ -79,10 +79,10 @@ class Completion:
     """Its equations beside the problem's known steps; None: those are not known."""
     leaked: list[str] = field(default_factory=list)
     """Special tokens that show in the text."""
-    model: str = ""
-    """The tag, file, folder or URL that was asked."""
     stage: str = ""
     """`served`, `ladder` or `eval`."""
+    model: str = ""
+    """The tag, file, folder or URL that was asked."""
     role: str | None = field(default=None, metadata=files.LEFT_OUT)
     """`base`, `tuned`, or the name of a rung."""
     engine: str = ""
@@ -210,6 +210,21 @@ class Lift(Paired):
     """Smallest difference, in points, that so many problems show with 80 % power; None: below six problems."""
     p_holm: float | None = field(default=None, metadata=files.LEFT_OUT)
     """p adjusted for all kinds and sets that were looked at, where this is one of those."""
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """Is the mean lift of trainings that differ in their seed alone, in points; None for what needs two seeds."""
+
+    seeds: int
+    points: float
+    least: float
+    most: float
+    sd: float | None
+    """Standard deviation between seeds."""
+    ci95: Interval | None
+    interval: str | None
+    """Which interval it is."""
 
 
 @dataclass(frozen=True)
@@ -363,14 +378,6 @@ class Evaluation(Compared):
     no_system: Compared | None = field(default=None, metadata=files.LEFT_OUT)
     """The main set without the system message, where there is one."""
     everyday: Everyday | None = field(default=None, metadata=files.LEFT_OUT)
-
-
-@dataclass(frozen=True)
-class Tagged:
-    """Names a model in Ollama, and the digest that it had."""
-
-    tag: str
-    digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -529,8 +536,8 @@ class PromptIds:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(Measure):
-    """Is what `reasoner eval` found of one model, in `result.json` and on its output."""
+class Asked:
+    """Says what `reasoner eval` asked of which model, and who judged."""
 
     schema: int = 1
     model: str
@@ -541,15 +548,22 @@ class Result(Measure):
     split: str
     split_sha256: str
     n: int
+    samples: int | None
     unjudged: int
     sampling: Sampling
     system: str | None
     prompt_ids: PromptIds | None
     """None where the engine does not tell."""
-    overlap: dict[str, object] | None
-    """What a run was trained on of these problems: `overlap.Overlap`; None: not known."""
+    overlap: Overlap | None
+    """What a run was trained on of these problems; None: not known."""
     verifier: Judge
     sandbox: Sandbox | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Measure, Asked):
+    """Is what `reasoner eval` found, in `result.json` and on its output."""
+
     lenient: LenientMeasure | None
     unanswered: int
     """Completions that the engine did not give."""

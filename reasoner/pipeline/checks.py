@@ -17,8 +17,9 @@ from reasoner.pipeline import staleness
 from reasoner.pipeline.job import Job
 from reasoner.pipeline.stages import NAMES, STAGES
 from reasoner.problems import load
-from reasoner.serving import ollama
+from reasoner.serving.host import models_dir
 from reasoner.training import grpo
+from reasoner.training.facts import TRAIN
 from reasoner.verifiers import registry
 
 
@@ -30,7 +31,7 @@ def check(job: Job) -> None:
         checker.ready()
     modelfile.template_path()
     _keep_training(job)
-    if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train").outputs):
+    if (trained := job.record(TRAIN)) is None or runs.broken_outputs(job.run.path, trained.outputs):
         grpo.check(job.config)
         evaluate.inputs(job.config)
         load.held_out(job.config)
@@ -40,7 +41,7 @@ def check(job: Job) -> None:
 def _keep_training(job: Job) -> None:
     """Refuse to throw a training away because a setting differs; hours of work need a word from the person."""
     stage = STAGES[NAMES.index("train")]
-    record = job.record("train")
+    record = job.record(TRAIN)
     if record is None:
         stored = read_json(job.run.config_path)
         if not stored or not runs.ready_steps(job.run.checkpoints_dir):
@@ -69,7 +70,7 @@ def check_disk(job: Job) -> None:
     weights = job.base.weights_bytes
     adapters = int(0.15 * weights) * (config.train.keep_checkpoints + 2) * 3
     here = int(weights * (2 + 2 * share)) + adapters + 200 * 2**20
-    store = job.server.models_dir or ollama.models_dir()
+    store = job.server.models_dir or models_dir()
     there = int(weights * 2 * share) + 50 * 2**20 if job.client.would_copy(run.path) else 0
     needs: dict[int, tuple[Path, int]] = {}
     for path, amount in ((run.path, here), (store, there)):

@@ -22,8 +22,9 @@ from reasoner import runs
 from reasoner.errors import DONE, MISSING, ReasonerError
 from reasoner.llamacpp import install as toolchain
 from reasoner.machine import cache, programs
+from reasoner.serving import host, links
 from reasoner.serving import install as ollama_install
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
 
 Verdict = Literal["ok", "warn", "missing"]
 
@@ -165,9 +166,9 @@ def _ollama() -> list[Check]:
 
 
 def _server() -> list[Check]:
-    where = ollama.host()
+    where = host.current()
     try:
-        server = ollama.find_server()
+        server = serving.find_server()
     except ImportError:
         return [Check("Ollama server", "not asked: packages are not installed", str(where), "ok")]
     except ReasonerError as error:
@@ -195,11 +196,11 @@ def _command() -> list[Check]:
     install = ollama_install.find_ollama()
     if install is None:
         return [Check("`ollama` command", "none", "", "warn", "make setup")]
-    if not ollama.link_path().is_symlink():
+    if not links.link_path().is_symlink():
         fix = f'export PATH="{install.path.parent}:$PATH"'
         return [Check("`ollama` command", "not on the PATH", str(install.path), "warn", fix)]
-    fix = f'export PATH="{ollama.link_path().parent}:$PATH"'
-    return [Check("`ollama` command", "linked, but not on the PATH", str(ollama.link_path()), "warn", fix)]
+    fix = f'export PATH="{links.link_path().parent}:$PATH"'
+    return [Check("`ollama` command", "linked, but not on the PATH", str(links.link_path()), "warn", fix)]
 
 
 def _cuda() -> list[Check]:
@@ -237,7 +238,7 @@ def _disk() -> list[Check]:
     places = {
         "disk (runs)": runs.runs_dir(),
         "disk (cache)": cache.cache_dir(),
-        "disk (models)": ollama.models_dir(),
+        "disk (models)": host.models_dir(),
     }
     for name, place in places.items():
         existing = next(p for p in (place, *place.parents) if p.exists())

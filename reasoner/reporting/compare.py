@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from reasoner import files, runs, words
 from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.measuring import statistics
-from reasoner.measuring.figures import Interval, Judge, Paired
+from reasoner.measuring import intervals
+from reasoner.measuring import lift as lifts
+from reasoner.measuring.figures import Completion, Interval, Judge, Paired, load
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Effect, Score, Summary
 
@@ -183,9 +184,9 @@ def _over_seeds(members: Sequence[Finished]) -> Seeds:
     if len(differences) == len(members):
         ids = set.intersection(*(set(one) for one in differences))
         means = [sum(one[i] for one in differences) / len(differences) for i in sorted(ids)]
-        problems = Paired(**statistics.paired(means))
-    over_seeds = statistics.over_seeds([one.summary.lift.points for one in members])
-    return Seeds(runs=[one.name for one in members], **over_seeds, over_problems=problems)
+        problems = lifts.paired(means)
+    over_seeds = intervals.over_seeds([one.summary.lift.points for one in members])
+    return Seeds(runs=[one.name for one in members], **vars(over_seeds), over_problems=problems)
 
 
 def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:
@@ -200,7 +201,7 @@ def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:
         mine, others = _by_problem(partner), _by_problem(control)
         if mine and others:
             shared = sorted(mine.keys() & others.keys())
-            difference = Paired(**statistics.paired([mine[i] - others[i] for i in shared]))
+            difference = lifts.paired([mine[i] - others[i] for i in shared])
         else:
             difference = _unpaired(lift, other)
         found.append(Control(partner.name, control.name, lift.points, other.points, difference))
@@ -210,10 +211,10 @@ def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:
 def _by_problem(one: Finished) -> dict[str, float] | None:
     """Returns tuned minus base of each problem; None where the completions are gone or are not the summary's."""
     folder = one.folder.path / "completions"
-    base, tuned = (files.read_jsonl(folder / f"{role}.jsonl") for role in ("base", "tuned"))
+    base, tuned = (load(folder / f"{role}.jsonl", Completion) for role in ("base", "tuned"))
     if not base or not tuned:
         return None
-    found = statistics.differences(base, tuned)
+    found = lifts.differences(base, tuned)
     is_same = abs(100 * sum(found.values()) / len(found) - one.summary.lift.points) < 1e-6 if found else False
     return found if is_same else None
 
@@ -248,7 +249,7 @@ def lines(value: Comparison) -> list[str]:
             out.append("  over problems  none: completions are gone, or are not those of the summary")
     for control in value.controls:
         gap = control.difference
-        sign = "≤" if (gap.p or 0) <= 2 / (statistics.RESAMPLES + 1) else "="
+        sign = "≤" if (gap.p or 0) <= 2 / (lifts.RESAMPLES + 1) else "="
         test = "" if gap.p is None else f", p {sign} {words.p_value(gap.p)}"
         out += ["", f"{control.run} minus its control {control.control}:"]
         out.append(

@@ -1,4 +1,4 @@
-"""Ollama itself: found, downloaded or built."""
+"""Finds the Ollama program, or brings it: its release, else built from its Go module. It starts no server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Route = Literal["PATH", "release", "module"]
 
 @dataclass(frozen=True)
 class OllamaInstall:
-    """One Ollama program: where it is, which route it came by, and why earlier routes did not do."""
+    """Describes one Ollama program: where it is, which route it came by, and why earlier routes did not do."""
 
     path: Path
     route: Route
@@ -45,16 +45,16 @@ class OllamaInstall:
 
     @property
     def is_ours(self) -> bool:
-        """We brought it: it lies in our cache, and the person's PATH does not know it."""
+        """Tells whether we brought it: it lies in our cache, and the person's PATH does not know it."""
         return self.route != "PATH"
 
 
 class _NotThisWay(Exception):
-    """A route that does not lead to an Ollama here; its text says why."""
+    """Is raised by a route that does not lead to an Ollama here; its text says why."""
 
 
 def ollama_binary(progress: cache.Progress = cache.quiet) -> OllamaInstall:
-    """An Ollama that runs: on the PATH, brought earlier, its release, or built from its Go module."""
+    """Returns an Ollama that runs: on the PATH, brought earlier, its release, or built from its Go module."""
     why: list[str] = []
     if found := find_ollama(why):
         return found
@@ -82,7 +82,7 @@ def ollama_binary(progress: cache.Progress = cache.quiet) -> OllamaInstall:
 
 
 def find_ollama(why: list[str] | None = None) -> OllamaInstall | None:
-    """The Ollama that is here already, without network or build; `why` collects what does not do."""
+    """Returns the Ollama that is here already, without network or build; `why` collects what does not do."""
     why = [] if why is None else why
     return _from_path(why) or _cached(why)
 
@@ -113,12 +113,12 @@ def _from_path(why: list[str]) -> OllamaInstall | None:
 
 
 def _ollama_version(path: Path) -> programs.Version | None:
-    """The program's own version: asked with a host where no server can answer in its place."""
+    """Returns the program's own version; it is run with a host where no server can answer in its place."""
     return programs.program_version(path, "--version", env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"})
 
 
 def _has_engine(path: Path) -> bool:
-    """Ollama >= 0.30 looks for `llama-server` beside its own, resolved program (`llm/llama_binary.go`)."""
+    """Looks for `llama-server` where Ollama >= 0.30 does: beside the resolved program (`llm/llama_binary.go`)."""
     base = path.resolve().parent
     return any((base / place / "llama-server").is_file() for place in ("../lib/ollama", "lib/ollama", "."))
 
@@ -136,7 +136,7 @@ def _cached(why: list[str]) -> OllamaInstall | None:
 
 
 def release_archive() -> str:
-    """Name of this platform's release archive; the release's `sha256sum.txt` lists it."""
+    """Returns the name of this platform's release archive; the release's `sha256sum.txt` lists it."""
     machine = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
     if sys.platform == "darwin":
         return "ollama-darwin.tgz"
@@ -185,7 +185,7 @@ def _release(progress: cache.Progress, why: list[str], base: str | None = None) 
 
 
 def _listed_sha256(listing: str, name: str) -> str:
-    """The archive's checksum in the release's list; its lines read `<sha256>  ./<name>`."""
+    """Finds the archive's checksum in the release's list; its lines read `<sha256>  ./<name>`."""
     for line in listing.splitlines():
         digest, _, listed = line.strip().partition(" ")
         if listed.strip().lstrip("*").removeprefix("./") == name and re.fullmatch(r"[0-9a-f]{64}", digest):
@@ -194,7 +194,7 @@ def _listed_sha256(listing: str, name: str) -> str:
 
 
 def _save(chunks: Iterator[bytes], total: int, out: IO[bytes], progress: cache.Progress) -> str:
-    """Writes a download, telling every tenth of it; gives its SHA-256."""
+    """Writes a download and says every tenth of it; returns its SHA-256."""
     digest, done, shown = hashlib.sha256(), 0, 0
     if total:
         progress(f"ollama: downloading {total / 2**20:.0f} MiB")

@@ -26,10 +26,13 @@ from pathlib import Path
 import httpx
 
 from reasoner import config
-from reasoner.measuring import engines, evaluate
+from reasoner.measuring import ask
+from reasoner.measuring.collect import Listener, Sheet
+from reasoner.measuring.engines import opening
+from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.problems import load
 from reasoner.problems.problem import messages
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
 from reasoner.verifiers import registry
 
 REASONER = Path(sys.executable).with_name("reasoner")
@@ -143,14 +146,15 @@ def overhead(n: int, concurrency: int) -> None:
     url = f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
     settings, _ = config.resolve("pocket", {"eval.num_problems": str(n)})
     problems, checker = load.held_out(settings), registry.load("number")
-    evaluate.judged(checker, "", problems[:10])
+    ask.judged(checker, "", problems[:10])
     added, raw = [], []
     for _ in range(5):
         without = bare(url, problems, concurrency)
         with tempfile.TemporaryDirectory() as folder:
-            engine = engines.open_engine(f"{url}#m", concurrency=concurrency)
+            engine = opening.open_engine(f"{url}#m", limits=Limits(concurrency))
             started = time.monotonic()
-            rows = evaluate.score(engine, problems, checker, engines.Sampling(256), Path(folder) / "c.jsonl")
+            exam = ask.Exam(problems, checker, Sampling(256))
+            rows = ask.score(engine, exam, Sheet(Path(folder) / "c.jsonl"), Listener())
             seconds = time.monotonic() - started
             engine.close()
         assert len(rows) == n
@@ -185,7 +189,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--max-tokens", type=int, default=256)
     args = parser.parse_args()
-    server = ollama.ensure_server(print)
+    server = serving.ensure_server(print)
     url = f"{server.host.url}/v1#{args.tag}"
     settings, _ = config.resolve("smol", {"eval.num_problems": str(args.n)})
     problems = load.held_out(settings)

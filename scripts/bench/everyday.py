@@ -21,12 +21,15 @@ import argparse
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from scipy.stats import binomtest
 
 from reasoner.bases import locate
-from reasoner.measuring import engines, evaluate, statistics
+from reasoner.measuring import everyday, intervals, lift
+from reasoner.measuring.collect import Listener, Sheet
+from reasoner.measuring.engines.base import Limits
+from reasoner.measuring.engines.llamacpp import LlamaCpp
+from reasoner.measuring.figures import EverydayAnswer
 from reasoner.problems.everyday import EverydayPrompt, everyday_prompts
 from reasoner.problems.problem import messages
 
@@ -34,10 +37,10 @@ KNOWN = (0.5, 1, 0.75, 1, 1, 1, 1, 1, 1, 0.75, 0.75, 0.5, 0.4, 0.1)
 """Shares of sampled answers that have each fact right, about those of `smol`'s base at 0.6."""
 
 
-def answers(path: Path, rows: list[EverydayPrompt], *, is_sampled: bool) -> list[dict[str, Any]]:
-    engine = engines.LlamaCpp(path, num_ctx=2048, concurrency=8, num_thread=None)
+def answers(path: Path, rows: list[EverydayPrompt], *, is_sampled: bool) -> list[EverydayAnswer]:
+    engine = LlamaCpp(path, Limits())
     with tempfile.TemporaryDirectory() as folder:
-        found = evaluate.ask_everyday(engine, rows, Path(folder) / "bench.jsonl", is_sampled=is_sampled)
+        found = everyday.answer(engine, rows, Sheet(Path(folder) / "bench.jsonl"), Listener(), is_sampled=is_sampled)
     engine.close()
     return found
 
@@ -49,14 +52,14 @@ def sampled(paths: list[Path]) -> None:
     first = answers(paths[0], rows, is_sampled=True)
     for path in paths:
         these = answers(path, rows, is_sampled=True) if path != paths[0] else first
-        found = evaluate.compare_sampled(first, these)
-        fallen, kinds = found["tuned"]["degenerate"], Counter(row["degenerate"] for row in these if row["degenerate"])
-        low, high = fallen["ci95"]
-        moved = ", ".join(f"{one} {b}, {t} of {n}" for one, (b, t, n) in found["facts_by_id"].items())
+        found = everyday.compare_sampled(first, these)
+        fallen, kinds = found.tuned.degenerate, Counter(row.degenerate for row in these if row.degenerate)
+        low, high = fallen.ci95
+        moved = ", ".join(f"{one} {b}, {t} of {n}" for one, (b, t, n) in found.facts_by_id.items())
         print(
-            f"| {path.name} | {fallen['value']:.1%} [{low:.1%}, {high:.1%}] of {found['answers']} |"
+            f"| {path.name} | {fallen.value:.1%} [{low:.1%}, {high:.1%}] of {found.answers} |"
             f" {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())} |"
-            f" {found['tuned']['facts_right']:.1f} of {found['facts']} | {found['p_facts']:.2g} | {moved} |",
+            f" {found.tuned.facts_right:.1f} of {found.facts} | {found.p_facts:.2g} | {moved} |",
             flush=True,
         )
 
@@ -67,7 +70,7 @@ def power(rounds: int = 2000) -> None:
     random, known = numpy.random.default_rng(0), numpy.array(KNOWN)
     sure = numpy.flatnonzero(known >= 0.9)
     print(f"| answers to a fact | facts lost | this test | McNemar's |  ({rounds} rounds)\n|---|---|---|---|")
-    for each in (evaluate.EVERYDAY_SAMPLES, evaluate.FACT_SAMPLES):
+    for each in (everyday.SAMPLES, everyday.FACT_SAMPLES):
         for lost in range(5):
             hits = [0, 0]
             for _ in range(rounds):
@@ -75,8 +78,8 @@ def power(rounds: int = 2000) -> None:
                 after[random.choice(sure, lost, replace=False)] = 0.05
                 one, other = (random.random((len(known), each)) < share[:, None] for share in (known, after))
                 gained, gone = int((other & ~one).sum()), int((one & ~other).sum())
-                hits[0] += statistics.fewer(one.tolist(), other.tolist()) < statistics.SIGNIFICANCE
-                hits[1] += gone > gained and binomtest(gained, gained + gone).pvalue < statistics.SIGNIFICANCE
+                hits[0] += lift.fewer(one.tolist(), other.tolist()) < intervals.SIGNIFICANCE
+                hits[1] += gone > gained and binomtest(gained, gained + gone).pvalue < intervals.SIGNIFICANCE
             print(f"| {each} | {lost} | {hits[0] / rounds:.1%} | {hits[1] / rounds:.1%} |", flush=True)
 
 
@@ -89,17 +92,17 @@ def files(paths: list[Path], num: int | None) -> None:
     first = answers(paths[0], rows, is_sampled=False)
     for path in paths:
         these = answers(path, rows, is_sampled=False) if path != paths[0] else first
-        found = evaluate.compare_everyday(first, these)
-        before, after = ([row["degenerate"] is not None for row in side] for side in (first, these))
+        found = everyday.compare(first, these)
+        before, after = ([row.degenerate is not None for row in side] for side in (first, these))
         pairs = list(zip(before, after, strict=True))
         new, gone = pairs.count((False, True)), pairs.count((True, False))
         p = binomtest(new, new + gone).pvalue if new + gone else 1.0
-        kinds = Counter(row["degenerate"] for row in these if row["degenerate"])
+        kinds = Counter(row.degenerate for row in these if row.degenerate)
         in_eval = sum(after[:evaluated])
         print(
-            f"| {path.name} | {in_eval}, {found['tuned']['degenerate'] - in_eval} |"
+            f"| {path.name} | {in_eval}, {found.tuned.degenerate - in_eval} |"
             f" {', '.join(f'{kind} {count}' for kind, count in kinds.most_common())} | {new}, {gone}, {p:.2g} |"
-            f" {found['tuned']['facts_right']} of {found['facts']} | {round(found['changed'] * len(rows))} |",
+            f" {found.tuned.facts_right} of {found.facts} | {round(found.changed * len(rows))} |",
             flush=True,
         )
 
@@ -117,13 +120,13 @@ def weights(first: Path, second: Path, num: int | None) -> None:
             ids = torch.tensor([locate.prompt_ids(tokenizer, messages(row.prompt, None))])
             with torch.no_grad():
                 whole = model.generate(
-                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=evaluate.EVERYDAY_TOKENS, do_sample=False,
+                    ids, attention_mask=torch.ones_like(ids), max_new_tokens=everyday.MAX_TOKENS, do_sample=False,
                     eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
                 )  # fmt: skip
                 p, q = (m(whole).logits[0, ids.shape[1] - 1 : -1].log_softmax(-1) for m in models)
             found = [(p.exp() * (p - q)).sum(-1), -(p.exp() * p).sum(-1), -(q.exp() * q).sum(-1)]
             values.append(torch.stack(found))
-        for low, high in ((0, 32), (32, 96), (96, evaluate.EVERYDAY_TOKENS)):
+        for low, high in ((0, 32), (32, 96), (96, everyday.MAX_TOKENS)):
             there = torch.cat([value[:, low:high] for value in values], dim=1)
             if not there.shape[1]:
                 continue

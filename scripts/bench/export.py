@@ -27,7 +27,9 @@ from reasoner.bases import locate
 from reasoner.export import delta
 from reasoner.llamacpp import install
 from reasoner.serving import install as ollama_install
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
+from reasoner.serving.client import Client
+from reasoner.serving.host import parse
 
 POCKET = locate.shipped()["pocket"]
 SHAPES = {
@@ -115,7 +117,7 @@ def step_fast(base_dir, adapter, reference, out, quant, host, models):
         raise SystemExit(f"refused: {why}")
     _, facts = delta.run(Path(base_dir), Path(adapter), Path(reference), Path(out), quant, quiet)
     started = time.monotonic()
-    with ollama.Client(ollama.host(host), Path(models)) as client:
+    with Client(parse(host), Path(models)) as client:
         how = client.create("bench-export:fast", Path(out), facts["sha256"])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     facts |= {
@@ -321,7 +323,7 @@ def main():
         port = trial.getsockname()[1]
     os.environ["OLLAMA_HOST"] = f"127.0.0.1:{port}"
     os.environ["OLLAMA_MODELS"] = str(options.folder.absolute() / "ollama")
-    server = ollama.ensure_server(quiet)
+    server = serving.ensure_server(quiet)
     try:
         for case in options.cases.split(","):
             folder = options.folder.absolute() / case
@@ -329,7 +331,7 @@ def main():
             measure(case, folder, options.quants.split(","), options.adapter, server)
             shutil.rmtree(folder)
     finally:
-        ollama.stop_server()
+        serving.stop_server()
         shutil.rmtree(options.folder)
 
 

@@ -22,7 +22,8 @@ from reasoner import config, files, runs
 from reasoner.llamacpp import install, quantize
 from reasoner.machine import processes
 from reasoner.pipeline import checkpoint, job
-from reasoner.serving import ollama
+from reasoner.serving import server
+from reasoner.serving.client import Client
 
 TEMPLATE, EOS, TOKENS = "tokenizer.chat_template", "tokenizer.ggml.eos_token_id", "tokenizer.ggml.tokens"
 
@@ -30,7 +31,7 @@ TEMPLATE, EOS, TOKENS = "tokenizer.chat_template", "tokenizer.ggml.eos_token_id"
 class Broken:
     """A copy of a run, to be broken, under a tag of its own."""
 
-    def __init__(self, original: runs.Run, name: str, client: ollama.Client) -> None:
+    def __init__(self, original: runs.Run, name: str, client: Client) -> None:
         self.client = client
         self.run = runs.Run(runs.runs_dir() / name)
         skipped = shutil.ignore_patterns("checkpoints", "rollouts", "ladder", "*lock")
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--only", choices=[fault.__name__ for fault in FAULTS])
     args = parser.parse_args()
     original = runs.existing(args.run)
-    client = ollama.ensure_server(lambda text: print(text, file=sys.stderr)).client()
+    client = server.ensure_server(lambda text: print(text, file=sys.stderr)).client()
     wrong = 0
     with tempfile.TemporaryDirectory() as temporary:
         os.environ["REASONER_RUNS"] = temporary

@@ -13,7 +13,10 @@ from pathlib import Path
 from reasoner import config, runs
 from reasoner.llamacpp import quantize
 from reasoner.llamacpp.live import LiveWeights
-from reasoner.measuring import engines, evaluate, statistics
+from reasoner.measuring import ask, lift, scores
+from reasoner.measuring.collect import Listener, Sheet
+from reasoner.measuring.engines import opening
+from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.pipeline import job
 from reasoner.problems import load
 from reasoner.verifiers import registry
@@ -64,15 +67,14 @@ def main() -> None:
             live = LiveWeights(path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
             for name, weight in weights.items():
                 live.write(name, weight + changes[name])
-            engine = engines.open_engine(str(path), concurrency=32, num_ctx=1024, num_thread=args.threads)
-            sampling = engines.Sampling(settings.serve.num_predict)
-            out = Path(temporary) / f"{kind}.jsonl"
-            rows[kind] = evaluate.score(engine, problems, checker, sampling, out, system=settings.data.system)
+            engine = opening.open_engine(str(path), limits=Limits(32, 1024, args.threads))
+            exam = ask.Exam(problems, checker, Sampling(settings.serve.num_predict), settings.data.system)
+            rows[kind] = ask.score(engine, exam, Sheet(Path(temporary) / f"{kind}.jsonl"), Listener())
             engine.close()
-            found = statistics.measure(rows[kind])
-            print(f"{kind}: {found['right']} of {found['scored']} right, {found['ci95']}", flush=True)
-    same = sum(a["completion"] == b["completion"] for a, b in zip(rows["BF16"], rows["F16"], strict=True))
-    print("F16 less BF16:", statistics.lift(rows["BF16"], rows["F16"]), f"{same} texts the same")
+            found = scores.measure(rows[kind])
+            print(f"{kind}: {found.right} of {found.scored} right, {found.ci95}", flush=True)
+    same = sum(a.completion == b.completion for a, b in zip(rows["BF16"], rows["F16"], strict=True))
+    print("F16 less BF16:", lift.lift(rows["BF16"], rows["F16"]), f"{same} texts the same")
 
 
 if __name__ == "__main__":

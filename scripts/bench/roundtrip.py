@@ -14,10 +14,11 @@ from pathlib import Path
 from reasoner import config, files
 from reasoner.bases import from_gguf, locate
 from reasoner.llamacpp import quantize
-from reasoner.measuring import statistics
+from reasoner.measuring import lift
+from reasoner.measuring.figures import Completion
 from reasoner.problems import load
 from reasoner.problems.problem import messages
-from reasoner.serving import ollama
+from reasoner.serving import server
 from reasoner.verifiers import registry
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     settings, _ = config.resolve("smol", {"model.base": args.base, "eval.num_problems": str(args.n)})
-    client = ollama.ensure_server(print).client()
+    client = server.ensure_server(print).client()
     folder = from_gguf.materialize(args.base, print, lambda: client).path
     original = next(folder.glob("*.gguf"))
     with tempfile.TemporaryDirectory() as temporary:
@@ -48,9 +49,9 @@ def main() -> None:
     def ask(tag: str, question: str) -> dict:
         chat = messages(question, settings.data.system)
         prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        return client.generate(tag, prompt, options, raw=True)
+        return client.api.generate(tag, prompt, options=options, raw=True)
 
-    rows: dict[str, list[dict]] = {}
+    rows: dict[str, list[Completion]] = {}
     for name in tags:
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda p, name=name: ask(f"roundtrip:{name}", p.question), problems))
@@ -58,15 +59,23 @@ def main() -> None:
         for problem, answer in zip(problems, answers, strict=True):
             is_finished = answer["done_reason"] == "stop"
             score = registry.verify(checker, answer["response"], problem.answer, is_finished=is_finished)
-            rows[name].append({"verdict": score.verdict, "text": answer["response"]})
-        right = sum(row["verdict"] == "right" for row in rows[name])
+            rows[name].append(
+                Completion(
+                    problem_id=problem.id,
+                    verdict=score.verdict,
+                    completion=answer["response"],
+                    finish_reason=answer["done_reason"],
+                    tokens=answer["eval_count"],
+                )
+            )
+        right = sum(row.verdict == "right" for row in rows[name])
         print(f"| {name} | {right} of {len(problems)} right |", flush=True)
     pairs = list(zip(rows["original"], rows["again"], strict=True))
-    lift = statistics.lift(rows["original"], rows["again"])
-    low, high = lift["ci95"]
-    print(f"again minus original {lift['points']:+.1f} points [{low:+.1f}, {high:+.1f}], p = {lift['p']:.2g} (McNemar)")
-    print(f"the same verdict {sum(a['verdict'] == b['verdict'] for a, b in pairs)} of {len(pairs)},")
-    print(f"the same text {sum(a['text'] == b['text'] for a, b in pairs)} of {len(pairs)}")
+    found = lift.lift(rows["original"], rows["again"])
+    low, high = found.ci95
+    print(f"again minus original {found.points:+.1f} points [{low:+.1f}, {high:+.1f}], p = {found.p:.2g} (McNemar)")
+    print(f"the same verdict {sum(a.verdict == b.verdict for a, b in pairs)} of {len(pairs)},")
+    print(f"the same text {sum(a.completion == b.completion for a, b in pairs)} of {len(pairs)}")
     for name in tags:
         client.delete(f"roundtrip:{name}")
 

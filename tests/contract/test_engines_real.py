@@ -15,16 +15,19 @@ from reasoner import config, files
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
-from reasoner.measuring import engines, evaluate
+from reasoner.measuring import one as any_model
+from reasoner.measuring.collect import Listener
+from reasoner.measuring.engines import opening
+from reasoner.measuring.engines.base import Limits, Prompt, Sampling
 from reasoner.problems import load
 from reasoner.problems.problem import Problem, messages
-from reasoner.serving import install, ollama, register
+from reasoner.serving import install, server, tags
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
 NUM = 24
-GREEDY = engines.Sampling(96)
-HOT = engines.Sampling(96, temperature=0.8, top_p=0.9, top_k=20, repeat_penalty=1.1)
+GREEDY = Sampling(96)
+HOT = Sampling(96, temperature=0.8, top_p=0.9, top_k=20, repeat_penalty=1.1)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +52,10 @@ def client(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
         patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
-        with ollama.ensure_server().client() as made:
+        with server.ensure_server().client() as made:
             yield made
-        ollama.stop_server()
-        ollama.server_log(port).unlink(missing_ok=True)
+        server.stop_server()
+        server.server_log(port).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,8 @@ def problems():
 
 def ask(model, problems, sampling=GREEDY, engine=None, concurrency=8, num_ctx=512, **more):
     """Answers in order, and the ids of the first prompts."""
-    made = engines.open_engine(str(model), engine, concurrency=concurrency, num_ctx=num_ctx, num_thread=1, **more)
-    prompts = [engines.Prompt(messages(p.question, None), 7 + i) for i, p in enumerate(problems)]
+    made = opening.open_engine(str(model), engine, Limits(concurrency, num_ctx, 1), **more)
+    prompts = [Prompt(messages(p.question, None), 7 + i) for i, p in enumerate(problems)]
     found = {}
     made.complete(prompts, sampling, found.__setitem__)
     ids = [made.prompt_ids(prompt.messages) for prompt in prompts[:4]]
@@ -120,7 +123,7 @@ def test_neither_batch_nor_order_changes_a_text(folder, file, problems, referenc
 
 
 def test_a_repeat_penalty_means_the_same_everywhere(client, tag, folder, file, problems):
-    sampling = engines.Sampling(96, repeat_penalty=1.3)
+    sampling = Sampling(96, repeat_penalty=1.3)
     texts = [[a.text for a in ask(model, problems, sampling)[0]] for model in (folder, file)]
     texts.append([a.text for a in ask(tag, problems, sampling, client=client)[0]])
     assert texts[0] == texts[1] == texts[2]
@@ -140,7 +143,7 @@ def test_engines_that_sample_draw_from_the_same_distribution(folder, file, probl
     many = [problems[0]] * 600
     counts = []
     for model in (folder, file):
-        texts = [answer.text for answer in ask(model, many, engines.Sampling(6, temperature=1.0, top_p=0.95))[0]]
+        texts = [answer.text for answer in ask(model, many, Sampling(6, temperature=1.0, top_p=0.95))[0]]
         counts.append({text: texts.count(text) / 600 for text in set(texts)})
     common = [text for text, share in counts[0].items() if share > 0.03]
     assert common
@@ -150,7 +153,7 @@ def test_engines_that_sample_draw_from_the_same_distribution(folder, file, probl
 
 
 def test_a_stop_text_ends_a_completion_everywhere(client, tag, folder, file, problems):
-    sampling = engines.Sampling(96, stops=("=", "####"))
+    sampling = Sampling(96, stops=("=", "####"))
     answers = [ask(folder, problems, sampling)[0], ask(file, problems, sampling)[0]]
     answers.append(ask(tag, problems, sampling, client=client)[0])
     for found in answers:
@@ -159,7 +162,7 @@ def test_a_stop_text_ends_a_completion_everywhere(client, tag, folder, file, pro
 
 
 def test_a_completion_cut_by_length_says_so(client, tag, folder, file, problems):
-    sampling = engines.Sampling(2)
+    sampling = Sampling(2)
     for model, more in ((folder, {}), (file, {}), (tag, {"client": client})):
         assert {(a.finish_reason, a.tokens) for a in ask(model, problems, sampling, **more)[0]} == {("length", 2)}
 
@@ -204,7 +207,7 @@ def test_an_adapter_is_applied(folder, problems, reference, tmp_path):
 
 def test_no_engine_goes_beyond_the_context_that_the_model_was_made_for(client, plain_tag, folder, file):
     for model, more in ((folder, {}), (file, {}), (plain_tag, {"client": client})):
-        made = engines.open_engine(str(model), concurrency=1, num_ctx=4096, **more)
+        made = opening.open_engine(str(model), limits=Limits(1, 4096), **more)
         made.close()
         assert made.facts["num_ctx"] == 1024
 
@@ -212,9 +215,9 @@ def test_no_engine_goes_beyond_the_context_that_the_model_was_made_for(client, p
 def test_reasoner_eval_finds_the_same_whatever_the_engine(client, plain_tag, folder, file, tmp_path, monkeypatch):
     monkeypatch.setenv("REASONER_RUNS", str(tmp_path))
     url = f"{client.host.url}/v1#{plain_tag}"
-    values = [
-        evaluate.one(str(model), "wordproblems", num=NUM, max_tokens=96) for model in (folder, file, plain_tag, url)
-    ]
+    options = any_model.Options("wordproblems", num=NUM, max_tokens=96)
+    models = (folder, file, plain_tag, url)
+    values = [files.as_json(any_model.run(str(model), options, Listener())) for model in models]
     assert [value["engine"] for value in values] == ["transformers", "llama.cpp", "ollama", "openai"]
     assert values[0]["prompt_ids"]["problems"] == 3
     for key in ("prompt_ids", "right", "scored", "truncated", "mean_tokens", "split_sha256"):
@@ -223,20 +226,20 @@ def test_reasoner_eval_finds_the_same_whatever_the_engine(client, plain_tag, fol
 
 
 def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(register, "_ledger", lambda: tmp_path / "registered.json")
+    monkeypatch.setenv("REASONER_CACHE", str(tmp_path))
     given = {"parameters": {"stop": ["####"], "num_thread": 1}, "system": "Be brief."}
     client.create("engines:brief", file, files.sha256_file(file), **given)
     chat = [{"role": "user", "content": "1 + 1?"}]
-    with register.without_system(client, "engines:brief") as bare:
+    with tags.without_system(client, "engines:brief") as bare:
         assert client.prompt_ids(bare, chat) == locate.prompt_ids(
             locate.load_tokenizer(locate.shipped()["pocket"]), chat
         )
         assert client.prompt_ids("engines:brief", chat) != client.prompt_ids(bare, chat)
-        assert ollama.shown_parameters(client.show(bare))["stop"] == ["####"]
-    assert client.digest(bare) is None and not register.has_registered()
-    left = register.without_system(client, "engines:brief")  # as a kill leaves it: never closed
+        assert client.show(bare).parameters["stop"] == ["####"]
+    assert client.digest(bare) is None and not tags.has_registered()
+    left = tags.without_system(client, "engines:brief")  # as a kill leaves it: never closed
     assert left.__enter__() == bare and client.digest(bare)
-    assert register.remove_all(client) == [bare]
+    assert tags.remove_all(client) == [bare]
     assert client.digest(bare) is None and client.digest("engines:brief")
 
 

@@ -1,20 +1,24 @@
 """What we rely on from a real Ollama: it is started, given a GGUF, asked, and stopped again."""
 
 import hashlib
+import io
 import os
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import gguf
+import httpx
 import numpy as np
 import psutil
 import pytest
 
 from reasoner import files
 from reasoner.errors import FAILED, ReasonerError
-from reasoner.serving import install, ollama
+from reasoner.serving import blobs, install
+from reasoner.serving import server as serving
 
 pytestmark = pytest.mark.needs_ollama
 
@@ -94,9 +98,9 @@ def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
         patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
-        yield ollama.ensure_server()
-        ollama.stop_server()
-        ollama.server_log(port).unlink(missing_ok=True)
+        yield serving.ensure_server()
+        serving.stop_server()
+        serving.server_log(port).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -122,7 +126,7 @@ def tag(client, model):
 def test_server_is_ours_and_of_a_version_we_can_use(server):
     assert server.is_ours and server.pid and server.log.exists()
     assert tuple(map(int, server.version.split(".")[:2])) >= install.OLLAMA_MIN
-    assert ollama.find_server() == server
+    assert serving.find_server() == server
 
 
 def test_a_server_of_ours_keeps_no_gigabytes_of_prompts(client, tag, server):
@@ -157,7 +161,7 @@ def test_a_linked_file_is_served_and_survives_its_first_name(client, tmp_path, s
     replacement = tmp_path / "replacement.gguf"
     replacement.write_bytes(b"another file")
     replacement.replace(path)  # as every writer does it: a new file under the name, the linked one is as it was
-    client.unload("tiny:linked")
+    client.api.generate("tiny:linked", keep_alive=0)
     assert client.chat("tiny:linked", MESSAGES, GREEDY)["message"]["content"] == answer
     assert client.delete("tiny:linked") and not (blobs / f"sha256-{digest}").exists()
     assert path.read_bytes() == b"another file"
@@ -165,7 +169,7 @@ def test_a_linked_file_is_served_and_survives_its_first_name(client, tmp_path, s
 
 def test_create_uploads_where_it_cannot_link(client, model, monkeypatch):
     path, digest = model
-    monkeypatch.setattr(type(client), "_stores", lambda self: iter(()))
+    monkeypatch.setattr(blobs, "stores", lambda where, models: iter(()))
     assert client.create("tiny:up", path, digest) == "uploaded"
     assert path.stat().st_nlink == 1 and client.has_blob(digest)
     assert client.delete("tiny:up") and not client.has_blob(digest)
@@ -173,13 +177,12 @@ def test_create_uploads_where_it_cannot_link(client, model, monkeypatch):
 
 def test_show_copy_digest(client, tag):
     shown = client.show(tag)
-    assert shown["model_info"]["general.architecture"] == "llama"
-    lines = sorted(" ".join(line.split()) for line in shown["parameters"].splitlines())
-    assert lines == ["num_ctx 128", "num_predict 8", 'stop "</s>"', "temperature 0"]
-    assert client.template(tag) == LONG
+    assert shown.info["general.architecture"] == "llama" and shown.context_length == 256
+    assert shown.parameters == {"num_ctx": ["128"], "num_predict": ["8"], "stop": ["</s>"], "temperature": ["0"]}
+    assert shown.template == LONG and shown.system is None and shown.quantization
     client.copy(tag, "tiny")
     assert client.digest("tiny") == client.digest(tag) and client.digest(tag).startswith("sha256:")
-    assert {m["name"] for m in client.list_tags()} >= {"tiny:latest", tag}
+    assert set(client.tags()) >= {"tiny:latest", tag}
     assert client.delete("tiny") and client.digest("tiny") is None and client.digest(tag)
 
 
@@ -197,7 +200,7 @@ def test_short_template_is_replaced_by_ollama_and_we_can_tell(client, tmp_path):
     path, digest = write_gguf(tmp_path / "short.gguf", TEMPLATE)
     client.create("short", path, digest)
     try:
-        assert "<|im_start|>" in client.template("short")
+        assert "<|im_start|>" in client.show("short").template
         assert client.render("short", MESSAGES) != "<|user|>Ab 12?<|assistant|>"
     finally:
         client.delete("short")
@@ -208,11 +211,13 @@ def test_all_three_ways_of_asking_agree(client, tag):
     assert answer["done"] and answer["done_reason"] in ("stop", "length") and answer["eval_count"] >= 1
     assert answer["prompt_eval_count"] == len(expected_ids("<|user|>Ab 12?<|assistant|>"))
     assert client.chat(tag, MESSAGES)["message"]["content"] == answer["message"]["content"]  # as pinned
-    through = client.generate(tag, client.render(tag, MESSAGES), GREEDY, raw=True)
+    through = client.api.generate(tag, client.render(tag, MESSAGES), options=GREEDY, raw=True)
     assert through["response"] == answer["message"]["content"]
-    openai = client.openai_chat(tag, MESSAGES, temperature=0, max_tokens=8, seed=1)
+    assert client.chat(tag, MESSAGES, GREEDY, truncate=False, shift=False).message == answer.message
+    body = {"model": tag, "messages": MESSAGES, "temperature": 0, "max_tokens": 8, "seed": 1}
+    openai = httpx.post(f"{client.host.url}/v1/chat/completions", json=body, timeout=60).json()
     assert openai["choices"][0]["message"]["content"] == answer["message"]["content"]
-    client.unload(tag)
+    client.api.generate(tag, keep_alive=0)
 
 
 def test_ollama_run_as_a_person_types_it(server, tag):
@@ -228,42 +233,37 @@ def test_unknown_tag_is_refused_with_the_servers_reason(client):
     assert "not found" in caught.value.why
 
 
-def test_server_killed_while_registering_leaves_no_tag(server, model):
+def test_server_killed_while_registering_leaves_no_tag(server, model, monkeypatch):
     """Last: the server dies under an upload, and the next one, on the same port, has no trace of the tag."""
     path, digest = model
-
     family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
 
-    class Deadly:
+    class Deadly(io.FileIO):
         """A file of which the server gets a part, and is then no more (nor are its runners)."""
 
-        name = path.name
         parts = 0
 
-        def open(self, mode):
-            return self
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def read(self, size):
+        def read(self, size=-1):
             self.parts += 1
             if self.parts == 2:
                 for process in family:
                     process.kill()
                 psutil.wait_procs(family, timeout=10)
-            return b"GGUF" if self.parts < 1000 else b""
+            return super().read(1024)
 
+    real = open
+    opened = iter([real, lambda path, mode: Deadly(path)])  # the package reads it twice: to hash it, and to send it
+    package = sys.modules["ollama._client"]
+    monkeypatch.setattr(package, "open", lambda *given: next(opened)(*given), raising=False)
+    monkeypatch.setattr(blobs, "stores", lambda where, models: iter(()))
     with server.client() as client, pytest.raises(ReasonerError, match="went away") as caught:
-        client._upload(Deadly(), digest)
+        client.create("tiny:dead", path, digest)
+    monkeypatch.undo()
     assert caught.value.code == FAILED and caught.value.log == server.log
-    again = ollama.ensure_server()
+    again = serving.ensure_server()
     assert again.is_ours and again.pid != server.pid
     with again.client() as client:
-        assert client.list_tags() == []
+        assert client.tags() == {}
         assert client.create("tiny:again", path, digest) == "linked"
         assert client.delete("tiny:again")
 
@@ -273,8 +273,8 @@ def test_what_is_left_of_a_killed_registration_goes_when_the_server_starts(model
     left = server.models_dir / "blobs" / f"sha256-{digest}-partial-1"
     os.link(path, left)
     os.utime(path, (0, 0))  # it keeps what is younger than an hour
-    assert ollama.stop_server()
-    again = ollama.ensure_server()  # the fixture's process is gone: for the end of the file
+    assert serving.stop_server()
+    again = serving.ensure_server()  # the fixture's process is gone: for the end of the file
     with again.client() as fresh:
         deadline = time.monotonic() + 10
         while left.exists() and time.monotonic() < deadline:

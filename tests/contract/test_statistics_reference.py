@@ -2,18 +2,17 @@
 
 import numpy
 import pytest
+from made_up import answered
 from scipy import stats
 
-from reasoner.measuring import statistics
+from reasoner.measuring import intervals, lift
 
 pytestmark = pytest.mark.slow
 
 
 def rows(verdicts):
     return [
-        {"problem_id": str(at), "verdict": "right" if right else "wrong"}
-        for at, problem in enumerate(verdicts)
-        for right in problem
+        answered(str(at), "right" if right else "wrong") for at, problem in enumerate(verdicts) for right in problem
     ]
 
 
@@ -35,15 +34,15 @@ def test_mcnemar_is_statsmodels(drawn):
     for n in (5, 30, 200, 1000):
         base, tuned = drawn(n, 1)
         table = [[numpy.sum((base == b) & (tuned == t)) for t in (True, False)] for b in (True, False)]
-        found = statistics.lift(rows(base), rows(tuned))
-        assert found["p"] == pytest.approx(mcnemar(table, exact=True).pvalue, abs=1e-9)
+        found = lift.lift(rows(base), rows(tuned))
+        assert found.p == pytest.approx(mcnemar(table, exact=True).pvalue, abs=1e-9)
 
 
 def test_wilson_is_statsmodels_and_scipy():
     from statsmodels.stats.proportion import proportion_confint
 
     for right, n in ((0, 5), (1, 7), (74, 500), (409, 500), (500, 500), (3, 8.5)):
-        ours = statistics.wilson(right / n, n)
+        ours = intervals.wilson(right / n, n)
         assert ours == pytest.approx(proportion_confint(right, n, method="wilson"), abs=1e-9)
         if isinstance(n, int):
             assert ours == pytest.approx(stats.binomtest(right, n).proportion_ci(method="wilson"), abs=1e-9)
@@ -55,7 +54,7 @@ def test_holm_is_statsmodels():
     rng = numpy.random.default_rng(1)
     for size in (1, 2, 7, 40):
         p = [*rng.random(size), *rng.random(size) ** 4]
-        assert statistics.holm(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-9)
+        assert lift.holm(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-9)
 
 
 def test_the_standard_error_is_that_of_a_regression_with_clusters(drawn):
@@ -68,34 +67,34 @@ def test_the_standard_error_is_that_of_a_regression_with_clusters(drawn):
     fit = statsmodels.api.OLS(difference.ravel(), numpy.ones(320)).fit(
         cov_type="cluster", cov_kwds={"groups": problems}
     )
-    found = statistics.lift(rows(base), rows(tuned))
-    assert found["points"] == pytest.approx(100 * fit.params[0], abs=1e-9)
-    assert found["se"] == pytest.approx(100 * fit.bse[0], abs=1e-9)
+    found = lift.lift(rows(base), rows(tuned))
+    assert found.points == pytest.approx(100 * fit.params[0], abs=1e-9)
+    assert found.se == pytest.approx(100 * fit.bse[0], abs=1e-9)
 
 
 def test_the_bootstrap_is_scipys_of_pairs(drawn):
     base, tuned = (found.mean(axis=1) for found in drawn(60, 4))
     reference = stats.bootstrap(
         (tuned, base), lambda t, b, axis: t.mean(axis=axis) - b.mean(axis=axis), paired=True, vectorized=True,
-        n_resamples=statistics.RESAMPLES, rng=numpy.random.default_rng(statistics.SEED), batch=statistics.BATCH,
+        n_resamples=lift.RESAMPLES, rng=numpy.random.default_rng(lift.SEED), batch=lift.BATCH,
         method="percentile",
     ).confidence_interval  # fmt: skip
-    found = statistics.paired(list(tuned - base))
-    assert found["ci95"] == pytest.approx([100 * reference.low, 100 * reference.high], abs=1e-9)
+    found = lift.paired(list(tuned - base))
+    assert found.ci95 == pytest.approx([100 * reference.low, 100 * reference.high], abs=1e-9)
 
 
 def test_the_permutation_of_single_completions_is_mcnemar(drawn):
     """With so few problems all 2^n permutations are taken, and the two are one test."""
     for n in (4, 8, 12):
         base, tuned = (found[:, 0] for found in drawn(n, 1))
-        exact = statistics.lift(rows(base[:, None]), rows(tuned[:, None]))["p"]
-        assert statistics.paired(list(tuned.astype(float) - base))["p"] == pytest.approx(exact, abs=1e-9)
+        exact = lift.lift(rows(base[:, None]), rows(tuned[:, None])).p
+        assert lift.paired(list(tuned.astype(float) - base)).p == pytest.approx(exact, abs=1e-9)
 
 
 def test_the_interval_over_seeds_is_scipys():
     points = [67.0, 52.8, 67.8, 61.2]
     reference = stats.ttest_1samp(points, 0).confidence_interval(0.95)
-    assert statistics.over_seeds(points)["ci95"] == pytest.approx([reference.low, reference.high], abs=1e-9)
+    assert intervals.over_seeds(points).ci95 == pytest.approx([reference.low, reference.high], abs=1e-9)
 
 
 def test_the_paired_interval_covers():
@@ -106,6 +105,6 @@ def test_the_paired_interval_covers():
         base = rng.random(60) < 0.3
         tuned = numpy.where(base, rng.random(60) < 0.9, rng.random(60) < 0.4)
         truth = 100 * (0.3 * 0.9 + 0.7 * 0.4 - 0.3)
-        low, high = statistics.lift(rows(base[:, None]), rows(tuned[:, None]))["ci95"]
+        low, high = lift.lift(rows(base[:, None]), rows(tuned[:, None])).ci95
         covered += low <= truth <= high
     assert 0.93 <= covered / 2000 <= 0.975

@@ -18,7 +18,7 @@ from reasoner.llamacpp import quantize
 from reasoner.llamacpp.header import read_header
 from reasoner.machine import cache
 from reasoner.problems import stories
-from reasoner.serving import ollama
+from reasoner.serving import server as serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -371,7 +371,7 @@ def test_a_tag_of_a_real_server(own_cache, tmp_path, monkeypatch):
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
     path = tiny(tmp_path / "m.gguf", "qwen3", "qwen2")
     sha256 = files.sha256_file(path)
-    server = ollama.ensure_server()
+    server = serving.ensure_server()
     try:
         with server.client() as client:
             client.create("tuned:one", path, sha256, license="MIT, of the test.")
@@ -385,5 +385,5 @@ def test_a_tag_of_a_real_server(own_cache, tmp_path, monkeypatch):
                 from_gguf.materialize("ollama:tuned:two", lambda text: None, lambda: client)
             assert caught.value.fix == "did you mean `tuned:one`?"
     finally:
-        ollama.stop_server()
+        serving.stop_server()
         shutil.rmtree(tmp_path / "models", ignore_errors=True)

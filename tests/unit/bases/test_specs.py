@@ -4,13 +4,13 @@ import base64
 import hashlib
 import zipfile
 
+import fake_ollama
 import pytest
 from gguf_files import refused, write
 
 from reasoner.bases import specs
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.machine import processes
-from reasoner.serving import ollama
 
 
 @pytest.mark.parametrize(
@@ -111,18 +111,15 @@ def test_a_package_with_another_file_than_the_pinned_one(tmp_path, monkeypatch):
 # -- Ollama
 
 
-class Server(ollama.Client):
-    """A client whose server answers from a table."""
-
-    def __init__(self, modelfile, models=None):
-        super().__init__(ollama.Host(), models)
-        self.modelfile = modelfile
-
-    def list_tags(self):
-        return [{"name": "smollm2:135m", "digest": "0" * 64}, {"name": "reasoner:latest", "digest": "1" * 64}]
-
-    def show(self, tag):
-        return {"modelfile": self.modelfile, "license": "Free."}
+def serving(modelfile, models=None):
+    """A client of a server with two models of this Modelfile."""
+    fake = fake_ollama.FakeOllama()
+    for tag in ("smollm2:135m", "reasoner"):
+        fake.put(tag, "sha256:a", modelfile=modelfile, license="Free.")
+    fake.close()
+    client = fake.quick_client()
+    client.models = models
+    return client
 
 
 def blob(folder, data=b"GGUF"):
@@ -135,18 +132,18 @@ def blob(folder, data=b"GGUF"):
 def test_the_file_of_a_tag(tmp_path):
     path = blob(tmp_path)
     text = f'# Modelfile\n# FROM smollm2:135m\n\nFROM {path}\nSYSTEM """\nFROM /etc/passwd\nADAPTER x\n"""\n'
-    assert Server(text).model_file("smollm2:135m") == (path, "Free.")
-    assert Server(text).model_file("reasoner") == (path, "Free.")
+    assert serving(text).model_file("smollm2:135m") == (path, "Free.")
+    assert serving(text).model_file("reasoner") == (path, "Free.")
 
 
 def test_the_store_may_have_another_name_here(tmp_path):
     path = blob(tmp_path / "here")
-    server = Server(f"FROM /there/blobs/{path.name}", tmp_path / "here")
+    server = serving(f"FROM /there/blobs/{path.name}", tmp_path / "here")
     assert server.model_file("reasoner") == (path, "Free.")
 
 
 def test_a_tag_that_is_not_there_gets_the_nearest_name(tmp_path):
-    error = refused("ollama:smolm2:135m", tmp_path, lambda: Server(""))
+    error = refused("ollama:smolm2:135m", tmp_path, lambda: serving(""))
     assert error.code == USAGE
     assert error.fix == "did you mean `smollm2:135m`?"
 
@@ -162,7 +159,7 @@ def test_a_tag_that_is_not_there_gets_the_nearest_name(tmp_path):
     ],
 )
 def test_a_tag_that_is_not_one_readable_file(modelfile, code, why, tmp_path):
-    error = refused("ollama:reasoner", tmp_path, lambda: Server(modelfile.format(blob(tmp_path))))
+    error = refused("ollama:reasoner", tmp_path, lambda: serving(modelfile.format(blob(tmp_path))))
     assert error.code == code
     assert why in error.why
 
@@ -172,6 +169,6 @@ def test_a_blob_that_is_not_what_its_name_says(tmp_path):
     with path.open("r+b") as handle:
         handle.seek(-1, 2)
         handle.write(b"\x7f")
-    error = refused("ollama:reasoner", tmp_path, lambda: Server(f"FROM {path}"))
+    error = refused("ollama:reasoner", tmp_path, lambda: serving(f"FROM {path}"))
     assert error.code == FAILED
     assert f"it must be {path.name.removeprefix('sha256-')}" in error.why

@@ -4,14 +4,16 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import fake_ollama
 import pytest
 
 from reasoner.bases import locate
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
-from reasoner.measuring import engines
+from reasoner.measuring.engines import base, openai, opening
+from reasoner.measuring.engines.base import Limits
 
 CHAT = [{"role": "user", "content": "1 + 1?"}]
-ASKED = engines.Sampling(32)
+ASKED = base.Sampling(32)
 ALL = {"temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty", "n", "stream", "seed"}
 MORE = {"top_k", "min_p", "repetition_penalty", "repeat_penalty"}
 
@@ -23,17 +25,17 @@ MORE = {"top_k", "min_p", "repetition_penalty", "repeat_penalty"}
     ("model", "kind"), [("http://127.0.0.1:1/v1#m", "url"), ("qwen3:0.6b", "tag"), ("hf.co/a/b", "tag")]
 )
 def test_a_name_says_what_it_names(model, kind):
-    assert engines.kind_of(model) == kind
+    assert opening.kind_of(model) == kind
 
 
 def test_a_path_is_a_folder_or_a_gguf(tmp_path):
     (tmp_path / "m.gguf").touch()
     (tmp_path / "m.bin").touch()
-    assert engines.kind_of(str(tmp_path)) == "folder"
-    assert engines.kind_of(str(tmp_path / "m.gguf")) == "gguf"
+    assert opening.kind_of(str(tmp_path)) == "folder"
+    assert opening.kind_of(str(tmp_path / "m.gguf")) == "gguf"
     for wrong in ("m.bin", "gone.gguf", "gone"):
         with pytest.raises(ReasonerError) as caught:
-            engines.kind_of(str(tmp_path / wrong))
+            opening.kind_of(str(tmp_path / wrong))
         assert caught.value.code == USAGE
 
 
@@ -47,7 +49,7 @@ def test_a_path_is_a_folder_or_a_gguf(tmp_path):
 )
 def test_an_engine_that_does_not_fit_is_refused(model, engine, says):
     with pytest.raises(ReasonerError, match=says) as caught:
-        engines.open_engine(model, engine)
+        opening.open_engine(model, engine)
     assert caught.value.code == USAGE
 
 
@@ -55,13 +57,13 @@ def test_an_adapter_needs_a_folder_to_go_on():
     from pathlib import Path
 
     with pytest.raises(ReasonerError, match="an adapter goes with a model folder"):
-        engines.open_engine("m:tag", adapter=Path("/a"))
+        opening.open_engine("m:tag", adapter=Path("/a"))
 
 
 def test_vllm_that_is_not_there_is_an_error_with_the_way_to_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "vllm", None)
     with pytest.raises(ReasonerError, match="vLLM is not installed") as caught:
-        engines.open_engine(str(locate.shipped()["pocket"]), "vllm")
+        opening.open_engine(str(locate.shipped()["pocket"]), "vllm")
     assert caught.value.code == MISSING
     assert "[gpu]" in caught.value.fix
 
@@ -121,17 +123,17 @@ def said(text="2", reason="stop"):
 
 def complete(engine, sampling=ASKED, prompts=2):
     found = {}
-    engine.complete([engines.Prompt(CHAT, seed) for seed in range(prompts)], sampling, found.__setitem__)
+    engine.complete([base.Prompt(CHAT, seed) for seed in range(prompts)], sampling, found.__setitem__)
     return [found[index] for index in range(prompts)]
 
 
 def test_every_sampling_option_goes_with_every_request(serve, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
     url, bodies = serve(lambda body, count: said())
-    engine = engines.open_engine(url)
+    engine = opening.open_engine(url)
     assert (engine.name, engine.model) == ("openai", f"{url}#m")
-    answers = complete(engine, engines.Sampling(7, temperature=0.5, top_p=0.9, top_k=5, stops=("\n\n",)))
-    assert answers == 2 * [engines.Answer("2", "stop", 3, 9)]
+    answers = complete(engine, base.Sampling(7, temperature=0.5, top_p=0.9, top_k=5, stops=("\n\n",)))
+    assert answers == 2 * [base.Answer("2", "stop", 3, 9)]
     assert [key for _, key in bodies] == 2 * ["Bearer a-key"]
     assert sorted(body["seed"] for body, _ in bodies) == [0, 1]
     for body, _ in bodies:
@@ -145,31 +147,31 @@ def test_what_a_server_refuses_is_left_out_and_recorded(serve):
         return (400, {"error": {"message": "unknown field top_k"}}) if "top_k" in body else said()
 
     url, bodies = serve(reply)
-    engine = engines.open_engine(url, concurrency=1)
+    engine = opening.open_engine(url, limits=Limits(concurrency=1))
     assert [answer.text for answer in complete(engine)] == ["2", "2"]
     assert [set(body) >= MORE for body, _ in bodies] == [True, False, False]
     assert len(engine.facts["differences"]) == 1
     with pytest.raises(ReasonerError, match="refused a request") as caught:
-        complete(engines.open_engine(url), engines.Sampling(7, temperature=1, top_k=5))
+        complete(opening.open_engine(url), base.Sampling(7, temperature=1, top_k=5))
     assert "unknown field top_k" in caught.value.why
 
 
 def test_a_prompt_too_long_and_a_filtered_answer_are_no_answers(serve):
     long = {"error": {"code": "context_length_exceeded", "message": "maximum context length is 10"}}
     url, _ = serve(lambda body, count: (400, long))
-    assert [answer.finish_reason for answer in complete(engines.open_engine(url))] == 2 * ["unanswered"]
+    assert [answer.finish_reason for answer in complete(opening.open_engine(url))] == 2 * ["unanswered"]
     url, _ = serve(lambda body, count: said("", "content_filter"))
-    assert complete(engines.open_engine(url))[0].why == "the server's content filter"
+    assert complete(opening.open_engine(url))[0].why == "the server's content filter"
     for reason in (None, "tool_calls"):  # no completion to judge, whatever text came with it
         url, _ = serve(lambda body, count, reason=reason: said("#### 4", reason))
-        (answer, _) = complete(engines.open_engine(url))
+        (answer, _) = complete(opening.open_engine(url))
         assert (answer.text, answer.finish_reason) == ("", "unanswered")
         assert repr(reason) in answer.why
 
 
 def test_a_server_that_says_wait_is_asked_again(serve, monkeypatch):
     waited = []
-    monkeypatch.setattr(engines.time, "sleep", waited.append)
+    monkeypatch.setattr(openai.time, "sleep", waited.append)
     url, bodies = serve(
         lambda body, count: (
             (
@@ -180,7 +182,7 @@ def test_a_server_that_says_wait_is_asked_again(serve, monkeypatch):
             else said()
         )
     )
-    assert complete(engines.open_engine(url, concurrency=1), prompts=1)[0].text == "2"
+    assert complete(opening.open_engine(url, limits=Limits(concurrency=1)), prompts=1)[0].text == "2"
     assert waited == [1.0, 4.0] and len(bodies) == 3
 
 
@@ -188,79 +190,66 @@ def test_a_server_that_says_wait_is_asked_again(serve, monkeypatch):
 def test_a_server_that_fails_is_a_failure(serve, reply):
     url, _ = serve(reply)
     with pytest.raises(ReasonerError, match="refused a request") as caught:
-        complete(engines.open_engine(url))
+        complete(opening.open_engine(url))
     assert caught.value.code == FAILED
 
 
 def test_which_model_of_several_must_be_said(serve):
     url, _ = serve(lambda *_: said(), models=("small", "large"))
     with pytest.raises(ReasonerError, match="which model of") as caught:
-        engines.open_engine(url)
+        opening.open_engine(url)
     assert "large, small" in caught.value.fix
     with pytest.raises(ReasonerError, match="has no model 'smal'") as caught:
-        engines.open_engine(f"{url}#smal")
+        opening.open_engine(f"{url}#smal")
     assert "did you mean `small`" in caught.value.fix
-    assert engines.open_engine(f"{url}#small").model == f"{url}#small"
+    assert opening.open_engine(f"{url}#small").model == f"{url}#small"
 
 
 def test_no_server_is_an_error_with_a_way_out():
     with pytest.raises(ReasonerError, match="does not answer") as caught:
-        engines.open_engine("http://127.0.0.1:9/v1#m")
+        opening.open_engine("http://127.0.0.1:9/v1#m")
     assert caught.value.code == MISSING
 
 
 # -- Ollama ------------------------------------------------------------------------------------
 
 
-class Client:
-    host = "127.0.0.1:1"
-
-    def __init__(self, fail=None):
-        self.sent, self.fail = [], fail
-
-    def version(self):
-        return "0"
-
-    def digest(self, tag):
-        return "sha256:d" if tag == "m:tag" else None
-
-    def list_tags(self):
-        return [{"name": "m:tag"}]
-
-    def show(self, tag):
-        return {"parameters": 'stop  "<end>"\ntemperature  0.8', "details": {"quantization_level": "Q8_0"}}
-
-    def chat(self, tag, messages, options, **more):
-        if self.fail:
-            raise self.fail
-        self.sent.append((messages, options, more))
-        return {"message": {"content": "2"}, "done_reason": "stop", "eval_count": 3, "prompt_eval_count": 9}
+@pytest.fixture
+def tagged():
+    """A server with one tag, whose own parameters are a stop and a temperature."""
+    with fake_ollama.running() as fake:
+        fake.put("m:tag", "sha256:d", parameters={"stop": ["<end>"], "temperature": 0.8})
+        fake.answer = lambda tag, messages, options: "2"
+        yield fake
 
 
-def test_ollama_is_sent_every_option_and_keeps_the_stops_of_the_tag():
-    client = Client()
-    engine = engines.open_engine("m:tag", client=client, num_ctx=256)
+def test_ollama_is_sent_every_option_and_keeps_the_stops_of_the_tag(tagged):
+    engine = opening.open_engine("m:tag", limits=Limits(num_ctx=256), client=tagged.quick_client())
     assert engine.facts["digest"] == "sha256:d"
     assert engine.facts["tag_parameters"] == {"stop": ["<end>"], "temperature": ["0.8"]}
+    assert engine.facts["dtype"] == "Q8_0" and engine.facts["versions"] == {"ollama": "0.34.4"}
     complete(engine)
-    complete(engine, engines.Sampling(7, temperature=0.5, stops=("\n",)))
-    plain, hot = client.sent[0][1], client.sent[-1][1]
+    complete(engine, base.Sampling(7, temperature=0.5, stops=("\n",)))
+    sent = tagged.bodies("POST /api/chat")
+    plain, hot = sent[0]["options"], sent[-1]["options"]
     assert plain["temperature"] == 0 and "stop" not in plain
     assert {"top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "num_ctx", "num_predict"} <= set(plain)
     assert hot["stop"] == ["<end>", "\n"] and hot["num_predict"] == 7
-    assert client.sent[0][2] == {"truncate": False, "shift": False}
+    assert (sent[0]["truncate"], sent[0]["shift"]) == (False, False)
 
 
-def test_a_prompt_too_long_for_ollama_is_no_answer_and_other_failures_are():
-    too_long = ReasonerError("Ollama refused", why='{"type":"exceed_context_size_error"}')
-    assert complete(engines.open_engine("m:tag", client=Client(too_long)))[0].finish_reason == "unanswered"
+def test_a_prompt_too_long_for_ollama_is_no_answer_and_other_failures_are(tagged):
+    engine = opening.open_engine("m:tag", client=tagged.quick_client())
+    tagged.faults["POST /api/chat"] = fake_ollama.refused('{"type":"exceed_context_size_error"}')
+    assert complete(engine)[0].finish_reason == "unanswered"
+    tagged.faults["POST /api/chat"] = None
     with pytest.raises(ReasonerError, match="went away"):
-        complete(engines.open_engine("m:tag", client=Client(ReasonerError("went away"))))
+        complete(engine)
 
 
-def test_a_tag_that_is_not_there_names_the_nearest():
+def test_a_tag_that_is_not_there_names_the_nearest(tagged):
     with pytest.raises(ReasonerError, match="has no model 'm:tap'") as caught:
-        engines.open_engine("m:tap", client=Client())
+        opening.open_engine("m:tap", client=tagged.quick_client())
     assert "m:tag" in caught.value.fix
 
 
@@ -272,4 +261,4 @@ def test_a_tag_that_is_not_there_names_the_nearest():
     [("a\n\nb", ("\n\n",), ("a", True)), ("ab", ("c",), ("ab", False)), ("abc", ("c", "b"), ("a", True))],
 )
 def test_a_text_ends_at_its_first_stop(text, stops, found):
-    assert engines._cut(text, stops) == found
+    assert base.cut(text, stops) == found

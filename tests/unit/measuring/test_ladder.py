@@ -1,10 +1,13 @@
 """Which rung is named, which quant is taken: the rules, on rungs written by hand."""
 
 import io
+from dataclasses import replace
 
+import fake_ollama
 import gguf as gguf_py
 import numpy as np
 import pytest
+from made_up import answered
 from rich.console import Console
 
 from reasoner import files, runs
@@ -12,7 +15,8 @@ from reasoner.bases import locate
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.export import calibration
 from reasoner.llamacpp import quantize
-from reasoner.measuring import ladder, statistics
+from reasoner.measuring import climb, ladder, loss, quants, render
+from reasoner.measuring.figures import Flip, Ladder, Loss, Quant, Rung
 from reasoner.problems.problem import messages
 
 PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")
@@ -20,10 +24,7 @@ PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")
 
 def answers(right, n=100, text="t"):
     """`right` of `n` right; completions are alike where verdict and `text` are."""
-    return [
-        {"problem_id": f"p{i}", "verdict": "right" if i < right else "wrong", "completion": f"{text} {i < right}"}
-        for i in range(n)
-    ]
+    return [answered(f"p{i}", "right" if i < right else "wrong", completion=f"{text} {i < right}") for i in range(n)]
 
 
 def climbed(**rights):
@@ -31,17 +32,15 @@ def climbed(**rights):
     rows, rungs, before = {}, {}, None
     for name in PATH:
         rows[name] = answers(rights.get(name, 90), text="base" if name == "base" else "tuned")
-        change = None
-        if before:
-            change = {**statistics.lift(rows[before], rows[name]), "same": ladder._same(rows[before], rows[name])}
-        rungs[name] = {"prompt_ids_differ": None, "change": change}
+        change = climb.compare(before, rows[before], rows[name]) if before else None
+        rungs[name] = Rung(rung=name, engine="", pass_at_1=0.9, ci95=(0.8, 1.0), truncated=0.0, change=change)
         before = name
     return rungs, rows
 
 
 def named(rungs, rows, margin=2.0):
-    loss = ladder.first_loss(rungs, rows, PATH, margin)
-    return (loss["rung"], loss["known"]) if loss else None
+    found = loss.first_loss(rungs, rows, PATH, margin)
+    return (found.rung, found.cause or None) if found else None
 
 
 def test_a_whole_run_has_no_loss_and_a_gain_is_none():
@@ -65,14 +64,14 @@ def test_a_loss_inside_the_margin_or_inside_the_noise_is_none():
 
 def test_other_prompt_ids_are_named_at_once_though_nothing_is_lost():
     rungs, rows = climbed(base=20, F16=95)
-    rungs["F16"]["prompt_ids_differ"] = "problem p0: at token 1"
+    rungs["F16"] = replace(rungs["F16"], prompt_ids_differ="problem p0: at token 1")
     rung, known = named(rungs, rows)
     assert rung == "F16" and "problem p0: at token 1" in known
 
 
 def test_an_adapter_that_changes_nothing_is_named():
     rungs, rows = climbed()
-    rungs["adapter"]["change"]["same"] = 100
+    rungs["adapter"] = replace(rungs["adapter"], change=replace(rungs["adapter"].change, same=100))
     rung, known = named(rungs, rows)
     assert rung == "adapter" and "changes nothing" in known
 
@@ -80,14 +79,17 @@ def test_an_adapter_that_changes_nothing_is_named():
 def test_a_merged_model_that_is_the_base_is_named_even_where_the_base_is_as_good():
     rungs, rows = climbed()
     rows["merged"] = rows["base"]
-    rungs["merged"]["change"]["same"] = 0
+    rungs["merged"] = replace(rungs["merged"], change=replace(rungs["merged"].change, same=0))
     rung, known = named(rungs, rows)
     assert rung == "merged" and "not in the merged model" in known
 
 
 def quant(name, points, half, right, imatrix=False, margin=2.0):
-    ends = [points - half, points + half]
-    return {"quant": name, "imatrix": imatrix, "right": right, "points_ci95": ends, "inside": -ends[0] <= margin}
+    ends = (points - half, points + half)
+    return Quant(
+        quant=name, imatrix=imatrix, right=right, points=points, points_ci95=ends, inside=-ends[0] <= margin,
+        bytes=7238304, pass_at_1=0.9, ci95=(0.8, 1.0), tokens_per_s=None, other_types=0,
+    )  # fmt: skip
 
 
 F16 = quant("F16", 0, 0, 90)
@@ -95,26 +97,26 @@ F16 = quant("F16", 0, 0, 90)
 
 def test_the_smallest_type_inside_is_taken():
     table = [quant("Q4_K_M", -1.0, 1.5, 89), quant("Q5_K_M", -0.5, 1.4, 89), quant("Q8_0", 0.0, 0.9, 90), F16]
-    assert ladder.choose_row(table)["quant"] == "Q5_K_M"
+    assert quants.choose(table).quant == "Q5_K_M"
 
 
 def test_an_estimate_inside_is_not_enough_and_f16_stays_where_nothing_is_shown():
-    assert ladder.choose_row([quant("Q8_0", 0.0, 3.2, 90), F16]) is F16
-    assert ladder._least(60) > 2.0 > ladder._least(200)
+    assert quants.choose([quant("Q8_0", 0.0, 3.2, 90), F16]) is F16
+    assert ladder.least_loss(60) > 2.0 > ladder.least_loss(200)
 
 
 def test_a_matrix_is_used_only_where_it_profits():
     plain, better = quant("Q4_K_M", 0.0, 1.0, 90), quant("Q4_K_M", 1.0, 1.0, 91, imatrix=True)
-    assert ladder.choose_row([plain, better, F16]) is better
+    assert quants.choose([plain, better, F16]) is better
     alike = quant("Q4_K_M", 0.0, 1.0, 90, imatrix=True)
-    assert ladder.choose_row([plain, alike, F16]) is plain
-    assert ladder.choose_row([quant("Q4_K_M", -3.0, 1.0, 87), alike, F16]) is alike
+    assert quants.choose([plain, alike, F16]) is plain
+    assert quants.choose([quant("Q4_K_M", -3.0, 1.0, 87), alike, F16]) is alike
 
 
 def test_tensors_that_a_k_quant_cannot_hold_are_counted():
-    assert ladder._other_types("Q4_K_M", {"F32": 9, "Q4_K": 24, "Q6_K": 5}) == 0
-    assert ladder._other_types("Q4_K_M", {"F32": 61, "Q5_0": 180, "Q8_0": 1, "Q4_K": 30}) == 181
-    assert ladder._other_types("Q8_0", {"F32": 9, "Q8_0": 29}) == 0
+    assert quants.other_types("Q4_K_M", {"F32": 9, "Q4_K": 24, "Q6_K": 5}) == 0
+    assert quants.other_types("Q4_K_M", {"F32": 61, "Q5_0": 180, "Q8_0": 1, "Q4_K": 30}) == 181
+    assert quants.other_types("Q8_0", {"F32": 9, "Q8_0": 29}) == 0
 
 
 def written(path, eos=2, value=1.0):
@@ -131,32 +133,25 @@ def written(path, eos=2, value=1.0):
 
 def test_what_differs_between_two_files_is_said(tmp_path):
     one = written(tmp_path / "one.gguf")
-    assert ladder.differences(one, written(tmp_path / "same.gguf")) == ""
-    other = ladder.differences(one, written(tmp_path / "other.gguf", eos=3, value=2.0))
+    assert loss.differences(one, written(tmp_path / "same.gguf")) == ""
+    other = loss.differences(one, written(tmp_path / "other.gguf", eos=3, value=2.0))
     assert other == "1 of 2 tensors differ, metadata differ (tokenizer.ggml.eos_token_id)"
-
-
-class Client:
-    host = "127.0.0.1:1"
-
-    def __init__(self, served):
-        self.served = served
-
-    def digest(self, tag):
-        return "sha256:d" if self.served else None
-
-    def show(self, tag):
-        return {"modelfile": f"FROM /models/blobs/sha256-{self.served}"}
 
 
 def test_a_part_that_is_gone_is_said_with_the_command_that_makes_it(tmp_path):
     run = runs.Run(tmp_path / "mine")
     adapter, merged, file = run.path / "adapter", run.path / "merged", run.path / "model.gguf"
-    export = ladder.Export(tmp_path, adapter, merged, file, "Q8_0", False, {"tag": "a:1", "digest": "sha256:d"}, {})
+    export = ladder.Export(tmp_path, adapter, merged, file, "Q8_0", False, "a:1", {})
+
+    def check(served):
+        with fake_ollama.running() as fake:
+            if served:
+                fake.put("a:1", "sha256:d", modelfile=f"FROM /models/blobs/sha256-{served}")
+            ladder.check_parts(run, export, fake.quick_client())
 
     def fix(served=""):
         with pytest.raises(ReasonerError) as caught:
-            ladder._check_parts(run, export, Client(served))
+            check(served)
         assert caught.value.code == MISSING
         return caught.value.fix
 
@@ -168,7 +163,7 @@ def test_a_part_that_is_gone_is_said_with_the_command_that_makes_it(tmp_path):
     file.write_bytes(b"weights")
     assert fix() == "reasoner register mine"
     assert fix("0" * 64) == "reasoner register mine"
-    ladder._check_parts(run, export, Client(files.sha256_file(file)))
+    check(files.sha256_file(file))
 
 
 def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_path, monkeypatch):
@@ -200,19 +195,17 @@ def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_p
 
 def test_the_table_names_loss_and_problems_and_no_escape_reaches_the_terminal():
     before, after = answers(90), answers(70)
-    change = {"against": "F16", **statistics.lift(before, after), "same": 80}
-    rung = {
-        "rung": "Q8_0", "engine": "llama.cpp", "pass_at_1": 0.7, "ci95": [0.6, 0.8], "truncated": 0.0, "change": change,
-        "prompt_ids_differ": None, "flips": [{"problem_id": "\x1b[31m[red]x", "before": "right", "after": "wrong"}],
-    }  # fmt: skip
-    value = {
-        "run": "mine", "n": 100, "split": "dev", "margin_points": 2.0, "rungs": [rung], "chosen": "F16",
-        "served_quant": "Q8_0", "first_loss": {"rung": "Q8_0", "points": -20.0, "cause": "29 of 38 tensors differ"},
-        "quants": [{"quant": "F16", "imatrix": False, "bytes": 7238304, "pass_at_1": 0.9, "points": 0.0,
-                    "points_ci95": [0.0, 0.0], "tokens_per_s": None, "inside": True, "other_types": 0}],
-    }  # fmt: skip
+    rung = Rung(
+        rung="Q8_0", engine="llama.cpp", pass_at_1=0.7, ci95=(0.6, 0.8), truncated=0.0,
+        change=climb.compare("F16", before, after), flips=[Flip("\x1b[31m[red]x", "right", "wrong")],
+    )  # fmt: skip
+    lost = Loss(rung="Q8_0", points=-20.0, ci95=(-28.0, -12.0), p=0.001, cause="29 of 38 tensors differ")
+    value = Ladder(
+        run="mine", n=100, split="dev", margin_points=2.0, rungs=[rung], chosen="F16", served_quant="Q8_0",
+        first_loss=lost, quants=[F16],
+    )  # fmt: skip
     out = io.StringIO()
-    Console(file=out, width=160).print(ladder.rendered(value))
+    Console(file=out, width=160).print(render.ladder(value))
     text = out.getvalue()
     assert "first loss: Q8_0, -20.0 points: 29 of 38 tensors differ" in text
     assert "no longer right: \\x1b[31m[red]x" in text and "\x1b" not in text

@@ -7,7 +7,7 @@ from importlib import metadata
 import pytest
 
 from reasoner.pipeline import doctor
-from reasoner.serving import ollama
+from reasoner.serving import host, server
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_packages_are_held_to_our_own_pins(monkeypatch):
 
 def test_port_taken_by_something_else_is_missing(monkeypatch):
     def taken():
-        raise ollama._taken(ollama.host("127.0.0.1:9"), "why")
+        raise host.taken(host.parse("127.0.0.1:9"), "why")
 
-    monkeypatch.setattr(ollama, "find_server", taken)
+    monkeypatch.setattr(server, "find_server", taken)
     (one,) = doctor._server()
     assert one.verdict == "missing" and "OLLAMA_HOST=127.0.0.1:" in one.fix
 

@@ -3,12 +3,14 @@
 import json
 
 import click.testing
+import made_up
 import pytest
 
 from reasoner import config, files, runs
 from reasoner.cli import main
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.measuring import statistics
+from reasoner.measuring import lift, scores
+from reasoner.measuring.figures import Completion
 from reasoner.reporting import compare
 
 N = 40
@@ -33,13 +35,14 @@ def finished(tmp_path, monkeypatch):
             ]
             for role, num in (("base", 10), ("tuned", right))
         }  # fmt: skip
+        read = {role: files.parse(list[Completion], found_rows) for role, found_rows in rows.items()}
         summary = {
             "run": name, "profile": profile, "seed": found.train.seed, "control": found.train.control, "n": N,
             "split": "test", "split_sha256": "a" * 64, "verifier": {"name": "number", "version": "2"},
             "promoted": found.train.control is None, "versions": {"trl": "1"}, "device": "cpu",
             "served": {"host": "h", "tag": "t", "digest": "d", "ollama": "0.34.4"},
-            **{role: statistics.measure(found_rows) for role, found_rows in rows.items()},
-            "lift": statistics.lift(rows["base"], rows["tuned"]),
+            **{role: files.as_json(scores.measure(found_rows)) for role, found_rows in read.items()},
+            "lift": files.as_json(lift.lift(**read)),
         }  # fmt: skip
         files.write_json(run.summary_path, summary | (facts or {}))
         if completions:
@@ -74,8 +77,8 @@ def test_a_control_is_subtracted_by_problem(finished):
     value = compared(["control", "a"])
     (found,) = value["controls"]
     assert (found["run"], found["control"], found["lift"], found["control_lift"]) == ("a", "control", 50, 5)
-    difference = statistics.paired([0.0] * 12 + [1.0] * 18 + [0.0] * 10)
-    assert found["difference"] == difference
+    difference = lift.paired([0.0] * 12 + [1.0] * 18 + [0.0] * 10)
+    assert found["difference"] == files.as_json(difference)
     assert value["seeds"] == []
     text = "\n".join(compare.lines(compare.run(["control", "a"])))
     assert "+50.0 − +5.0 = +45.0 points" in text
@@ -87,14 +90,14 @@ def test_without_completions_the_difference_is_wider_and_says_so(finished):
     finished("control", 12, train__control="shuffled")
     (found,) = compared(["a", "control"])["controls"]
     low, high = found["difference"]["ci95"]
-    narrow = statistics.paired([0.0] * 12 + [1.0] * 18 + [0.0] * 10)["ci95"]
+    narrow = lift.paired([0.0] * 12 + [1.0] * 18 + [0.0] * 10).ci95
     assert found["difference"]["points"] == 45
     assert high - low > narrow[1] - narrow[0]
     assert "completions are gone" in "\n".join(compare.lines(compare.run(["a", "control"])))
 
 
 def test_completions_of_another_evaluation_are_not_taken(finished):
-    finished("a", 30, facts={"lift": statistics.lift(*[[{"problem_id": "x", "verdict": "right"}]] * 2)})
+    finished("a", 30, facts={"lift": files.as_json(lift.lift(*[[made_up.answered("x", "right")]] * 2))})
     finished("b", 34, train__seed=1)
     assert compared(["a", "b"])["seeds"][0]["over_problems"] is None
 

@@ -1,0 +1,78 @@
+"""Reads what an engine must know of a model folder before it loads the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reasoner import files
+from reasoner.bases import locate
+from reasoner.config import Model
+from reasoner.errors import USAGE, ReasonerError
+from reasoner.measuring.engines.base import Messages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Is a model folder whose tokenizer fits its embeddings, with a PEFT adapter or not."""
+
+    path: Path
+    adapter: Path | None
+    tokenizer: PreTrainedTokenizerBase
+    digest: str
+    """Identity of weights, config and tokenizer, and of the adapter."""
+    num_ctx: int
+    end_ids: list[int]
+    """Tokens that end a completion: the template's end of turn, and what the folder itself names."""
+
+    @property
+    def shown(self) -> str:
+        return str(self.path) if self.adapter is None else f"{self.path} + {self.adapter}"
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        return locate.prompt_ids(self.tokenizer, messages)
+
+    def text(self, tokens: list[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def read(given: Path, adapter: Path | None, num_ctx: int) -> Folder:
+    """Reads a folder; one that is itself an adapter names its base. Raises where the parts do not fit each other."""
+    path, adapter = _base_and_adapter(given, adapter)
+    found = locate.resolve(Model(base=str(path)))
+    tokenizer = locate.load_tokenizer(path)
+    locate.check_embeddings(path, tokenizer)
+    parts = {name: output.sha256 for name, output in found.files.items()}
+    if adapter is not None:
+        names = ("adapter_config.json", "adapter_model.safetensors")
+        parts |= {f"adapter {name}": files.sha256_file(adapter / name) for name in names if (adapter / name).exists()}
+    trained = _json(path / "config.json").get("max_position_embeddings")
+    if isinstance(trained, int) and trained > 0:
+        num_ctx = min(num_ctx, trained)
+    digest = "sha256:" + files.sha256_json(parts)
+    return Folder(path, adapter, tokenizer, digest, num_ctx, _end_ids(path, int(tokenizer.eos_token_id)))
+
+
+def _base_and_adapter(folder: Path, adapter: Path | None) -> tuple[Path, Path | None]:
+    settings = _json(folder / "adapter_config.json")
+    if adapter is not None or not settings or (folder / "config.json").exists():
+        if adapter is not None and not (adapter / "adapter_config.json").exists():
+            raise ReasonerError(f"{adapter} is no adapter", why="it has no adapter_config.json", code=USAGE)
+        return folder, adapter
+    return locate.locate(Model(base=str(settings.get("base_model_name_or_path") or ""))), folder
+
+
+def _end_ids(folder: Path, own: int) -> list[int]:
+    found = [own]
+    for name in ("generation_config.json", "config.json"):
+        named = _json(folder / name).get("eos_token_id")
+        found += [named] if isinstance(named, int) else named or []
+    return sorted(set(found))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return files.read_json(path) or {}

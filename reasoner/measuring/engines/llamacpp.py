@@ -1,0 +1,75 @@
+"""Asks a GGUF in llama.cpp, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from reasoner import files
+from reasoner.errors import USAGE, ReasonerError
+from reasoner.llamacpp import install, sampler
+from reasoner.measuring.engines import base
+from reasoner.measuring.engines.base import Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
+
+
+class LlamaCpp:
+    """Asks a file by its own chat template and tokenizer, on the CPU."""
+
+    name = "llama.cpp"
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        threads = limits.num_thread or os.cpu_count() or 1
+        self._sampler = sampler.Sampler(
+            path, width=limits.concurrency, context=limits.num_ctx, threads=threads, repack=True
+        )
+        template = self._sampler.chat_template
+        if not template:
+            self._sampler.close()
+            raise ReasonerError(
+                f"{path.name} has no chat template", fix="convert it from a folder with one", code=USAGE
+            )
+        self._template = template
+        self.model = str(path)
+        self.facts: EngineFacts = {
+            "versions": {"llama.cpp": install.llama_cpp().version},
+            "digest": "sha256:" + files.sha256_file(path),
+            "bytes": path.stat().st_size,
+            "device": "cpu",
+            "num_ctx": self._sampler.context,
+            "threads": threads,
+        }
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        bos, eos = self._sampler.special_token("bos"), self._sampler.special_token("eos")
+        names = {"bos_token": bos[1] if bos else "", "eos_token": eos[1] if eos else ""}
+        rendered, _ = render_jinja_template(
+            [messages], chat_template=self._template, add_generation_prompt=True, **names
+        )
+        ids = self._sampler.encode(rendered[0])
+        # As llama.cpp's server does: the BOS that the file asks for, unless the template has put it there.
+        if bos and self._sampler.adds_bos and ids[:1] != [bos[0]]:
+            ids = [bos[0], *ids]
+        return ids
+
+    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+        ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._sampler.context, arrived)
+        order = list(ids)
+        own = self._sampler
+
+        def done(place: int, tokens: list[int]) -> None:
+            index = order[place]
+            arrived(index, base.finished(own.decode(tokens), own.is_end(tokens[-1]), len(tokens), ids[index], sampling))
+
+        own.complete(
+            [ids[index] for index in order],
+            [prompts[index].seed for index in order],
+            done,
+            sampling,
+            is_over=lambda tokens: bool(sampling.stops) and base.cut(own.decode(tokens), sampling.stops)[1],
+        )
+
+    def close(self) -> None:
+        self._sampler.close()

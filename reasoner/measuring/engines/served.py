@@ -1,0 +1,79 @@
+"""Asks a tag in Ollama."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reasoner.errors import ReasonerError
+from reasoner.measuring.engines import base
+from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
+from reasoner.serving.client import Client
+
+
+class Ollama:
+    """Asks a tag by `/api/chat`: the server renders the prompt. The tag's own stops hold too."""
+
+    name = "ollama"
+
+    def __init__(self, client: Client, tag: str, limits: Limits) -> None:
+        digest, shown = client.require(tag), client.show(tag)
+        self._client, self.model, self._concurrency = client, tag, limits.concurrency
+        self._own_stops = tuple(shown.parameters.get("stop", ()))
+        num_ctx = min(limits.num_ctx, shown.context_length or limits.num_ctx)
+        self._options = {"num_ctx": num_ctx} | ({"num_thread": limits.num_thread} if limits.num_thread else {})
+        self.facts: EngineFacts = {
+            "versions": {"ollama": client.version()},
+            "digest": digest,
+            "host": str(client.host),
+            "dtype": shown.quantization,
+            "num_ctx": num_ctx,
+            "tag_parameters": shown.parameters,
+            "tag_system": shown.system,
+        }
+
+    def prompt_ids(self, messages: Messages) -> list[int]:
+        try:
+            return self._client.prompt_ids(self.model, messages, self._options)
+        except ReasonerError as error:
+            if not _is_beyond_context(error):
+                raise
+            return self._client.prompt_ids(self.model, messages)
+
+    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+        options = {
+            **self._options,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repeat_penalty": sampling.repeat_penalty,
+            "repeat_last_n": self._options["num_ctx"],
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "num_predict": sampling.max_tokens,
+            # A list in a request takes the place of the tag's own.
+            **({"stop": [*self._own_stops, *sampling.stops]} if sampling.stops else {}),
+        }
+
+        def one(prompt: Prompt) -> Answer:
+            try:
+                found = self._client.chat(
+                    self.model, prompt.messages, {**options, "seed": prompt.seed}, truncate=False, shift=False
+                )
+            except ReasonerError as error:
+                if not _is_beyond_context(error):
+                    raise
+                return Answer("", "unanswered", 0, 0, why=str(error.why))
+            if found.message.thinking:
+                base.differ(self, base.THINKING)
+            counts = found.eval_count or 0, found.prompt_eval_count or 0
+            return base.ended(found.message.content or "", found.done_reason, *counts)
+
+        base.in_threads(prompts, one, self._concurrency, arrived)
+
+    def close(self) -> None:
+        return  # the client is the caller's, and a server of ours serves on
+
+
+def _is_beyond_context(error: ReasonerError) -> bool:
+    return "exceed_context_size" in str(error.why)
