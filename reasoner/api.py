@@ -75,8 +75,9 @@ def evaluate(model: str, *, data: str | None = None, num: int | None = None, **o
     `reasoner.measuring.one.Options`: split, samples, temperature, engine, verifier, system, max_tokens, out …
     """
     from reasoner.measuring import one
+    from reasoner.measuring.collect import Listener
 
-    return one.run(model, one.Options(source=data, num=num, **options), one.Listener())
+    return one.run(model, one.Options(source=data, num=num, **options), Listener())
 
 
 def run(

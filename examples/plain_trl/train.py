@@ -1,6 +1,6 @@
 """One of our verifiers as the reward of a plain TRL training; nothing else of the project is used.
 
-    .venv/bin/python examples/plain_trl/train.py MODEL STEPS
+.venv/bin/python examples/plain_trl/train.py MODEL STEPS
 """
 
 import sys
@@ -14,7 +14,10 @@ import reasoner
 
 def main(model: str, steps: int) -> None:
     problems = [
-        {"prompt": [{"role": "user", "content": f"What is {a} + {b}? End with #### and the number."}], "answer": str(a + b)}
+        {
+            "prompt": [{"role": "user", "content": f"What is {a} + {b}? End with #### and the number."}],
+            "answer": str(a + b),
+        }
         for a in range(2, 10)
         for b in range(2, 10)
     ]
