@@ -1,7 +1,7 @@
 """A small language model that reasons, in Ollama, and proof that it got better.
 
-The public names are `verify`, `Score`, `verifier`, `reward`, `evaluate` and `run` (`reasoner.api`); each is loaded when it
-is first used, and the first four need neither torch nor a network.
+The public names are `verify`, `Score`, `verifier`, `reward`, `evaluate` and `run` (`reasoner.api`); each is loaded when
+it is first used, and the first four need neither torch nor a network.
 
 >>> import reasoner
 >>> reasoner.verify("number", "She has 4 x 6 = 24 pens.\\n#### 24", "24").verdict

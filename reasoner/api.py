@@ -70,8 +70,8 @@ def reward(name: str) -> Reward:
 def evaluate(model: str, *, data: str | None = None, num: int | None = None, **options: Any) -> Result:
     """Scores a model and gives its figures: pass@1 with its interval, the verifier, the split, the completions' path.
 
-    `model` is a run, a tag in Ollama, a GGUF, a model folder, or URL#MODEL; `data` a set by name, a hub id, a folder or a
-    file (None: a run's own held-out problems); `num` the first so many problems. Further `options` are the fields of
+    `model` is a run, a tag in Ollama, a GGUF, a model folder, or URL#MODEL; `data` a set by name, a hub id, a folder or
+    a file (None: a run's own held-out problems); `num` the first so many problems. Further `options` are the fields of
     `reasoner.measuring.one.Options`: split, samples, temperature, engine, verifier, system, max_tokens, out …
     """
     from reasoner.measuring import one
@@ -85,9 +85,9 @@ def run(
 ) -> Summary | None:
     """Trains, exports, registers and scores, as `make reasoner` does; does only what is missing.
 
-    `name` is the run's (default: the profile's), `set` maps config keys to values (`{"train.steps": 50}`), `until` names
-    the last stage. Gives the summary, None where the report was not asked for. Raises with code 4 where the scored model
-    was not fit to be promoted.
+    `name` is the run's (default: the profile's), `set` maps config keys to values (`{"train.steps": 50}`), `until`
+    names the last stage. Gives the summary, None where the report was not asked for. Raises with code 4 where the
+    scored model was not fit to be promoted.
     """
     from reasoner import config, runs
     from reasoner.pipeline import plan

@@ -1,6 +1,6 @@
 """Figures in the documents: kept as completions in `results/`, judged again, and written into the text.
 
-    .venv/bin/python scripts/figures.py keep RUN NAME [COMMAND]    # a finished run's summary and completions -> results/NAME/
+    .venv/bin/python scripts/figures.py keep RUN NAME [COMMAND]    # a finished run to results/NAME/
     .venv/bin/python scripts/figures.py write                      # tables between <!-- figures … --> and <!-- end -->
 
 A table is written from what today's verifier says of the kept completions, never from a stored figure.
@@ -20,6 +20,7 @@ from pathlib import Path
 import zstandard
 
 from reasoner import files, runs, words
+from reasoner.errors import printable
 from reasoner.machine.cpu import free_cores
 from reasoner.measuring import lift, scores
 from reasoner.measuring.figures import Completion, Judge, Lift, Measure
@@ -106,7 +107,7 @@ def runs_table() -> str:
         command = (RESULTS / name / "command.txt").read_text(encoding="utf-8").split("\n")
         lines.append(
             (
-                f"[`{name}`](../results/{name})", f"`{rows['base'][0].verifier.name}` {rows['base'][0].verifier.version}",
+                f"[`{name}`](../results/{name})", "`{name}` {version}".format(**vars(rows["base"][0].verifier)),
                 str(summary["n"]), _share(base), _share(tuned), _effect(lift.lift(rows["base"], rows["tuned"])),
                 f"{words.share(base.shows_working)} → {words.share(tuned.shows_working)}",
                 words.duration(summary["seconds"]["train"]), words.duration(summary["seconds"]["total"]),
@@ -140,15 +141,16 @@ def headline() -> str:
     before, after = next((b, t) for b, t in pairs if (b.verdict, t.verdict) == ("wrong", "right"))
     machine = (RESULTS / name / "command.txt").read_text(encoding="utf-8").split("\n")[1].removeprefix("machine: ")
 
-    def quoted(text: str) -> str:
-        return " ".join(text.split())[:300]
+    def shown(text: str) -> str:
+        return printable(" ".join(text.split())[:300])
 
+    texts = (("problem", after.question), ("before", before.completion), ("after", after.completion))
     return (
-        f"`{summary['profile']}`, seed {summary['seed']}, {machine}: **{_share(base)} → {_share(tuned)}** of {summary['n']}"
-        f" held-out problems right, **{_effect(found)} points** (verifier `{summary['verifier']['name']}`, greedy, served by"
-        f" Ollama {summary['served']['ollama']}); training {words.duration(summary['seconds']['train'])}, the whole"
-        f" {words.duration(summary['seconds']['total'])}. One of them:\n\n"
-        f"> {quoted(after.question)}\n>\n> before: {quoted(before.completion)}\n>\n> after: {quoted(after.completion)}\n"
+        f"`{summary['profile']}`, seed {summary['seed']}, {machine}: **{_share(base)} → {_share(tuned)}** of"
+        f" {summary['n']} held-out problems right, **{_effect(found)} points** (verifier `{summary['verifier']['name']}`,"
+        f" greedy, served by Ollama {summary['served']['ollama']}); training"
+        f" {words.duration(summary['seconds']['train'])}, the whole {words.duration(summary['seconds']['total'])}. One of"
+        " them:\n\n" + "".join(f"    {name:<8} {shown(text)}\n" for name, text in texts)
     )
 
 

@@ -14,10 +14,7 @@ import reasoner
 
 def main(model: str, steps: int) -> None:
     problems = [
-        {
-            "prompt": [{"role": "user", "content": f"What is {a} + {b}? End with #### and the number."}],
-            "answer": str(a + b),
-        }
+        {"prompt": [{"role": "user", "content": f"{a} + {b}? End with #### and the number."}], "answer": str(a + b)}
         for a in range(2, 10)
         for b in range(2, 10)
     ]

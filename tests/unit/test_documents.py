@@ -1,4 +1,4 @@
-"""Every command in the documents is one that the command line takes, every link leads somewhere, every file is there."""
+"""Every command in the documents is one that the command line takes, and every link leads somewhere."""
 
 import re
 import shlex
