@@ -145,12 +145,13 @@ def headline() -> str:
         return printable(" ".join(text.split())[:300])
 
     texts = (("problem", after.question), ("before", before.completion), ("after", after.completion))
+    seconds = [words.duration(summary["seconds"][name]) for name in ("train", "total")]
     return (
         f"`{summary['profile']}`, seed {summary['seed']}, {machine}: **{_share(base)} → {_share(tuned)}** of"
-        f" {summary['n']} held-out problems right, **{_effect(found)} points** (verifier `{summary['verifier']['name']}`,"
-        f" greedy, served by Ollama {summary['served']['ollama']}); training"
-        f" {words.duration(summary['seconds']['train'])}, the whole {words.duration(summary['seconds']['total'])}. One of"
-        " them:\n\n" + "".join(f"    {name:<8} {shown(text)}\n" for name, text in texts)
+        f" {summary['n']} held-out problems right, **{_effect(found)} points** (verifier"
+        f" `{summary['verifier']['name']}`, greedy, served by Ollama {summary['served']['ollama']}); training"
+        f" {seconds[0]}, the whole {seconds[1]}. One of them:\n\n"
+        + "".join(f"    {name:<8} {shown(text)}\n" for name, text in texts)
     )
 
 
