@@ -25,7 +25,8 @@ from reasoner.verifiers.committed import committed, spoken
 from reasoner.verifiers.math import reader, units
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.exact import NotRational, Undefined, allow, exact
-from reasoner.verifiers.math.same import bare, same
+from reasoner.verifiers.math.same import same
+from reasoner.verifiers.math.single import bare
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, ascii_math
 from reasoner.verifiers.math.tree import Node, TooLarge, Unreadable
 from reasoner.verifiers.math.values import equal
