@@ -18,14 +18,12 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from reasoner.verifiers.math import tree as t
-from reasoner.verifiers.math import units
 from reasoner.verifiers.math.exact import NotRational, Undefined, exact
+from reasoner.verifiers.math.single import No, special, texts, values
 from reasoner.verifiers.math.tree import Node, TooLarge
-from reasoner.verifiers.math.values import equal, is_rounding, proportion, real, variants
+from reasoner.verifiers.math.values import equal, proportion, real, variants
 
 MAX_ITEMS = 64
-No = ""
-"""A rule's verdict that they differ; None leaves it to the next rule."""
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _EQUALITY = {"=", "~"}
 
@@ -42,7 +40,7 @@ def same(ref: Node, got: Node) -> str | None:
         case a, t.Given(b):
             return same(a, b)
     ref, got = _unnamed_list(_spread(ref), _spread(got))
-    for rule in (_texts, _builders, _names, _sets, _lists, _tuples, _matrices, _special, _values, _relations):
+    for rule in (texts, _builders, _names, _sets, _lists, _tuples, _matrices, special, values, _relations):
         found = rule(ref, got)
         if found is not None:
             return found or None
@@ -72,7 +70,7 @@ def _spread(node: Node) -> Node:
     return t.List(tuple(variants(node)))
 
 
-# -- names -----------------------------------------------------------------------------------------
+# -- names ----------------------------------------------------------------------------------------
 
 
 def _is_name(node: Node) -> bool:
@@ -217,47 +215,7 @@ def _named_items(node: Node) -> tuple[list[Node], list[Node]] | None:
     return None
 
 
-# -- words -----------------------------------------------------------------------------------------
-
-
-def _plain(text: str) -> str:
-    words = re.sub(r"[^\w\s/+-]", " ", text.lower()).split()
-    while words and words[0] in ("the", "a", "an"):
-        words.pop(0)
-    return " ".join(words)
-
-
-def _as_words(node: Node) -> str | None:
-    """Returns a node as words: text, or letters that were read as symbols (`C`, `east` in italics)."""
-    match node:
-        case t.Text(words):
-            return words
-        case t.Unit(t.Text(words), name):
-            return f"{words} {name}"
-        case t.Sym(name) if len(name) == 1:
-            return name
-        case t.Mul(parts):
-            found = [_as_words(part) if isinstance(part, (t.Sym, t.Mul)) else None for part in parts]
-            return None if None in found else "".join(map(str, found))
-    return None
-
-
-def _texts(ref: Node, got: Node) -> str | None:
-    if not isinstance(ref, t.Text) and not isinstance(got, t.Text):
-        return None
-    a, b = _as_words(ref), _as_words(got)
-    if a is not None and b is not None:
-        return "the same words" if _plain(a) == _plain(b) != "" else No
-    match ref, got:
-        case (t.Text(words), (t.Num() | t.Neg()) as other) | ((t.Num() | t.Neg()) as other, t.Text(words)):
-            value = units.number_word(words)
-            return "a number in words" if value is not None and equal(other, t.number(value)) else No
-        case (t.Rel(), _) | (_, t.Rel()):
-            return None
-    return No
-
-
-# -- collections -----------------------------------------------------------------------------------
+# -- collections ----------------------------------------------------------------------------------
 
 
 def _lists(ref: Node, got: Node) -> str | None:
@@ -345,7 +303,7 @@ def _builders(ref: Node, got: Node) -> str | None:
     return None
 
 
-# -- sets of numbers -------------------------------------------------------------------------------
+# -- sets of numbers ------------------------------------------------------------------------------
 
 
 class Interval(NamedTuple):
@@ -514,83 +472,7 @@ def _ordered(intervals: list[Interval]) -> list[Interval]:
     return [one for _, one in sorted(keyed, key=lambda pair: pair[0])] if len(keyed) == len(intervals) else intervals
 
 
-# -- single values ---------------------------------------------------------------------------------
-
-
-def _special(ref: Node, got: Node) -> str | None:
-    """Compares times, ratios and numbers in a base: equal among themselves only."""
-    match ref, got:
-        case t.Time(), t.Time():
-            is_same = (ref.hour, ref.minute, ref.second or "00") == (got.hour, got.minute, got.second or "00")
-            return "the same time" if is_same and len({ref.half, got.half} - {"", "?"}) <= 1 else No
-        case (t.Time() as time, t.Ratio((a, b))) | (t.Ratio((a, b)), t.Time() as time) if not time.second + time.half:
-            is_same = equal(a, t.number(time.hour)) and equal(b, t.number(int(time.minute)))  # 7:32 may be either
-            return "the same figures" if is_same else No
-        case t.Ratio((a, *others)), t.Ratio((b, *rest)) if len(others) == len(rest):
-            crossed = [equal(t.Mul((a, y)), t.Mul((x, b))) for x, y in zip(others, rest, strict=True)]
-            return "the same ratio" if all(crossed) and not equal(b, t.ZERO) else No
-        case (t.Time() | t.Ratio() | t.Based(), _) | (_, t.Time() | t.Ratio() | t.Based()):
-            return No
-    return None
-
-
-def bare(node: Node) -> tuple[Node, str, str]:
-    """Returns a value without its unit, degree or percent sign; which of them it had, and the unit's name."""
-    match node:
-        case t.Unit(inner, "rad"):
-            return inner, "", ""
-        case t.Unit(inner, name):
-            return inner, "unit", name
-        case t.Deg(inner):
-            return inner, "deg", ""
-        case t.Pct(inner):
-            return inner, "pct", ""
-        case t.Neg(last) if isinstance(last, _DRESSED):
-            inner, tag, name = bare(last)
-            return t.Neg(inner), tag, name
-        case t.Add((_, last)) | t.Mul((*_, last)) if isinstance(last, _DRESSED):  # 1\frac12 \text{ cm}
-            inner, tag, name = bare(last)
-            return replace(node, parts=(*node.parts[:-1], inner)), tag, name
-    return node, "", ""
-
-
-_DRESSED = (t.Unit, t.Deg, t.Pct)
-_NO_VALUES = (t.Text, t.Where, t.Union)
-
-
-def _values(ref: Node, got: Node) -> str | None:
-    if isinstance(ref, t.Rel) or isinstance(got, t.Rel):
-        return None
-    if isinstance(ref, _NO_VALUES) or isinstance(got, (*_NO_VALUES, t.Seq, t.List, t.Set)):
-        return No
-    (a, a_tag, a_unit), (b, b_tag, b_unit) = bare(ref), bare(got)
-    tags = {a_tag, b_tag}
-    if a_tag == b_tag:
-        return "the same value" if a_unit == b_unit and _same_value(a, b) else No
-    if tags == {"deg", ""}:
-        angle, other = (a, b) if a_tag else (b, a)
-        if _same_value(angle, other):
-            return "the same value, the degree sign aside"
-        return "the same angle" if equal(t.Deg(angle), other) else No
-    if "pct" in tags and "unit" not in tags:
-        if a_tag == "pct" and _same_value(a, b):
-            return "the same value, the percent sign aside"
-        return "the same value" if _same_value(t.Pct(a) if a_tag else a, t.Pct(b) if b_tag else b) else No
-    if "" not in tags or (b_tag == "unit" and t.symbols(a)):
-        return No
-    return "the same value, the unit aside" if _same_value(a, b) else No
-
-
-def _same_value(a: Node, b: Node) -> bool:
-    return equal(a, b) or _same_periods(a, b) or is_rounding(a, b) or is_rounding(b, a)
-
-
-def _same_periods(a: Node, b: Node) -> bool:
-    r"""Compares `\frac{\pi}{6} + \pi k` and `\frac{\pi}{6} + n \pi`: the count of periods has no fixed name."""
-    left, right = t.symbols(a), t.symbols(b)
-    if left == right or len(left) != 1 or len(right) != 1 or not (left | right) <= {"k", "n", "m", "l"}:
-        return False
-    return t.Sym("pi") in t.walk(a) and equal(a, t.rename(b, {next(iter(right)): next(iter(left))}))
+# -- relations ------------------------------------------------------------------------------------
 
 
 def _relations(ref: Node, got: Node) -> str | None:

@@ -25,7 +25,8 @@ from reasoner.verifiers.committed import committed, spoken
 from reasoner.verifiers.math import reader, units
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.exact import NotRational, Undefined, allow, exact
-from reasoner.verifiers.math.same import bare, same
+from reasoner.verifiers.math.same import same
+from reasoner.verifiers.math.single import bare
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, ascii_math
 from reasoner.verifiers.math.tree import Node, TooLarge, Unreadable
 from reasoner.verifiers.math.values import equal
@@ -82,7 +83,7 @@ def _check(completion: str, answer: str) -> Score:
     if not spans:
         return Score("wrong", type=type_, why="no committed answer")
     taken = ", ".join(spans)
-    if len(taken) <= MAX_CHARS and _text_key(taken) == _text_key(wanted):
+    if len(taken) <= MAX_CHARS and _text_key(taken) == _reference_key(wanted):
         return Score("right", taken, rule, "the same text", type_)
     if t.has(t.Opaque, reference):
         return _by_math_verify(completion, wanted)
@@ -118,6 +119,11 @@ def _text_key(text: str) -> str:
     text = re.sub(r"\\(?:left|right|,|;|:|!|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])", " ", reader.strip(text))
     text = text.replace("dfrac", "frac").replace("tfrac", "frac")
     return _LOOSE_SPACE.sub("", " ".join(text.split()))
+
+
+@lru_cache(maxsize=4096)
+def _reference_key(text: str) -> str:
+    return _text_key(text)
 
 
 def reference_of(answer: str) -> str:
