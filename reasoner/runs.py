@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar
 
 from reasoner.errors import USAGE, ReasonerError, nearest
 from reasoner.files import as_json, locked, parse, read_json, sha256_file, sha256_json, write_json
@@ -243,14 +243,7 @@ def write_record(path: Path, record: Record[Any]) -> None:
     write_json(path, {**as_json(record), "schema": 1})
 
 
-ANY: Kind[dict[str, Any]] = Kind("any", dict)
-
-
-@overload
-def read_record(path: Path) -> Record[dict[str, Any]] | None: ...
-@overload
-def read_record(path: Path, kind: Kind[Facts]) -> Record[Facts] | None: ...
-def read_record(path: Path, kind: Kind[Any] = ANY) -> Record[Any] | None:
+def read_record(path: Path, kind: Kind[Facts]) -> Record[Facts] | None:
     """The record in a file; None where there is none that is whole. Raises where another version wrote its facts."""
     stored = read_json(path)
     if not isinstance(stored, dict) or stored.pop("schema", None) != 1:

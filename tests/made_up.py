@@ -8,6 +8,9 @@ from dataclasses import replace
 from reasoner import config, files, runs
 from reasoner.measuring import everyday, lift, scores
 from reasoner.measuring.figures import Compared, Completion, Evaluation, EverydayAnswer, Judge, Missing
+from reasoner.problems.overlap import Contamination
+from reasoner.training.facts import BeforeAfter, TrainFacts
+from reasoner.training.facts import Judge as TrainJudge
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -63,6 +66,16 @@ def answered(problem_id, verdict, **more):
     """A completion of which only so much matters."""
     given = {"problem_id": problem_id, "verdict": verdict, "completion": "", "finish_reason": "stop", "tokens": 1}
     return Completion(**given | more)
+
+
+def training():
+    """The record of a training of nothing."""
+    return TrainFacts(
+        engine="trl", sampler="llama.cpp", why_not_fast=None, device="cpu", threads=2, steps=4, resumed_from=None,
+        loop_seconds=1.0, problems=2, problems_sha256="a", verifier=TrainJudge("number", "2"), reward="verdict",
+        base_weights_sha256=BeforeAfter("b", "b"), unscored=0, scored=8, unjudged_problems=1,
+        overlap=Contamination("", 2, 0, {}, 0.0), curriculum=None, chat_kl=None, first={}, last={},
+    )  # fmt: skip
 
 
 def evaluation(points=30.0, low=25.0, high=35.0, found=(), below=()):

@@ -7,6 +7,7 @@ import time
 
 import click
 
+from reasoner import files
 from reasoner.cli.options import Asked, asking, chosen_job, existing_job, json_option, run_argument
 from reasoner.cli.screen import Screen
 
@@ -26,10 +27,10 @@ def run_command(asked: Asked, as_json: bool) -> None:
         summary = plan.run(job, origin)
     assert summary is not None
     screen.closing(job, summary, time.monotonic() - started)
-    if not asked.control and summary["promoted"]:
+    if not asked.control and summary.promoted:
         screen.say(f"\n  {links.install_link(job.config.serve.name)}\n")
     if as_json:
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(files.as_json(summary)))
 
 
 @click.command("train")

@@ -12,6 +12,7 @@ from reasoner import __version__
 from reasoner.cli import flow, judge, measure, publish, tools
 from reasoner.cli.options import Commands
 from reasoner.errors import DONE, INTERRUPTED, USAGE, ReasonerError, printable
+from reasoner.machine import cpu
 
 
 class Families(Commands):
@@ -52,6 +53,7 @@ for _commands in FAMILIES.values():
 def main() -> None:
     """Entry point: every error ends here, once, with its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    cpu.share_cores()
     sys.unraisablehook = _come_again
     debug = "--debug" in sys.argv[1:3]
     try:

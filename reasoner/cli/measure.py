@@ -183,7 +183,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         "step": steps[-1]["step"] if steps else 0,
         "steps": job.config.train.steps,
         "checkpoints": runs.ready_steps(job.run.checkpoints_dir),
-        "stages": states,
+        "stages": files.as_json(states),
         "summary": summary,
     }
     if as_json:
@@ -191,8 +191,8 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         return
     click.echo(f"run {value['run']} ({value['profile']}), step {value['step']} of {value['steps']}, {value['path']}")
     for row in states:
-        seconds = f"{row['seconds']:.1f} s" if row["seconds"] is not None else ""
-        click.echo(f"  {row['stage']:<10} {row['state']:<8} {seconds:>9}  {'; '.join(row['reasons'])}")
+        seconds = f"{row.seconds:.1f} s" if row.seconds is not None else ""
+        click.echo(f"  {row.stage:<10} {row.state:<8} {seconds:>9}  {'; '.join(row.reasons)}")
     if summary:
         from reasoner.reporting import summary as summaries
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reasoner import files, words
+from reasoner.cli import tables
 from reasoner.cli.options import Asked, asking, chosen_job, existing_job, json_option, run_argument
 from reasoner.cli.screen import Screen, WatchScreen
 from reasoner.errors import printable
@@ -70,16 +72,16 @@ def rollback_command(run_name: str | None) -> None:
 @json_option
 def export_command(run_name: str | None, step: int | None, route: Any, as_json: bool) -> None:
     """One checkpoint to a tag of its own (reasoner:step-000200); the public tag stays."""
-    from reasoner.pipeline import watch
+    from reasoner.pipeline import checkpoint
 
     screen = Screen()
     job, _ = existing_job(run_name, screen)
     with screen:
-        made = watch.export(job, step, route)
+        made = checkpoint.export_step(job, step, route)
     if as_json:
-        click.echo(json.dumps(made))
+        click.echo(json.dumps(dataclasses.asdict(made)))
     else:
-        screen.say(f"{made['tag']} in {words.duration(made['seconds'])}, {made['route']} route: {made['gguf']['path']}")
+        screen.say(f"{made.tag} in {words.duration(made.seconds)}, {made.route} route: {made.gguf.path}")
 
 
 @click.command("watch")
@@ -135,7 +137,6 @@ def watch_command(
 def history_command(run_name: str | None, as_json: bool) -> None:
     """What became of a run's checkpoints: exported, scored, promoted, kept, and what is served where."""
     from reasoner import runs
-    from reasoner.pipeline import watch
     from reasoner.serving import history
 
     run = runs.existing(run_name)
@@ -149,6 +150,6 @@ def history_command(run_name: str | None, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(watch.table(events))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(tables.table(events))
     for name, state in hosts.items():
         click.echo(printable(f"{name}: {state['error'] or state['tag']}"))

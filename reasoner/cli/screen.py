@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reasoner import words
+from reasoner.cli import tables
 from reasoner.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from reasoner.pipeline.job import Job, Reporter
+    from reasoner.reporting.summary import Summary
     from reasoner.serving.history import Event
+    from reasoner.training.facts import StepMetrics
 
 
 class Screen:
@@ -59,12 +62,12 @@ class Screen:
         else:
             self.say(f"+ {name:<10} {verdict} in {words.duration(seconds)}")
 
-    def _train_step(self, row: dict[str, Any]) -> None:
+    def _train_step(self, done: StepMetrics) -> None:
         facts = (
-            f"reward {row['reward']:.2f}  signal {100 * row['signal']:.0f} %"
-            f"  length {row['length']:.0f}  working {100 * row['shows_working']:.0f} %"
+            f"reward {done.reward:.2f}  signal {100 * done.signal:.0f} %"
+            f"  length {done.length:.0f}  working {100 * done.shows_working:.0f} %"
         )
-        self._advance("train", row["step"], row["steps"], facts)
+        self._advance("train", done.step, done.steps, facts)
 
     def _scored(self, role: str, done: int, total: int) -> None:
         self._advance(f"score {role}", done, total, "")
@@ -106,24 +109,24 @@ class Screen:
             self._live = None
         self._tasks.clear()
 
-    def closing(self, job: Job, summary: dict[str, Any], seconds: float) -> None:
+    def closing(self, job: Job, summary: Summary, seconds: float) -> None:
         """The closing summary: the figures, an example, where things are."""
         from reasoner.reporting import flips, material
         from reasoner.reporting import summary as summaries
 
         self.say("")
-        for what, text in summaries.lines(summaries.parse(summary)):
+        for what, text in summaries.lines(summary):
             self.say(f"  {what:<15} {text}")
         if pair := flips.example(material.completions(job.run)):
             self.say(f"\n  {pair[0].question}")
             for role, one in zip(summaries.ROLES, pair, strict=True):
                 text = one.completion.replace("\n", "\n                  ")
                 self.say(f"    {role:<6} {one.verdict or '':<6} {text}")
-        if summary["control"]:
-            self.say(f"\n  control run ({summary['control']} references): not promoted")
+        if summary.control:
+            self.say(f"\n  control run ({summary.control} references): not promoted")
         self.say(f"\n  report   {job.run.path / 'report.html'} (and .md)")
         self.say(f"  summary  {job.run.summary_path}")
-        together = words.duration(summary["seconds"]["total"])
+        together = words.duration(summary.seconds["total"])
         self.say(f"  this call took {words.duration(seconds)}; the stages together {together}")
 
 
@@ -150,11 +153,10 @@ class WatchScreen:
             self._live.stop()
 
     def _show(self, now: str | None = None) -> None:
-        from reasoner.pipeline import watch
 
         self._now = self._now if now is None else now
         if self._live:
-            self._live.update(watch.table(self._events, self._now), refresh=True)
+            self._live.update(tables.table(self._events, self._now), refresh=True)
 
     def event(self, row: Event) -> None:
         self._events.append(row)
@@ -163,11 +165,9 @@ class WatchScreen:
         elif self._live:
             self._show("")
         else:
-            from reasoner.pipeline import watch
-
-            last = next(one for one in watch.rows(self._events) if one["step"] == row.step)
-            score = last["score"] if row.event == "scored" else ""
-            says = last["verdict"] if row.event in ("skipped", "kept", "failed", "promoted") else ""
+            last = next(one for one in tables.rows(self._events) if one.step == row.step)
+            score = last.score if row.event == "scored" else ""
+            says = last.verdict if row.event in ("skipped", "kept", "failed", "promoted") else ""
             self._screen.say(f"  step {row.step:<6} {row.event:<9} {score}{says}")
 
     def reporter(self) -> Reporter:

@@ -27,13 +27,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files
 from reasoner.errors import ReasonerError
 from reasoner.export import merge
+from reasoner.export.facts import GgufFacts
 from reasoner.llamacpp import install
 from reasoner.llamacpp.header import Header, read_header
 from reasoner.machine import cpu
@@ -81,8 +82,8 @@ def refuses(base_dir: Path, adapter_dir: Path, reference: Path, quant: str) -> s
 
 def run(
     base_dir: Path, adapter_dir: Path, reference: Path, out: Path, quant: str, say: Callable[[str], None]
-) -> tuple[list[Path], dict[str, Any]]:
-    """Write `out`, and give the facts that `gguf.run` gives, and `sha256`, `seconds`, `peak_memory_bytes`, `rewritten`.
+) -> GgufFacts:
+    """Writes `out`, and gives its facts: those of a quantized file, and what this route adds.
 
     Raises where the route does not apply (`refuses` says so beforehand), and where the adapter changes nothing or
     holds a value that is not a number. `out` is made under another name and appears whole.
@@ -101,15 +102,16 @@ def run(
     seconds = time.monotonic() - started
     bytes_ = out.stat().st_size
     say(f"{out.name}: {len(plan.touched)} tensors rewritten, {bytes_ / 2**20:.0f} MiB in {seconds:.1f} s")
-    return [out], {
-        "quant": quant,
-        "bytes": bytes_,
-        **asdict(plan.header.describe()),  # the same to the byte
-        "sha256": digest,
-        "seconds": seconds,
-        "peak_memory_bytes": peak,
-        "rewritten": [item.name for item in plan.touched],
-    }
+    return GgufFacts(
+        **vars(plan.header.describe()),  # the same to the byte
+        quant=quant,
+        bytes=bytes_,
+        route="delta",
+        sha256=digest,
+        seconds=seconds,
+        peak_memory_bytes=peak,
+        rewritten=[item.name for item in plan.touched],
+    )
 
 
 # -- tensors on disk ---------------------------------------------------------------------------

@@ -5,14 +5,14 @@ Optional fields are those that a route or an option adds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from reasoner.bases.provenance import Provenance
 from reasoner.files import LEFT_OUT
 from reasoner.llamacpp.quantize import Quantized
 from reasoner.runs import Kind, Output
-from reasoner.serving.tags import Registered
+from reasoner.serving.tags import Registered, Tagged
 
 Pinned = dict[str, int | float | list[str]]
 """Parameters of a Modelfile as Ollama's API takes them: num_ctx, num_predict, temperature, stop, num_thread."""
@@ -25,7 +25,7 @@ class GgufFacts(Quantized):
     `chosen` says what `gguf.quant = auto` came to and why; what stands behind it only the delta route has.
     """
 
-    chosen: dict[str, Any] | None = field(default=None, metadata=LEFT_OUT)
+    chosen: Mapping[str, object] | None = field(default=None, metadata=LEFT_OUT)
     route: str | None = field(default=None, metadata=LEFT_OUT)
     sha256: str | None = field(default=None, metadata=LEFT_OUT)
     seconds: float | None = field(default=None, metadata=LEFT_OUT)
@@ -50,16 +50,15 @@ class BaseFacts:
     pinned: Pinned
     tag: Registered
 
-    @property
-    def origin(self) -> str:
-        """Where the base came from, in a line; for one made of a GGUF, what it was quantized to."""
-        made = self.imported
-        if not made:
-            return self.spec
-        return (
-            f"{self.spec}, a GGUF of {made.quantization} ({made.bits_per_weight:.2f} bits a weight, sha256"
-            f" {made.sha256}): the adapter was fitted to the de-quantized weights"
-        )
+
+def origin(spec: str, imported: Provenance | None) -> str:
+    """Where a base came from, in a line; for one made of a GGUF, what it was quantized to."""
+    if not imported:
+        return spec
+    return (
+        f"{spec}, a GGUF of {imported.quantization} ({imported.bits_per_weight:.2f} bits a weight, sha256"
+        f" {imported.sha256}): the adapter was fitted to the de-quantized weights"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,16 @@ class PromoteFacts:
     against: str | None = None
     """Digest of what was public before; None: nothing was."""
 
+    @property
+    def model(self) -> Tagged | None:
+        """The public model, where this one became it."""
+        return Tagged(self.tag, self.digest) if self.tag and self.digest else None
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """Nothing: a report's files are all there is of it."""
+
 
 BASE = Kind("base", BaseFacts, is_of_run=True)
 REFERENCE = Kind("reference", ReferenceFacts, is_of_run=True)
@@ -119,3 +128,4 @@ GGUF = Kind("gguf", GgufFacts)
 MODELFILE = Kind("modelfile", ModelfileFacts)
 REGISTER = Kind("register", RegisterFacts)
 PROMOTE = Kind("promote", PromoteFacts)
+REPORT = Kind("report", ReportFacts)

@@ -1,10 +1,61 @@
-"""Counts the processor cores."""
+"""The processor: how many cores this process may use, how many of them others leave it, and what they can do."""
 
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 
 def free_cores() -> int:
     """Returns how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+SPINS = 1000
+"""Turns that a waiting OpenMP thread spins beside other programs, 13 microseconds on a CPU of 2023. libgomp's own value
+is 300,000: a thread that waits for one that lost its core keeps that one off the other core meanwhile."""
+
+
+def share_cores() -> None:
+    """Lets waiting OpenMP threads sleep early where other programs are at work; call it before anything loads libgomp.
+
+    At work: a load of more than a quarter of our cores in the last minute. On a quiet machine, and where the person
+    has said how threads wait, nothing changes. Programs that this one starts inherit it.
+    """
+    if os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} or not hasattr(os, "getloadavg"):
+        return
+    if os.getloadavg()[0] > free_cores() / 4:
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+
+
+def has_fast_bf16() -> bool:
+    """Whether the processor has instructions for bfloat16 (AVX512-BF16, AMX); False where Linux does not say."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+class Threads:
+    """Says how many cores other programs leave us: two OpenMP threads on one busy core are far slower than one."""
+
+    def __init__(self) -> None:
+        self._seen = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Seconds: the clock, processor time spent on the cores that we may use, and what of it was ours."""
+        import psutil
+
+        each, we = psutil.cpu_times(percpu=True), psutil.Process().cpu_times()
+        allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(each))
+        busy = [sum(one) - one.idle - getattr(one, "iowait", 0.0) for at, one in enumerate(each) if at in allowed]
+        return time.monotonic(), sum(busy), we.user + we.system
+
+    def free(self) -> int:
+        """Returns the cores that others did not keep busy since the last call (or since the start), at least 1."""
+        before, self._seen = self._seen, self._now()
+        seconds, all_busy, ours = (b - a for a, b in zip(before, self._seen, strict=True))
+        return max(1, round(free_cores() - max(0.0, all_busy - ours) / max(seconds, 1e-3)))

@@ -16,6 +16,7 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import register
+from reasoner.export.facts import BASE, GGUF, REGISTER
 from reasoner.measuring import ask, intervals, scores
 from reasoner.measuring.ask import Exam
 from reasoner.measuring.collect import Listener, Say, Sheet
@@ -181,12 +182,11 @@ def _target(name: str, engine: str | None) -> _Target:
         return _Target(name, name)
     run_ = runs.existing(name)
     settings, _ = configs.read(run_.config_path)
-    export = run_.export_dir(settings.train.steps)
-    record, source = runs.read_record(export / "register.json"), runs.read_record(run_.path / "base.json")
-    file = runs.read_record(export / "gguf.json")
+    steps, export = settings.train.steps, run_.export_dir(settings.train.steps)
+    record, source, file = run_.record(REGISTER, steps), run_.record(BASE, steps), run_.record(GGUF, steps)
     if record is None or source is None or file is None:
         raise ReasonerError(f"run {run_.name} has no model in Ollama yet", fix=f"make reasoner RUN={run_.name}")
-    tag = record.facts["tuned"]["tag"]
+    tag = record.facts.tuned.tag
     model = {
         "transformers": str(export / "merged"),
         "vllm": str(export / "merged"),
@@ -194,7 +194,7 @@ def _target(name: str, engine: str | None) -> _Target:
         "openai": f"{host.current().url}/v1#{tag}",
     }.get(engine or "", tag)
     tokenizer = run_.path / "base" / "model"
-    return _Target(name, model, settings, source.facts["special_tokens"], tokenizer if tokenizer.is_dir() else None)
+    return _Target(name, model, settings, source.facts.special_tokens, tokenizer if tokenizer.is_dir() else None)
 
 
 def _problems(options: Options, settings: Config | None) -> _Source:

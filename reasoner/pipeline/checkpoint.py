@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from reasoner import runs
-from reasoner.errors import GATE, USAGE, ReasonerError
+from reasoner.errors import GATE as GATE_CODE
+from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import delta
-from reasoner.files import parse
+from reasoner.export.facts import GGUF, MODELFILE, REGISTER
 from reasoner.measuring import gate as measured
 from reasoner.measuring import ladder
-from reasoner.measuring.figures import Ladder
-from reasoner.pipeline import plan, staleness
+from reasoner.measuring.figures import GATE, GateFacts, Ladder
+from reasoner.pipeline import adapters, plan, staleness
 from reasoner.pipeline.job import Job
-from reasoner.pipeline.stages import BY_NAME, GATE_STAGE, REFERENCE, ROUTES
+from reasoner.pipeline.stages import BY_NAME, GATE_STAGE, REFERENCE_STAGE, ROUTES
 from reasoner.serving import history
-from reasoner.serving.tags import Tagged
+from reasoner.training.facts import TRAIN
+
+Route = Literal["auto", "reference", "delta"]
 
 
-def export(job: Job, route: Literal["auto", "reference", "delta"] = "auto") -> dict[str, Any]:
-    """Take one checkpoint, whose adapter is in its export folder, to a tag of its own; the public tag stays.
+@dataclass(frozen=True)
+class ExportedFile:
+    """Is the quantized file of an export."""
+
+    path: str
+    quant: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Is what became of a checkpoint: its file, its tag, and by which route and why that one."""
+
+    run: str
+    step: int
+    route: str
+    why: str
+    gguf: ExportedFile
+    tag: str
+    digest: str
+    file: str
+    """How the file came into Ollama's store, or that it was there."""
+    stage_seconds: dict[str, float]
+    seconds: float
+
+    def event(self) -> dict[str, Any]:
+        """The part of it that the history keeps."""
+        return {name: getattr(self, name) for name in ("route", "why", "tag", "digest", "stage_seconds", "seconds")}
+
+
+def export(job: Job, route: Route = "auto") -> Exported:
+    """Takes one checkpoint, whose adapter is in its export folder, to a tag of its own; the public tag stays.
 
     `auto` is the reference route for the first checkpoint of a base, and where `delta` refuses; else `delta`.
     """
@@ -31,21 +68,64 @@ def export(job: Job, route: Literal["auto", "reference", "delta"] = "auto") -> d
         job.reporter.say(f"{runs.step_name(job.step)}: {taken} route ({why})")
         for stage in ROUTES[taken]:
             plan.run_stage(job, stage)
-        if taken == "reference" and staleness.stale(job, REFERENCE):
-            plan.run_stage(job, REFERENCE)
-    made = job.need("gguf")
+        if taken == "reference" and staleness.stale(job, REFERENCE_STAGE):
+            plan.run_stage(job, REFERENCE_STAGE)
+    made, tuned = job.need(GGUF), job.need(REGISTER).facts.tuned
     name, output = next(iter(made.outputs.items()))
-    return {
-        "run": job.run.name,
-        "step": job.step,
-        "route": taken,
-        "why": why,
-        "gguf": {"path": str(job.run.path / name), "quant": made.facts["quant"], "bytes": output.bytes,
-                 "sha256": output.sha256},
-        **{key: job.need("register").facts["tuned"][key] for key in ("tag", "digest", "file")},
-        "stage_seconds": {stage.name: round(job.need(stage.name).seconds, 2) for stage in ROUTES[taken]},
-        "seconds": round(time.monotonic() - started, 2),
-    }  # fmt: skip
+    return Exported(
+        run=job.run.name,
+        step=job.step,
+        route=taken,
+        why=why,
+        gguf=ExportedFile(str(job.run.path / name), made.facts.quant, output.bytes, output.sha256),
+        tag=tuned.tag,
+        digest=tuned.digest,
+        file=tuned.file,
+        stage_seconds={stage.name: round(job.need(stage.kind).seconds, 2) for stage in ROUTES[taken]},
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def checkpoints_dir(job: Job) -> Path:
+    """The folder of the run's checkpoints, or that of another trainer's."""
+    other = job.config.watch.checkpoints
+    return Path(other).expanduser().absolute() if other else job.run.checkpoints_dir
+
+
+def export_step(job: Job, step: int | None, route: Route) -> Exported:
+    """Exports one checkpoint, by default the end of the training, else the newest that is whole, and notes it."""
+    folder = checkpoints_dir(job)
+    ready = [
+        n
+        for path in folder.glob("checkpoint-*")
+        if (n := adapters.step_of(path)) and adapters.is_whole(path / adapters.WEIGHTS)
+    ]
+    is_trained = job.record(TRAIN) is not None
+    if step is None:
+        if not is_trained and not ready:
+            raise ReasonerError(f"run {job.run.name} has no checkpoint yet", fix="reasoner train", code=USAGE)
+        step = job.config.train.steps if is_trained else max(ready)
+    one = job.at(step)
+    source = folder / f"checkpoint-{step}"
+    if step not in ready and is_trained and step == job.config.train.steps:
+        source = job.run.path / "adapter"
+    elif step not in ready and not adapters.is_whole(one.adapter / adapters.WEIGHTS):
+        raise ReasonerError(
+            f"run {job.run.name} has no whole checkpoint of step {step}",
+            why=f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}",
+            fix="--step with one of these",
+            code=USAGE,
+        )
+    if source.exists():
+        with runs.lock(job.run, "export", job.reporter.say):
+            adapters.take(one, source)
+    why = adapters.faults(one.adapter, job.base.path)
+    if why:
+        shutil.rmtree(one.adapter)
+        raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
+    made = export(one, route)
+    history.tell(job.run, step, "exported", by="reasoner export", **made.event())
+    return made
 
 
 def _route(job: Job, asked: str) -> tuple[str, str]:
@@ -54,7 +134,7 @@ def _route(job: Job, asked: str) -> tuple[str, str]:
         return "reference", "as asked"
     if asked == "auto" and not any(staleness.stale(job, stage) for stage in ROUTES["reference"][:2]):
         return "reference", "done already"
-    reasons = staleness.stale(job, REFERENCE)
+    reasons = staleness.stale(job, REFERENCE_STAGE)
     why = f"the first of this base: {reasons[0]}" if reasons else None
     why = why or delta.refuses(job.base.path, job.adapter, job.reference_gguf, job.config.gguf.quant)
     if why is None:
@@ -64,23 +144,22 @@ def _route(job: Job, asked: str) -> tuple[str, str]:
     return "reference", why
 
 
-def gate(job: Job) -> dict[str, Any]:
-    """Score a registered checkpoint against the public model on dev problems; whether it may be promoted, and why."""
+def gate(job: Job) -> GateFacts:
+    """Scores a registered checkpoint against the public model on dev problems; whether it may be promoted, and why."""
     with plan.exporting(job):
         plan.run_stage(job, GATE_STAGE)
-    found: dict[str, Any] = job.need("gate").facts
-    return found
+    return job.need(GATE).facts
 
 
-def promote_step(job: Job, by: str, passed: dict[str, Any] | None = None) -> history.Event | None:
-    """Make a registered checkpoint the public model; the history's event, None where it is public already."""
+def promote_step(job: Job, by: str, passed: GateFacts | None = None) -> history.Event | None:
+    """Makes a registered checkpoint the public model; gives the event, None where it is public already."""
     if why := measured.control(job.config):
-        raise ReasonerError(why[0], code=GATE)
-    model = parse(Tagged, job.need("register").facts["tuned"])
+        raise ReasonerError(why[0], code=GATE_CODE)
+    model = job.need(REGISTER).facts.tuned
     figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
     with plan.exporting(job):
         history.settle(job.config, job.client, job.run)
-        facts = {name: passed[name] for name in figures} if passed else {}
+        facts = {name: getattr(passed, name) for name in figures} if passed else {}
         return history.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
 
 
@@ -93,16 +172,16 @@ def rollback(job: Job) -> history.Event:
 
 def climb(job: Job, options: ladder.Options) -> Ladder:
     """The ladder of a run that has been exported."""
-    made = job.need("gguf")
+    made = job.need(GGUF).facts
     export = ladder.Export(
         base=job.base.path,
         adapter=job.adapter,
         merged=job.export / "merged",
         gguf=job.tuned_gguf,
-        quant=made.facts["quant"],
-        imatrix=made.facts.get("chosen", {}).get("imatrix", False),
-        tag=job.need("register").facts["tuned"]["tag"],
-        pinned=job.need("modelfile").facts["pinned"],
+        quant=made.quant,
+        imatrix=bool(made.chosen and made.chosen["imatrix"]),
+        tag=job.need(REGISTER).facts.tuned.tag,
+        pinned=job.need(MODELFILE).facts.pinned,
     )
     with runs.lock(job.run):
         return ladder.run(job.config, job.run, export, job.client, options, job.listener)

@@ -19,6 +19,7 @@ from reasoner.pipeline.stages import NAMES, STAGES
 from reasoner.problems import load
 from reasoner.serving.host import models_dir
 from reasoner.training import grpo
+from reasoner.training.facts import TRAIN
 from reasoner.verifiers import registry
 
 
@@ -30,7 +31,7 @@ def check(job: Job) -> None:
         checker.ready()
     modelfile.template_path()
     _keep_training(job)
-    if job.record("train") is None or runs.broken_outputs(job.run.path, job.need("train").outputs):
+    if (trained := job.record(TRAIN)) is None or runs.broken_outputs(job.run.path, trained.outputs):
         grpo.check(job.config)
         evaluate.inputs(job.config)
         load.held_out(job.config)
@@ -40,7 +41,7 @@ def check(job: Job) -> None:
 def _keep_training(job: Job) -> None:
     """Refuse to throw a training away because a setting differs; hours of work need a word from the person."""
     stage = STAGES[NAMES.index("train")]
-    record = job.record("train")
+    record = job.record(TRAIN)
     if record is None:
         stored = read_json(job.run.config_path)
         if not stored or not runs.ready_steps(job.run.checkpoints_dir):

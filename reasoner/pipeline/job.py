@@ -1,4 +1,7 @@
-"""One pass over one run: its config, its base, its server, and the records of its stages."""
+"""One pass over one run: its config, its base, its server, and the records of its stages.
+
+Nothing here decides or runs anything. A property that needs the server starts it when it is first asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +11,40 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from reasoner import __version__, runs
 from reasoner.bases import from_gguf, locate, specs
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
-from reasoner.files import parse
+from reasoner.export.facts import BASE, GGUF
 from reasoner.llamacpp import install
 from reasoner.measuring.collect import Listener
 from reasoner.serving import server as serving
 from reasoner.serving.client import Client
 
+if TYPE_CHECKING:
+    from reasoner.training.facts import StepMetrics
+
 
 @dataclass
 class Reporter:
-    """How the pipeline speaks: all of it optional, none of it needed for the result."""
+    """Tells whoever watches what is going on; nothing depends on it.
+
+    `stage` gets a name, a verdict (`done`, `fresh`), a reason and seconds; `scored` a label, how many completions are
+    there, and of how many; `begin` a stage and why it runs.
+    """
 
     say: Callable[[str], None] = lambda text: None
     stage: Callable[[str, str, str, float], None] = lambda name, verdict, reason, seconds: None
-    train_step: Callable[[dict[str, Any]], None] = lambda row: None
+    train_step: Callable[[StepMetrics], None] = lambda metrics: None
     scored: Callable[[str, int, int], None] = lambda role, done, total: None
     begin: Callable[[str, str], None] = lambda name, reason: None
 
 
 @dataclass
 class Job:
-    """One pass over one run."""
+    """One pass over one run, or over one checkpoint of it."""
 
     config: Config
     run: runs.Run
@@ -56,10 +66,12 @@ class Job:
 
     @cached_property
     def base(self) -> locate.Base:
-        recorded = self.record("base")
-        model = self.config.model
+        model, recorded = self.config.model, self.record(BASE)
         if recorded is not None and recorded.config.get("model") == model.model_dump(mode="json"):
-            found = parse(locate.Base, recorded.facts)
+            facts = recorded.facts
+            found = locate.Base(
+                facts.spec, Path(facts.path), facts.architecture, facts.weights_bytes, facts.files, facts.imported
+            )
             if not found.changed_files():
                 return found
         if not specs.is_spec(model.base):
@@ -92,6 +104,11 @@ class Job:
         return self.run.export_dir(self.step)
 
     @property
+    def base_model(self) -> Path:
+        """The base as a model folder that the converter takes: its weights linked, its tokenizer copied."""
+        return self.run.path / "base" / "model"
+
+    @property
     def base_quant(self) -> str:
         """Type in which the base goes through the whole path before training; `auto` is known only after it."""
         quant = self.config.gguf.quant
@@ -104,7 +121,7 @@ class Job:
     @property
     def tuned_gguf(self) -> Path:
         quant = self.config.gguf.quant
-        return self.export / f"model.{self.need('gguf').facts['quant'] if quant == 'auto' else quant}.gguf"
+        return self.export / f"model.{self.need(GGUF).facts.quant if quant == 'auto' else quant}.gguf"
 
     @property
     def reference_gguf(self) -> Path:
@@ -114,25 +131,26 @@ class Job:
     @property
     def served_base(self) -> tuple[Path, str]:
         """The base in the type of the tuned model, and its SHA-256."""
-        made = self.need("gguf" if self.config.gguf.quant == "auto" else "base")
-        name, output = list(made.outputs.items())[-1]
+        outputs = self.need(GGUF).outputs if self.config.gguf.quant == "auto" else self.need(BASE).outputs
+        name, output = list(outputs.items())[-1]
         return self.run.path / name, output.sha256
 
-    def record_path(self, stage: str) -> Path:
-        folder = self.run.path if stage in ("base", "train", "reference") else self.export
-        return folder / f"{stage}.json"
+    def record_path(self, kind: runs.Kind[runs.Facts]) -> Path:
+        return self.run.record_path(kind, self.step)
 
-    def record(self, stage: str) -> runs.Record[Any] | None:
-        return runs.read_record(self.record_path(stage))
+    def record(self, kind: runs.Kind[runs.Facts]) -> runs.Record[runs.Facts] | None:
+        return self.run.record(kind, self.step)
 
-    def need(self, stage: str) -> runs.Record[Any]:
-        found = self.record(stage)
+    def need(self, kind: runs.Kind[runs.Facts]) -> runs.Record[runs.Facts]:
+        """The record of a stage that must have been run."""
+        found = self.record(kind)
         if found is None:
-            raise ReasonerError(f"stage {stage} of run {self.run.name} has not been run", fix="make reasoner")
+            raise ReasonerError(f"stage {kind.name} of run {self.run.name} has not been run", fix="make reasoner")
         return found
 
-    def key(self, stage: str) -> str:
-        found = self.record(stage)
+    def key(self, kind: runs.Kind[runs.Facts]) -> str:
+        """Identity of what a stage made; empty where it has not been run."""
+        found = self.record(kind)
         return found.key if found else ""
 
     def versions(self) -> dict[str, str]:

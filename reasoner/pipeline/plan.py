@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from reasoner import runs
 from reasoner.config import dump
 from reasoner.errors import GATE, ReasonerError
-from reasoner.files import read_json, write_text
+from reasoner.export.facts import PROMOTE
+from reasoner.files import write_text
 from reasoner.pipeline import checks, staleness
 from reasoner.pipeline.job import Job
 from reasoner.pipeline.stages import NAMES, STAGES, Stage
+from reasoner.reporting import summary
+from reasoner.reporting.summary import Summary
 from reasoner.serving import tags
 
 
-def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, Any] | None:
-    """Do what is missing, up to and with the named stage; the summary where the report was reached.
+def run(job: Job, origin: dict[str, str], until: str = "report") -> Summary | None:
+    """Does what is missing, up to and with the named stage; gives the summary where the report was reached.
 
     Raises `ReasonerError` with code 4, after the report is written, where the scored model was not
     fit to be promoted.
@@ -32,30 +35,31 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> dict[str, An
                 run_stage(job, stage)
         if until not in ("promote", "report"):
             return None
-        promoted = job.need("promote").facts
-        if not promoted["promoted"] and not promoted["is_control"]:
+        promoted = job.need(PROMOTE).facts
+        if not promoted.promoted and not promoted.is_control:
             raise ReasonerError(
                 f"the scored model was not promoted: {tags.public_tag(job.config)} stays as it was",
-                why="\n".join(promoted["why"]),
+                why="\n".join(promoted.why),
                 fix=f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name",
                 code=GATE,
             )
-        value: dict[str, Any] | None = read_json(job.run.summary_path)
-        return value
+        return summary.read(job.run)
 
 
 def exporting(job: Job) -> contextlib.AbstractContextManager[None]:
+    """Holds the run's export lock, and says for whom it waits."""
     return runs.lock(job.run, "export", job.reporter.say)
 
 
 def run_stage(job: Job, stage: Stage) -> None:
+    """Runs a stage where it is stale, and writes its record."""
     reasons = staleness.stale(job, stage)
     if not reasons:
         job.reporter.stage(stage.name, "fresh", "same inputs, config and tools; outputs whole", 0.0)
         return
     usually = f"; usually {stage.usually[job.config.profile]}" if job.config.profile in stage.usually else ""
     job.reporter.begin(stage.name, reasons[0] + usually)
-    job.record_path(stage.name).unlink(missing_ok=True)
+    job.record_path(stage.kind).unlink(missing_ok=True)
     if stage.name != "report" and job.checkpoint is None:
         job.run.summary_path.unlink(missing_ok=True)
     started = time.monotonic()
@@ -74,23 +78,29 @@ def run_stage(job: Job, stage: Stage) -> None:
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=job.versions(),
     )
-    runs.write_record(job.record_path(stage.name), record)
+    runs.write_record(job.record_path(stage.kind), record)
     job.reporter.stage(stage.name, "done", "; ".join(reasons[:2]), seconds)
 
 
-def states(job: Job) -> list[dict[str, Any]]:
-    """Each stage's state for `reasoner status`, without starting or asking a server."""
+@dataclass(frozen=True)
+class State:
+    """Is how a stage stands: `fresh`, `stale` or `missing`, why, and when it took how many seconds."""
+
+    stage: str
+    state: str
+    reasons: list[str]
+    seconds: float | None = None
+    finished: str | None = None
+
+
+def states(job: Job) -> list[State]:
+    """Gives the state of each stage, for `reasoner status`, without starting or asking a server."""
     found = []
     for stage in STAGES:
-        record = job.record(stage.name)
-        reasons = staleness.stale(job, stage, ask_server=False) if record else ["not done yet"]
-        found.append(
-            {
-                "stage": stage.name,
-                "state": "fresh" if not reasons else "stale" if record else "missing",
-                "reasons": reasons,
-                "seconds": round(record.seconds, 1) if record else None,
-                "finished": record.finished if record else None,
-            }
-        )
+        if (record := job.record(stage.kind)) is None:
+            found.append(State(stage.name, "missing", ["not done yet"]))
+            continue
+        reasons = staleness.stale(job, stage, ask_server=False)
+        state = "stale" if reasons else "fresh"
+        found.append(State(stage.name, state, reasons, round(record.seconds, 1), record.finished))
     return found

@@ -30,7 +30,7 @@ def tools_of(job: Job, names: Sequence[str], *, may_build: bool = True) -> dict[
 
 def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
     """Why the stage must run; empty when its record and its outputs say it need not."""
-    record = job.record(stage.name)
+    record = job.record(stage.kind)
     if record is None:
         return ["not done yet"]
     reasons = [f"{name} changed" for name, value in stage.inputs(job).items() if record.inputs.get(name) != value]
@@ -42,7 +42,7 @@ def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
             reasons.append(f"{name} was {record.tools.get(name)}, is {version}")
     reasons += runs.broken_outputs(job.run.path, record.outputs)
     if not reasons and ask_server:
-        reasons += stage.outside(job, record)
+        reasons += stage.outside(job, record.facts)
     return reasons
 
 

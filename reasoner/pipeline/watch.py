@@ -14,9 +14,7 @@ What this module does not do: it deletes nothing that its own history does not n
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import shlex
 import shutil
 import signal
 import subprocess
@@ -25,143 +23,26 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from reasoner import files, runs
-from reasoner.errors import USAGE, ReasonerError, printable
-from reasoner.export import register
-from reasoner.pipeline import checkpoint
+from reasoner import runs
+from reasoner.errors import ReasonerError
+from reasoner.pipeline import adapters, checkpoint, notify
+from reasoner.pipeline.hosts import Hosts
 from reasoner.pipeline.job import Job
-from reasoner.serving import history, host, tags
-from reasoner.serving.client import Client
+from reasoner.serving import history, tags
 from reasoner.serving.history import Event
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 ENDS = ("skipped", "promoted", "kept", "failed")
 """Events after which a step is done with; `failed` only where it says `final`."""
 ATTEMPTS = 3
 """Times an export is tried before its step has failed for good, while the server is away not counted."""
-WEIGHTS, SHAPE = "adapter_model.safetensors", "adapter_config.json"
 
 
 # -- one checkpoint ----------------------------------------------------------------------------
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a safetensors file opens and its tensors fill it to the last byte."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if not path.is_file():
-            return False
-        with safe_open(path, framework="numpy") as opened:
-            return bool(opened.keys())
-    except (SafetensorError, OSError):
-        return False
-
-
-def faults(adapter: Path, base: Path) -> str | None:
-    """Why an adapter cannot be exported with this base; None where it looks fit."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    shape = files.read_json(adapter / SHAPE)
-    if not isinstance(shape, dict) or "peft_type" not in shape:
-        return f"{SHAPE} cannot be read"
-    if not is_whole(adapter / WEIGHTS):
-        return f"{WEIGHTS} is not whole"
-    shapes = _shapes(base)
-    moved = False
-    try:
-        with safe_open(adapter / WEIGHTS, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118  (not a dictionary)
-                tensor = opened.get_tensor(name)
-                if not bool(torch.isfinite(tensor).all()):
-                    return f"{name!r} holds values that are not numbers"
-                module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
-                wanted = shapes.get(f"{module}.weight")
-                side = {"A": (1, 1), "B": (0, 0)}.get(part[:1]) if part else None
-                if side is None:  # a whole module, or an embedding's: `delta` knows what it is
-                    moved = True
-                    continue
-                if wanted is None:
-                    return f"another base: this one has no {module!r}"
-                if tensor.ndim < 2 or tensor.shape[side[0]] != wanted[side[1]]:
-                    return f"another base: {module} is {tuple(wanted)} here, {name!r} has {tuple(tensor.shape)}"
-                moved = moved or (part[:1] == "B" and bool(tensor.any()))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        return f"{WEIGHTS} cannot be read: {error}"
-    return None if moved or shape["peft_type"] != "LORA" else "the adapter changes nothing"
-
-
-def _shapes(base: Path) -> dict[str, list[int]]:
-    """Shapes of the base's tensors, from the headers of its files."""
-    from safetensors import safe_open
-
-    found: dict[str, list[int]] = {}
-    for path in base.glob("*.safetensors"):
-        with safe_open(path, framework="numpy") as opened:
-            found |= {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
-    return found
-
-
-def step_of(folder: Path) -> int | None:
-    """The step of a `checkpoint-N` folder."""
-    number = folder.name.removeprefix("checkpoint-")
-    return int(number) if folder.name.startswith("checkpoint-") and number.isdigit() else None
-
-
-def checkpoints_dir(job: Job) -> Path:
-    other = job.config.watch.checkpoints
-    return Path(other).expanduser().absolute() if other else job.run.checkpoints_dir
-
-
-def take(job: Job, source: Path) -> None:
-    """Copy the adapter out of a checkpoint into the export folder.
-
-    A copy and not a hard link: a trainer that saves the same step again may write into the same file.
-    """
-    with files.partial_dir(job.adapter) as partial:
-        for name in (SHAPE, WEIGHTS):
-            shutil.copyfile(source / name, partial / name)
-
-
-def export(job: Job, step: int | None, route: Literal["auto", "reference", "delta"]) -> dict[str, Any]:
-    """`reasoner export`: one checkpoint, by default the end of the training, else the newest that is whole."""
-    folder = checkpoints_dir(job)
-    ready = [n for path in folder.glob("checkpoint-*") if (n := step_of(path)) and is_whole(path / WEIGHTS)]
-    is_trained = job.record("train") is not None
-    if step is None:
-        if not is_trained and not ready:
-            raise ReasonerError(f"run {job.run.name} has no checkpoint yet", fix="reasoner train", code=USAGE)
-        step = job.config.train.steps if is_trained else max(ready)
-    one = job.at(step)
-    source = folder / f"checkpoint-{step}"
-    if step not in ready and is_trained and step == job.config.train.steps:
-        source = job.run.path / "adapter"
-    elif step not in ready and not is_whole(one.adapter / WEIGHTS):
-        raise ReasonerError(
-            f"run {job.run.name} has no whole checkpoint of step {step}",
-            why=f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}",
-            fix="--step with one of these",
-            code=USAGE,
-        )
-    if source.exists():
-        with runs.lock(job.run, "export", job.reporter.say):
-            take(one, source)
-    why = faults(one.adapter, job.base.path)
-    if why:
-        shutil.rmtree(one.adapter)
-        raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
-    made = checkpoint.export(one, route)
-    history.tell(job.run, step, "exported", by="reasoner export", **_short(made))
-    return made
-
-
-def _short(made: dict[str, Any]) -> dict[str, Any]:
-    return {name: made[name] for name in ("route", "why", "tag", "digest", "stage_seconds", "seconds")}
 
 
 # -- the watcher -------------------------------------------------------------------------------
@@ -195,13 +76,14 @@ class Watcher:
         self.job = self.make()
         self.run_ = self.job.run
         self.settings = self.job.config.watch
-        self.folder = checkpoints_dir(self.job)
+        self.folder = checkpoint.checkpoints_dir(self.job)
+        self._hosts = Hosts(self.say, self.tell)
 
     def watch(self, is_over: Callable[[], bool]) -> None:
         """Until `is_over`, and nothing is left to do. The caller holds the run's `watch` lock."""
         import torch  # noqa: F401  (seconds, in which a fast trainer saves and prunes: not while a checkpoint is taken)
 
-        with self._notified() as self._sink:
+        with notify.sender(self.settings.notify, self._once) as self._sink:
             try:
                 self._recover()
                 with self._scouted():
@@ -226,7 +108,7 @@ class Watcher:
             if step is not None:
                 self._process(step)
                 continue
-            self._serve_hosts(now=ending)
+            self._hosts.serve(self.job, is_last=ending)
             if ending:
                 for step in sorted(self._seen - self._known):
                     self.say(f"step {step} is left for the next watch")
@@ -300,7 +182,9 @@ class Watcher:
     def scan(self) -> None:
         """Take every checkpoint that has become complete."""
         with self._lock:
-            folders = {n: path for path in self.folder.glob("checkpoint-*") if (n := step_of(path)) is not None}
+            folders = {
+                n: path for path in self.folder.glob("checkpoint-*") if (n := adapters.step_of(path)) is not None
+            }
             ready = sorted(n for n, path in folders.items() if n not in self._known and self._is_complete(n, path))
             for step in ready:
                 self._take(step, folders[step])
@@ -319,7 +203,11 @@ class Watcher:
     def _is_complete(self, step: int, folder: Path) -> bool:
         if (folder / "DONE").exists():
             return True
-        return not self._needs_marker() and not self._is_fresh(step, folder) and is_whole(folder / WEIGHTS)
+        return (
+            not self._needs_marker()
+            and not self._is_fresh(step, folder)
+            and adapters.is_whole(folder / adapters.WEIGHTS)
+        )
 
     def _is_fresh(self, step: int, folder: Path) -> bool:
         """Whether anything in the folder has moved within the last `settle_s` of our own clock."""
@@ -347,7 +235,7 @@ class Watcher:
             self._skip(step, f"not a multiple of {self.every}")
             return
         try:
-            take(self.job.at(step), folder)
+            adapters.take(self.job.at(step), folder)
         except (FileNotFoundError, PermissionError, IsADirectoryError, shutil.SpecialFileError) as error:
             self._known.add(step)
             self._skip(step, f"unreadable: {error}" if folder.exists() else "vanished before it could be copied")
@@ -358,7 +246,7 @@ class Watcher:
             self._admit(step)
 
     def _admit(self, step: int) -> None:
-        why = faults(self.job.at(step).adapter, self.job.base.path)
+        why = adapters.faults(self.job.at(step).adapter, self.job.base.path)
         if why:
             self._skip(step, why)
             return
@@ -408,7 +296,7 @@ class Watcher:
                 self._retain(self.job)
         except ReasonerError as error:
             self._once(f"older exports stay for now: {error.what}")
-        self._serve_hosts(now=True)
+        self._hosts.serve(self.job, is_last=True)
 
     def _server_answers(self) -> bool:
         """A server that is away is no fault of the checkpoint's: it is waited for."""
@@ -433,21 +321,19 @@ class Watcher:
         if not job.adapter.exists():
             raise ReasonerError(f"the adapter of step {step} is gone", why=f"{job.adapter} was removed")
         made = checkpoint.export(job)
-        self.tell(step, "exported", by="reasoner watch", **_short(made))
+        self.tell(step, "exported", by="reasoner watch", **made.event())
         started = time.monotonic()
         found = checkpoint.gate(job)
         names = ("metric", "n", "score", "score_ci95", "against_score", "points", "lower")
-        against = found["against"]["tag"]
-        self.tell(step, "scored", **{name: found[name] for name in names}, against=against,
-                  seconds=round(time.monotonic() - started, 2))  # fmt: skip
-        if not found["passed"]:
-            self.tell(step, "kept", tag=made["tag"], reason="; ".join(found["why"]), score=found["score"])
+        figures = {name: getattr(found, name) for name in names}
+        seconds = round(time.monotonic() - started, 2)
+        self.tell(step, "scored", **figures, against=found.against.tag, seconds=seconds)
+        event = checkpoint.promote_step(job, "reasoner watch", found) if found.passed else None
+        if event is not None:
+            self._pass_on(event)
         else:
-            event = checkpoint.promote_step(job, "reasoner watch", found)
-            if event is None:
-                self.tell(step, "kept", tag=made["tag"], reason="it is the public model", score=found["score"])
-            else:
-                self._pass_on(event)
+            reason = "it is the public model" if found.passed else "; ".join(found.why)
+            self.tell(step, "kept", tag=made.tag, reason=reason, score=found.score)
 
     def _skip(self, step: int, reason: str) -> None:
         self._drop(step)
@@ -535,7 +421,7 @@ class Watcher:
                 self._sweep(step)
                 if row.event in ("skipped", "failed", "removed"):
                     self._drop(step)
-                elif row.event == "seen" and is_whole(self.job.at(step).adapter / WEIGHTS):
+                elif row.event == "seen" and adapters.is_whole(self.job.at(step).adapter / adapters.WEIGHTS):
                     self._known.add(step)
                     self._admit(step)
                     continue
@@ -545,90 +431,6 @@ class Watcher:
                     self._skip(step, "its checkpoint is gone since the last watch")
                 self._known.add(step)
             self._retain(self.job)
-
-    # -- further servers
-
-    def _serve_hosts(self, now: bool = False) -> None:
-        """Bring each further server to what is public; one that is silent is asked again later."""
-        stack = history.promotions(self.run_)
-        public = tags.public(self.job.config, self.job.client) if self.job.config.serve.hosts and stack else None
-        if public is None:
-            return
-        wanted = next((one for one in reversed(stack) if one.digest == public.digest), None)
-        if wanted is None or wanted.step is None:
-            return
-        path = self.run_.path / "hosts.json"
-        states = files.read_json(path) or {}
-        for name in self.job.config.serve.hosts:
-            state = states.get(name) or {}
-            is_late = now or time.time() - state.get("tried", 0.0) >= self.settings.retry_s
-            if state.get("of") == public.digest or not is_late:
-                continue
-            states[name] = {
-                **state,
-                "tried": time.time(),
-                **self._serve_one(name, self.job.at(wanted.step), public.digest),
-            }
-            files.write_json(path, states)
-
-    def _serve_one(self, name: str, job: Job, wanted: str) -> dict[str, Any]:
-        try:
-            made, pinned = job.need("register").facts["tuned"], job.need("modelfile").facts["pinned"]
-            file = register.Servable(job.tuned_gguf, made["gguf_sha256"], pinned, self.run_.path / "base" / "model")
-            with Client(host.parse(name)) as client:
-                model = register.put(job.config, client, made["tag"], file, self.say)
-                tags.point(job.config, client, model)
-                self._retain_there(name, client, made["tag"])
-        except ReasonerError as error:
-            self._once(f"{name} is behind: {error.what}")
-            return {"error": error.what}
-        self._said = {text for text in self._said if not str(text).startswith(f"{name} is behind")}
-        self.tell(job.step, "served", host=name, digest=model.digest, tag=model.tag)
-        self.say(f"{name} serves {made['tag']} too")
-        return {"of": wanted, "digest": model.digest, "tag": model.tag, "error": None}
-
-    def _retain_there(self, name: str, client: Client, newest: str) -> None:
-        """Of the steps this run brought to a further server, the newest and the one before stay."""
-        brought = [one.tag for one in history.events(self.run_) if one.event == "served" and one.host == name]
-        for tag in list(dict.fromkeys(tag for tag in brought if tag and tag != newest))[:-1]:
-            tags.drop(client, tag)
-
-    # -- telling others
-
-    @contextlib.contextmanager
-    def _notified(self) -> Iterator[Callable[[Event], None]]:
-        """What gives each event to the configured command, one at a time, without holding the watch up."""
-        try:
-            argv = shlex.split(self.settings.notify or "")
-        except ValueError as error:
-            raise ReasonerError("watch.notify is no command", why=str(error), code=USAGE) from None
-        if not argv:
-            yield lambda row: None
-            return
-        import queue
-
-        waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-
-        def work() -> None:
-            while (row := waiting.get()) is not None:
-                try:
-                    done = subprocess.run(
-                        argv, input=json.dumps(row.as_json()), text=True, timeout=30, check=False,
-                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    )  # fmt: skip
-                except (OSError, subprocess.TimeoutExpired) as error:
-                    self._once(f"watch.notify: {error}")
-                    continue
-                if done.returncode:
-                    self._once(f"watch.notify: `{argv[0]}` ended with {done.returncode}")
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            yield waiting.put
-        finally:
-            waiting.put(None)
-            thread.join(35)
 
 
 # -- the whole command -------------------------------------------------------------------------
@@ -697,46 +499,3 @@ def _training(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 # -- shown -------------------------------------------------------------------------------------
-
-
-def rows(events: list[Event]) -> list[dict[str, Any]]:
-    """One row a step for people: step, stage, seconds, score, verdict, tag."""
-    found: dict[int, dict[str, Any]] = {}
-    for one in events:
-        step = one.step
-        if step is None or one.event in ("promoting", "served"):
-            continue
-        row = found.setdefault(
-            step, {"step": step, "stage": "", "seconds": None, "score": "", "verdict": "", "tag": ""}
-        )
-        row["stage"] = one.event
-        if one.event in ("exported", "scored"):
-            row["seconds"] = (row["seconds"] or 0.0) + (one.seconds or 0.0)
-        if one.event == "exported":
-            row["tag"] = one.tag
-        if one.event == "scored":
-            low, high = one.score_ci95 or (math.nan, math.nan)
-            share = math.nan if one.score is None else one.score
-            row["score"] = f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f}), {one.points or 0.0:+.1f}"
-        if one.event in ("skipped", "kept", "failed"):
-            row["verdict"] = one.reason.splitlines()[0] if one.reason else ""
-        if one.event in ("promoted", "rolled back"):
-            row["verdict"] = f"{one.tag} {'since' if one.event == 'promoted' else 'until'} {one.time[11:19]}"
-        if one.event == "removed":
-            row["tag"] = ""
-    return [found[step] for step in sorted(found)]
-
-
-def table(events: list[Event], now: str = "") -> Table:
-    """The steps as a table, what is being done in its caption."""
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(caption=Text(printable(now)), caption_justify="left", expand=False)
-    for name in ("step", "stage", "seconds", "dev score, points against the public model", "verdict", "tag"):
-        made.add_column(name, justify="right" if name in ("step", "seconds") else "left")
-    for row in rows(events):
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
-        cells = (str(row["step"]), row["stage"], seconds, row["score"], row["verdict"], row["tag"])
-        made.add_row(*(Text(printable(cell)) for cell in cells))
-    return made

@@ -7,9 +7,9 @@ the lines of an older run it may also be what was not known yet.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from reasoner import files, runs
+from reasoner.audit.results import AuditCounts
 from reasoner.errors import ReasonerError
 from reasoner.files import LEFT_OUT
 from reasoner.problems.overlap import Contamination
@@ -149,8 +149,8 @@ class TrainFacts:
     """Means over the first ten steps of what `WINDOW` names, where measured."""
     last: dict[str, float]
     """The same over the last ten."""
-    audit: Any = None
-    """`audit.short` of the audit before the training; who audits adds it."""
+    audit: AuditCounts | None = None
+    """Of the audit before the training; the stage that runs both adds it."""
 
 
 TRAIN = runs.Kind("train", TrainFacts, is_of_run=True)

@@ -2,12 +2,13 @@
 
 The completions of a group follow their one prompt in one row; a mask lets each see the prompt and itself, and
 positions start over after the prompt. That is the same function as one padded row a completion, in a fraction of the
-tokens. What this module does not do: it knows no loss and no trainer; `train` puts it in the place of the trainer
-library's own computation, and a test holds the two together.
+tokens. This module knows no loss and no trainer; `fast` puts it in the place of TRL's own computation, and a test holds
+the two together.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ CHUNK_16, CHUNK_32 = 64, 512
 
 
 def hidden_states(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> torch.Tensor:
-    """States from which each completion token is predicted, `(tokens of all completions, hidden)`, in order.
+    """Computes the states that completion tokens are predicted from, `(tokens of all completions, hidden)`, in order.
 
     `model` is a causal model as transformers builds it, with or without PEFT around it.
     """
@@ -51,26 +52,17 @@ def hidden_states(model: Any, prompt: Sequence[int], completions: Sequence[Seque
 def token_logps(
     states: torch.Tensor, head: torch.Tensor, tokens: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each token and entropy of its distribution, both `(tokens,)`, at a temperature.
+    """Computes the log-probability of each token and the entropy of its distribution, both `(tokens,)`, in nats.
 
     Logits are 32-bit and live a chunk at a time. The gradient with respect to the states is taken on the way
     forward, so that backward needs neither logits nor a second product with the head. The head is frozen, and the
     entropy carries no gradient.
     """
-    found: tuple[torch.Tensor, torch.Tensor] = _function().apply(states, head, tokens, temperature)
-    return found
+    return _function().apply(states, head, tokens, temperature)  # type: ignore[no-any-return]
 
 
-_made: list[Any] = []
-
-
+@functools.cache
 def _function() -> Any:
-    if not _made:
-        _made.append(_define())
-    return _made[0]
-
-
-def _define() -> Any:
     import torch
 
     class TokenLogps(torch.autograd.Function):
@@ -107,14 +99,14 @@ def _chunks(num: int, head: torch.Tensor) -> list[slice]:
 
 
 def logits_of(states: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-    """32-bit logits, `(tokens, vocabulary)`."""
+    """Computes 32-bit logits, `(tokens, vocabulary)`."""
     return (states.to(head.dtype) @ head.T).float()
 
 
 def kl(states: torch.Tensor, base_states: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
-    """KL divergence of the tuned distribution from the base's, nats a token, `(tokens,)`, over the whole vocabulary.
+    """Computes KL(tuned || base) = sum p log(p / q) over the whole vocabulary, nats, `(tokens,)`.
 
-    KL(tuned || base) = sum p log(p / q), p from `states`, q from `base_states`; both `(tokens, hidden)`.
+    p is from `states`, q from `base_states`; both `(tokens, hidden)`.
     """
     import torch
 

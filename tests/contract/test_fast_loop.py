@@ -8,10 +8,15 @@ import pytest
 
 from reasoner import config, runs
 from reasoner.bases import locate
+from reasoner.errors import ReasonerError
 from reasoner.llamacpp import live, quantize, sampler
+from reasoner.machine import cpu
 from reasoner.problems import load, stories
 from reasoner.problems.problem import messages
-from reasoner.training import grpo, packed
+from reasoner.training import engine, grpo, packed
+from reasoner.training.fast import FastLoop
+from reasoner.training.reward import Reward
+from reasoner.verifiers import registry
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
 
@@ -47,36 +52,27 @@ def file(folder, tmp_path_factory):
     return path
 
 
-def make_trainer(tmp_path, folder, tokenizer, **settings):
-    """A trainer as `train.run` builds it, in 32 bits, and its `_Fast`; the adapter is not zero."""
+def make_trainer(tmp_path, folder, **settings):
+    """A trainer as a training builds it, in 32 bits, and its fast loop; the adapter is not zero."""
     import torch
-    from datasets import Dataset
 
     found, _ = config.resolve("pocket", {**DIAL, **settings})
     run = runs.Run(tmp_path / "run")
     problems = load.problems(found.data, "train", 12)
     torch.manual_seed(0)
-    model, peft_config = grpo._load(found, folder, "trl", False, tokenizer)
-    reward = grpo.Reward(found, grpo.verifiers.load("number"), tokenizer, run.path / "rollouts")
-    old = grpo.has_fast_bf16
-    grpo.has_fast_bf16 = lambda on_cuda: False
-    try:
-        trainer = grpo._trainer(found, run, model, peft_config, tokenizer, reward, problems, False, Dataset)
-    finally:
-        grpo.has_fast_bf16 = old
+    chosen = engine.Engine("trl", on_cuda=False)
+    reward = Reward(found, registry.load("number"), run)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cpu, "has_fast_bf16", lambda: False)
+        trainer = grpo.build_trainer(found, run, chosen, engine.load(found, folder, chosen), reward, problems)
     with torch.no_grad():
         for name, weight in trainer.model.named_parameters():
             if "lora_B" in name:
                 weight.normal_(std=0.02)
-    fast = grpo._Fast(
-        found,
-        run,
-        trainer,
-        tokenizer,
-        problems,
-        lambda out, kind: quantize.run(folder, out, kind, run.path / "log", print),
+    loop = FastLoop(
+        found, run, trainer, problems, lambda out, kind: quantize.run(folder, out, kind, run.path / "log", print)
     )
-    return trainer, fast
+    return trainer, loop
 
 
 def rollouts(trainer, fast, prompts):
@@ -84,7 +80,7 @@ def rollouts(trainer, fast, prompts):
     import torch
 
     asked = prompts[:3]
-    drawn = fast.complete(asked, 4, 1.0, 24, 7)
+    drawn = fast.complete(asked, 4, temperature=1.0, max_tokens=24, seed=7)
     pad = int(trainer.processing_class.pad_token_id)
     completions = [ids for group in drawn for ids, _ in group]
     logps = [values for group in drawn for _, values in group]
@@ -121,7 +117,7 @@ def loss_and_gradients(trainer, batch):
 @pytest.mark.parametrize("settings", [{}, {"train.beta": "0.1"}, {"train.loss": "grpo", "train.temperature": "0.6"}])
 def test_loss_and_gradients_are_those_of_the_trainer_library(tmp_path, folder, tokenizer, prompts, settings):
 
-    trainer, fast = make_trainer(tmp_path, folder, tokenizer, **settings)
+    trainer, fast = make_trainer(tmp_path, folder, **settings)
     with fast:
         batch = rollouts(trainer, fast, prompts)
         if trainer.beta:
@@ -145,7 +141,7 @@ def test_loss_and_gradients_are_those_of_the_trainer_library(tmp_path, folder, t
 
 
 def test_a_batch_without_signal_has_no_loss_and_no_gradient(tmp_path, folder, tokenizer, prompts):
-    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    trainer, fast = make_trainer(tmp_path, folder)
     with fast:
         trainer.fast = fast
         batch = rollouts(trainer, fast, prompts)
@@ -156,12 +152,12 @@ def test_a_batch_without_signal_has_no_loss_and_no_gradient(tmp_path, folder, to
 
 
 def test_another_model_in_the_sampler_is_noticed(tmp_path, folder, tokenizer, prompts):
-    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    trainer, fast = make_trainer(tmp_path, folder)
     with fast:
         trainer.fast = fast
         batch = rollouts(trainer, fast, prompts)
         batch["sampling_per_token_logps"] = batch["sampling_per_token_logps"] - 1.0
-        with pytest.raises(grpo.ReasonerError, match="samples from another model"):
+        with pytest.raises(ReasonerError, match="samples from another model"):
             loss_and_gradients(trainer, batch)
 
 
@@ -169,9 +165,9 @@ def test_live_weights_are_proven_and_followed(tmp_path, folder, tokenizer, promp
     """A weight written into the file is what llama.cpp computes with, without loading anything anew."""
     import torch
 
-    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    trainer, fast = make_trainer(tmp_path, folder)
     with fast, torch.no_grad():
-        drawn = fast.complete(prompts[:2], 4, 1.0, 24, 1)
+        drawn = fast.complete(prompts[:2], 4, temperature=1.0, max_tokens=24, seed=1)
         tokens = torch.tensor([t for group in drawn for ids, _ in group for t in ids])
         theirs = torch.tensor([v for group in drawn for _, values in group for v in values])
 
@@ -180,7 +176,7 @@ def test_live_weights_are_proven_and_followed(tmp_path, folder, tokenizer, promp
                 packed.hidden_states(trainer.model, prompt, [ids for ids, _ in group])
                 for prompt, group in zip(prompts, drawn, strict=False)
             ]
-            return packed.token_logps(torch.cat(states), fast._head, tokens, 1.0)[0]
+            return packed.token_logps(torch.cat(states), fast.head, tokens, 1.0)[0]
 
         with_adapter = float((ours() - theirs).abs().mean())
         with trainer.model.disable_adapter():
@@ -194,13 +190,13 @@ def test_a_young_adapter_reaches_the_sampler(tmp_path, folder, tokenizer, prompt
     import gguf as ggml
     import torch
 
-    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    trainer, fast = make_trainer(tmp_path, folder)
     with fast, torch.no_grad():
         for weight in (w for name, w in trainer.model.named_parameters() if "lora_B" in name):
             weight.mul_(0.01)
-        fast.complete(prompts[:1], 1, 1.0, 1, 1)
-        module = fast._linear["model.layers.0.mlp.up_proj.weight"]
-        tensors = {tensor.name: tensor for tensor in ggml.GGUFReader(fast._path).tensors}
+        fast.complete(prompts[:1], 1, temperature=1.0, max_tokens=1, seed=1)
+        module = fast.layers["model.layers.0.mlp.up_proj.weight"]
+        tensors = {tensor.name: tensor for tensor in ggml.GGUFReader(fast.path).tensors}
         there = torch.from_numpy(tensors["blk.0.ffn_up.weight"].data.astype("float32"))
         weight, wanted = module.get_base_layer().weight.float(), module.get_delta_weight("default")
         assert (there - weight - wanted).norm() < 0.3 * wanted.norm()
@@ -210,20 +206,20 @@ def test_a_young_adapter_reaches_the_sampler(tmp_path, folder, tokenizer, prompt
 def test_values_that_do_not_fit_are_no_samples(tmp_path, folder, tokenizer, prompts):
     import torch
 
-    fast = make_trainer(tmp_path, folder, tokenizer)[1]
+    fast = make_trainer(tmp_path, folder)[1]
     with fast, torch.no_grad():
-        name, module = next(iter(fast._linear.items()))
-        fast._live.write(name, module.weight.data * 1e8)
-        with pytest.raises(grpo.ReasonerError, match="not numbers"):
+        name, module = next(iter(fast.layers.items()))
+        fast.live.write(name, module.weight.data * 1e8)
+        with pytest.raises(ReasonerError, match="not numbers"):
             fast.sampler.sample(prompts[:1], 1, max_tokens=1, temperature=1.0, stops=[2])
 
 
 def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file):
-    fast = make_trainer(tmp_path, folder, tokenizer)[1]
+    fast = make_trainer(tmp_path, folder)[1]
     with fast:
-        name, module = next(iter(fast._linear.items()))
+        name, module = next(iter(fast.layers.items()))
         wrong = {name: module.weight.data + 1}
-        with pytest.raises(grpo.ReasonerError, match="layout"):
+        with pytest.raises(ReasonerError, match="layout"):
             live.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
 
 
@@ -286,7 +282,7 @@ def test_more_prompts_than_fit_at_once(file, prompts):
     with sampler.Sampler(file, width=8, context=256, threads=1) as engine:
         drawn = engine.sample(prompts, 4, max_tokens=8, temperature=1.0, stops=[2])
         assert [len(group) for group in drawn] == [4] * 4
-        with pytest.raises(grpo.ReasonerError, match="do not fit"):
+        with pytest.raises(ReasonerError, match="do not fit"):
             engine.sample(prompts, 4, max_tokens=1000, temperature=1.0, stops=[2])
 
 
@@ -363,12 +359,12 @@ def test_kl_is_zero_against_itself_and_positive_against_another(num):
 
 
 def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(tmp_path, folder, tokenizer, prompts):
-    trainer, fast = make_trainer(tmp_path, folder, tokenizer)
+    trainer, fast = make_trainer(tmp_path, folder)
     fast.__exit__()
     trainer.fast = None
     asked = sorted(prompts, key=len)
     assert len(asked[0]) < len(asked[-1])
-    together = grpo._answers(trainer, asked, 2, 0.0, 16, 0)
+    together = trainer.sample(asked, 2, temperature=0.0, max_tokens=16, seed=0)
     trainer.args.generation_batch_size = 2
-    assert together == grpo._answers(trainer, asked, 2, 0.0, 16, 0)
+    assert together == trainer.sample(asked, 2, temperature=0.0, max_tokens=16, seed=0)
     assert [len(group) for group in together] == [2] * len(asked)

@@ -6,7 +6,7 @@ from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.export import merge
-from reasoner.training import grpo
+from reasoner.training import engine
 
 pytestmark = pytest.mark.slow
 POCKET = locate.shipped()["pocket"]
@@ -101,13 +101,13 @@ def test_weights_hash_ignores_the_adapter_and_sees_the_base():
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(POCKET, dtype=torch.float32)
-    before = grpo.weights_sha256(model)
+    before = engine.weights_sha256(model)
     tuned = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
     with torch.no_grad():
         for name, tensor in tuned.named_parameters():
             if "lora_B" in name:
                 tensor.add_(1)
-    assert grpo.weights_sha256(tuned) == before
+    assert engine.weights_sha256(tuned) == before
     with torch.no_grad():
         next(t for n, t in tuned.named_parameters() if "base_layer" in n)[0, 0] += 1e-3
-    assert grpo.weights_sha256(tuned) != before
+    assert engine.weights_sha256(tuned) != before

@@ -29,7 +29,8 @@ def test_tensorboard_finds_in_the_run_folder_what_metrics_has(tmp_path, monkeypa
     found, _ = config.resolve("pocket", SETTINGS)
     run = runs.Run(tmp_path / "tracked")
     grpo.check(found)
-    grpo.run(found, run, locate.shipped()["pocket"], lambda *_: None, lambda text: None, lambda row: None)
+    job = grpo.TrainJob(found, run, locate.shipped()["pocket"], lambda *_: None)
+    grpo.run(job, lambda text: None, lambda metrics: None)
     written = scalars(run.path / "trackers" / "tensorboard")
     rows = files.read_jsonl(run.path / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]

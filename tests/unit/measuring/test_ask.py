@@ -177,6 +177,17 @@ def test_a_base_that_another_run_asked_is_not_asked_again_and_it_stays_one_look(
     assert files.read_json(runs.runs_dir() / "b" / "completions" / "base.key.json")["from"] == "a"
 
 
+def test_a_public_model_is_not_asked_what_it_answered_as_a_candidate():
+    exports, said = runs.runs_dir() / "a" / "exports", []
+    candidate = exports / "step-000010" / "gate" / "completions" / "tuned.jsonl"
+    first = score(Scripted(), candidate, PROBLEMS, "number", said, model="m:step-10")
+    engine = Scripted()
+    public = exports / "step-000020" / "gate" / "completions" / "base.jsonl"
+    second = score(engine, public, PROBLEMS, "number", said, model="m:latest")
+    assert engine.asked == [] and second == [{**row, "model": "m:latest"} for row in first]
+    assert said == ["base.jsonl: 6 completions of run a: the same model file, problems and sampling"]
+
+
 def test_what_another_run_was_answered_is_judged_by_the_verifier_of_today(of_run):
     of_run("a", Scripted())
     today = registry.Verifier("number", "next", lambda completion, answer: Score("right"))

@@ -1,6 +1,5 @@
 """`reasoner eval`: any model on any problems, asked through a scripted engine."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -10,12 +9,14 @@ from answers import Scripted
 from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.export.facts import BASE, GGUF, REGISTER, BaseFacts, GgufFacts, RegisterFacts
 from reasoner.measuring import one as any_model
 from reasoner.measuring import render
 from reasoner.measuring.collect import Listener
 from reasoner.measuring.engines import opening
 from reasoner.measuring.figures import PromptIds
 from reasoner.problems import load
+from reasoner.serving.tags import Registered
 
 
 class Tokenizer:
@@ -95,11 +96,15 @@ def test_a_run_brings_its_problems_verifier_and_tag(one, tmp_path, monkeypatch):
     (run.path / "base" / "model").mkdir(parents=True)
     with pytest.raises(ReasonerError, match="no model in Ollama yet"):
         one("mine", None)
-    record = runs.Record("x", {}, {}, {}, {}, {"tuned": {"tag": "m:step"}, "special_tokens": ["<|end|>"]}, 0.0, "")
-    runs.write_record(run.export_dir(found.train.steps) / "register.json", record)
-    runs.write_record(run.path / "base.json", record)
-    record = dataclasses.replace(record, outputs={"exports/model.Q8_0.gguf": runs.Output("a", 1, 1)})
-    runs.write_record(run.export_dir(found.train.steps) / "gguf.json", record)
+    steps, tag = found.train.steps, Registered("m:step", "sha256:a", "a", "linked", 12)
+    gguf = {"architecture": "llama", "quant": "Q8_0", "bytes": 1, "tensor_types": {}}
+    gguf |= dict.fromkeys(("tokenizer", "pre_tokenizer", "eos_token_id", "bos_token_id", "context_length"))
+    gguf = GgufFacts(**gguf, chat_template_sha256=None)
+    base = BaseFacts("pocket", "p", "llama", 1, {}, "b", ["<|end|>"], "mit", None, gguf, {}, tag)
+    outputs = {"exports/model.Q8_0.gguf": runs.Output("a", 1, 1)}
+    for kind, facts in ((BASE, base), (REGISTER, RegisterFacts(tag, tag, [])), (GGUF, gguf)):
+        record = runs.Record(kind.name, {}, {}, {}, outputs, facts, 0.0, "")
+        runs.write_record(run.record_path(kind, steps), record)
     value = one("mine", None)
     assert (value.n, value.split, value.system) == (4, "test", "Be brief.")
     assert one.opened["model"] == "m:step" and one.opened["num_ctx"] == found.serve.num_ctx

@@ -5,17 +5,20 @@ import json
 import shutil
 import types
 
+import made_up
 import pytest
 
 from reasoner import config, files, runs
 from reasoner.audit.results import Audit, Judge, References, Unjudged
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.export.facts import PromoteFacts
+from reasoner.export.facts import REGISTER, PromoteFacts, RegisterFacts, ReportFacts, origin
+from reasoner.measuring.figures import EVALUATE, GATE
 from reasoner.pipeline import checks, plan, stages, staleness
 from reasoner.pipeline.job import Job
 from reasoner.problems.problem import Problem
 from reasoner.serving.tags import Registered, Tagged
+from reasoner.training.facts import TRAIN
 
 
 class Server:
@@ -39,6 +42,9 @@ def job(tmp_path):
     return made
 
 
+KINDS = {"merge": runs.Kind("merge", dict)}
+
+
 def stage(ran, name="merge", **changes):
     def run(job):
         ran.append(name)
@@ -46,7 +52,7 @@ def stage(ran, name="merge", **changes):
         files.write_text(path, "made")
         return [path], {}
 
-    found = stages.Stage(name, run, ("gguf",), lambda job: {"base": job.base.sha256})
+    found = stages.Stage(KINDS[name], run, ("gguf",), lambda job: {"base": job.base.sha256})
     return dataclasses.replace(found, **changes)
 
 
@@ -112,7 +118,7 @@ def test_a_failing_stage_forgets_its_old_record_and_the_summary(job, versions):
 
     with pytest.raises(ReasonerError):
         plan.run_stage(job, stage([], run=fail, inputs=lambda job: {"base": "new"}))
-    assert job.record("merge") is None
+    assert job.record(KINDS["merge"]) is None
     assert not job.run.summary_path.exists()
 
 
@@ -129,8 +135,8 @@ def forget(stored):
 def test_keys_that_did_not_exist_then_had_todays_default(job, versions):
     one = stage([], reads=("gguf", "train", "verifier", "alarms", "serve"))
     plan.run_stage(job, one)
-    record = job.record("merge")
-    runs.write_record(job.record_path("merge"), dataclasses.replace(record, config=forget(record.config)))
+    record = job.record(KINDS["merge"])
+    runs.write_record(job.record_path(KINDS["merge"]), dataclasses.replace(record, config=forget(record.config)))
     assert staleness.stale(job, one) == []
     with_config(job, gguf__margin="3", alarms__max_hidden_gap="0.5")
     assert staleness.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
@@ -150,9 +156,16 @@ def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
 def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
     train = stages.STAGES[stages.NAMES.index("train")]
     record = runs.Record(
-        "train", train.inputs(job), staleness.settings_of(job.config, train.reads), {}, {}, {}, 1.0, "2026-01-01"
+        "train",
+        train.inputs(job),
+        staleness.settings_of(job.config, train.reads),
+        {},
+        {},
+        made_up.training(),
+        1.0,
+        "2026-01-01",
     )
-    runs.write_record(job.record_path("train"), record)
+    runs.write_record(job.record_path(TRAIN), record)
     checks._keep_training(job)
     with_config(job, train__learning_rate="1e-2")
     with pytest.raises(ReasonerError) as caught:
@@ -211,7 +224,7 @@ def test_ollamas_own_copy_is_counted(job, monkeypatch):
 
 
 def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
-    one = dataclasses.replace(stages.BY_NAME["report"], run=lambda job: ([], {}))
+    one = dataclasses.replace(stages.BY_NAME["report"], run=lambda job: ([], ReportFacts()))
     plan.run_stage(job, one)
     assert staleness.stale(job, one) == []
     files.write_json(job.run.path / "ladder.json", {"n": 1})
@@ -220,31 +233,32 @@ def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
 
 @pytest.mark.parametrize(("earlier", "why"), [("sha256:public", ["-5.0 points"]), ("sha256:other", [])])
 def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypatch, earlier, why):
+    model = Registered("m:1", "sha256:last", "ab", "linked", 12)
     facts = {
-        "register": {"tuned": dataclasses.asdict(Registered("m:1", "sha256:last", "ab", "linked", 12))},
-        "evaluate": {"problems_found": []},
-        "gate": {"why": ["-5.0 points"]},
+        REGISTER: RegisterFacts(model, model, []),
+        EVALUATE: made_up.evaluation(),
+        GATE: types.SimpleNamespace(why=["-5.0 points"]),
     }
-    monkeypatch.setattr(Job, "need", lambda self, name: types.SimpleNamespace(facts=facts[name]))
+    monkeypatch.setattr(Job, "need", lambda self, kind: types.SimpleNamespace(facts=facts[kind]))
     monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:public"))
     monkeypatch.setattr(stages.history, "promotions", lambda run: [types.SimpleNamespace(digest=earlier)])
     monkeypatch.setattr(stages.history, "settle", lambda config, client, run: None)
-    promote = lambda *given: PromoteFacts(promoted=False, why=given[4]["problems_found"])  # noqa: E731
+    promote = lambda *given: PromoteFacts(promoted=False, why=given[4].problems_found)  # noqa: E731
     monkeypatch.setattr(stages.promotion, "promote", promote)
-    made = {"promoted": False, "why": why, "is_control": False, "against": "sha256:public"}
-    assert stages._promote(job) == ([], made)
+    made = PromoteFacts(promoted=False, why=why, against="sha256:public")
+    assert stages.BY_NAME["promote"].run(job) == ([], made)
     assert [one.name for one in stages.BY_NAME["promote"].first(job)] == ["gate"] * len(why)
-    assert facts["evaluate"]["problems_found"] == []
+    assert facts[EVALUATE].problems_found == []
 
 
 def test_a_refusal_stands_only_against_the_model_that_was_public_then(job, monkeypatch):
-    refused = types.SimpleNamespace(facts={"promoted": False, "is_control": False, "against": "sha256:then"})
+    outside = stages.BY_NAME["promote"].outside
+    refused = PromoteFacts(promoted=False, why=["worse"], against="sha256:then")
     monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:then"))
-    assert stages._public(job, refused) == []
+    assert outside(job, refused) == []
     monkeypatch.setattr(stages.tags, "public", lambda config, client: Tagged("m:latest", "sha256:now"))
-    assert stages._public(job, refused) == ["another model is public by now"]
-    refused.facts["is_control"] = True
-    assert stages._public(job, refused) == []
+    assert outside(job, refused) == ["another model is public by now"]
+    assert outside(job, dataclasses.replace(refused, is_control=True)) == []
 
 
 def test_stage_names_are_the_contract():
@@ -272,10 +286,11 @@ def test_the_default_profile_is_what_the_machine_can_do(monkeypatch, has_cuda, f
 
 
 def test_a_base_made_of_a_gguf_says_what_the_adapter_was_fitted_to():
-    facts = {"quantization": "Q4_1", "bits_per_weight": 5.744, "sha256": "ab"}
-    text = stages._origin({"spec": "pypi:x==1", "imported": facts})
-    assert text.startswith("pypi:x==1, a GGUF of Q4_1 (5.74 bits a weight, sha256 ab): the adapter was fitted to")
-    assert stages._origin({"spec": "pocket", "imported": None}) == "pocket"
+    made = types.SimpleNamespace(quantization="Q4_1", bits_per_weight=5.744, sha256="ab")
+    assert origin("pypi:x==1", made).startswith(
+        "pypi:x==1, a GGUF of Q4_1 (5.74 bits a weight, sha256 ab): the adapter was fitted to"
+    )
+    assert origin("pocket", None) == "pocket"
 
 
 # -- the audit before a training ---------------------------------------------------------------
@@ -296,9 +311,9 @@ def trained(job, tmp_path, monkeypatch):
     with_config(job, data__source=str(rows), data__num_train="none")
     given = []
 
-    def run(config, run, base, to_gguf, say, progress, unjudged):
-        given.append(unjudged)
-        return [], {}
+    def run(wanted, say, progress):
+        given.append(wanted.unjudged)
+        return [], made_up.training()
 
     monkeypatch.setattr(stages.grpo, "run", run)
     monkeypatch.setattr(stages.audit, "run", lambda checker, problems, source: audited(problems))
@@ -314,9 +329,11 @@ def sources(path):
 def test_the_verifier_is_audited_on_the_references_before_training(job, trained):
     said = []
     job.reporter.say = said.append
-    _, facts = stages._train(job)
+    _, facts = stages.BY_NAME["train"].run(job)
     assert trained == [{1}]
-    assert facts["audit"] == {"holds": True, "references": 2, "unjudged": 1, "seconds": 0.1, "checks": {}}
+    assert files.as_json(facts.audit) == {
+        "holds": True, "references": 2, "unjudged": 1, "seconds": 0.1, "checks": {}
+    }  # fmt: skip
     assert files.read_json(job.run.path / "audit.json")["unjudged"][0]["id"] == "p1"
     assert "holds on 2 references, 1 that it cannot judge are left out" in said[0]
 
@@ -333,7 +350,7 @@ def failing(monkeypatch):
 def test_a_verifier_that_fails_its_audit_trains_nothing(job, trained, monkeypatch):
     failing(monkeypatch)
     with pytest.raises(ReasonerError, match="the verifier number fails its audit") as caught:
-        stages._train(job)
+        stages.BY_NAME["train"].run(job)
     assert caught.value.code == 4
     assert "near misses that must fail: 3 of 900" in caught.value.why
     assert "reasoner audit --run run" in caught.value.fix
@@ -346,6 +363,6 @@ def test_a_failed_audit_may_be_only_told(job, trained, monkeypatch):
     said = []
     job.reporter.say = said.append
     job.config = job.config.model_copy(update={"alarms": config.Alarms(failed_audit="tell")})
-    _, facts = stages._train(job)
-    assert facts["audit"]["holds"] is False
+    _, facts = stages.BY_NAME["train"].run(job)
+    assert facts.audit.holds is False
     assert "FAILS its audit (near misses that must fail: 3 of 900)" in said[0]

@@ -6,17 +6,20 @@ import os
 import shutil
 import struct
 import threading
+import types
 
 import fake_ollama
 import pytest
 
 from reasoner import config, files, runs
 from reasoner.bases import locate
+from reasoner.cli import tables
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import checkpoint, watch
+from reasoner.measuring.figures import GateFacts
+from reasoner.pipeline import adapters, checkpoint, hosts, notify, watch
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
-from reasoner.serving.tags import Tagged
+from reasoner.serving.tags import Registered, Tagged
 
 MODULE = "model.layers.0.q_proj"
 
@@ -33,8 +36,8 @@ def adapter(folder, made=None, shape='{"peft_type": "LORA"}'):
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors() if made is None else made, folder / watch.WEIGHTS)
-    (folder / watch.SHAPE).write_text(shape)
+    save_file(tensors() if made is None else made, folder / adapters.WEIGHTS)
+    (folder / adapters.SHAPE).write_text(shape)
     return folder
 
 
@@ -79,7 +82,7 @@ class World:
 
     def export(self, job, route="auto"):
         self.exported.append(job.step)
-        assert watch.is_whole(job.adapter / watch.WEIGHTS)
+        assert adapters.is_whole(job.adapter / adapters.WEIGHTS)
         files.write_text(job.export / f"partial-model-{job.step}.gguf", "half")
         if self.fails.get(job.step, 0):
             self.fails[job.step] -= 1
@@ -88,22 +91,23 @@ class World:
         (job.export / f"partial-model-{job.step}.gguf").rename(job.export / "model.gguf")
         self.server.put(tag, f"sha256:d{job.step}")
         tags.remember(self.client, tag)
-        made = {"route": "delta", "why": "", "tag": tag, "digest": f"sha256:d{job.step}"}
-        return {**made, "stage_seconds": {}, "seconds": 0.1}
+        file = checkpoint.ExportedFile(str(job.export / "model.gguf"), "Q8_0", 1, "ab")
+        return checkpoint.Exported("demo", job.step, "delta", "", file, tag, f"sha256:d{job.step}", "linked", {}, 0.1)
 
     def gate(self, job):
         score = self.scores.get(job.step, 0.5 + job.step / 1000)
         best = max((one.score for one in history.promotions(self.run)), default=0.0)
-        return {
-            "metric": "pass_at_1", "n": 200, "score": score, "score_ci95": [score - 0.1, score + 0.1],
-            "against_score": best, "points": 100 * (score - best), "lower": -1.0, "split_sha256": "s",
-            "against": {"tag": "reasoner:latest"}, "passed": score >= best, "why": [] if score >= best else ["worse"],
-        }  # fmt: skip
+        return GateFacts(
+            candidate=Tagged(tags.step_tag(job.config, job.step), f"sha256:d{job.step}"),
+            against=Tagged("reasoner:latest", "sha256:public"), metric="pass_at_1", n=200, split_sha256="s",
+            score=score, score_ci95=(score - 0.1, score + 0.1), against_score=best, points=100 * (score - best),
+            lower=-1.0, passed=score >= best, why=[] if score >= best else ["worse"],
+        )  # fmt: skip
 
     def promote(self, job, by, passed):
         tag = tags.step_tag(job.config, job.step)
         model = Tagged(tag, self.server.tags[tag])
-        return history.publish(job.config, self.client, self.run, model, job.step, by=by, score=passed["score"])
+        return history.publish(job.config, self.client, self.run, model, job.step, by=by, score=passed.score)
 
     def watch(self, is_over=lambda: True, **how):
         self.events.clear()
@@ -133,11 +137,11 @@ def world(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cut", [-1, 1])
 def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
-    path = adapter(tmp_path) / watch.WEIGHTS
-    assert watch.is_whole(path)
+    path = adapter(tmp_path) / adapters.WEIGHTS
+    assert adapters.is_whole(path)
     data = path.read_bytes()
     path.write_bytes(data[:cut] if cut < 0 else data + b"x")
-    assert not watch.is_whole(path)
+    assert not adapters.is_whole(path)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +150,14 @@ def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
     ids=["empty", "nothing", "endless", "list", "deep"],
 )
 def test_no_bytes_pass_for_a_whole_file(tmp_path, data):
-    (tmp_path / watch.WEIGHTS).write_bytes(data)
-    assert not watch.is_whole(tmp_path / watch.WEIGHTS)
+    (tmp_path / adapters.WEIGHTS).write_bytes(data)
+    assert not adapters.is_whole(tmp_path / adapters.WEIGHTS)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / watch.WEIGHTS)
-    assert not watch.is_whole(tmp_path / watch.WEIGHTS)
-    assert not watch.is_whole(tmp_path / "missing")
+    os.mkfifo(tmp_path / adapters.WEIGHTS)
+    assert not adapters.is_whole(tmp_path / adapters.WEIGHTS)
+    assert not adapters.is_whole(tmp_path / "missing")
 
 
 def faulty():
@@ -178,13 +182,13 @@ def faulty():
 )
 def test_what_cannot_be_exported_is_told_apart(world, tmp_path, kind):
     made, why = faulty()[kind]
-    assert watch.faults(adapter(tmp_path / "good"), world.base) is None
-    assert why in watch.faults(adapter(tmp_path / "bad", made), world.base)
+    assert adapters.faults(adapter(tmp_path / "good"), world.base) is None
+    assert why in adapters.faults(adapter(tmp_path / "bad", made), world.base)
 
 
 @pytest.mark.parametrize("shape", ["", "[]", "{}", "[" * 100_000], ids=["empty", "list", "bare", "deep"])
 def test_an_adapter_without_a_readable_shape_cannot_be_exported(world, tmp_path, shape):
-    assert watch.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{watch.SHAPE} cannot be read"
+    assert adapters.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{adapters.SHAPE} cannot be read"
 
 
 # -- discovery
@@ -237,9 +241,9 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     world.settings["watch.checkpoints"] = str(folder)
     world.settings["watch.settle_s"] = "5"
     path = world.checkpoint(10, is_done=False, folder=folder)
-    whole = (path / watch.WEIGHTS).read_bytes()
-    (path / watch.WEIGHTS).write_bytes(whole[:-4])
-    os.utime(path / watch.WEIGHTS, (0, 0))  # an old file time says nothing
+    whole = (path / adapters.WEIGHTS).read_bytes()
+    (path / adapters.WEIGHTS).write_bytes(whole[:-4])
+    os.utime(path / adapters.WEIGHTS, (0, 0))  # an old file time says nothing
     clock = [100.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
     one = watch.Watcher(world.job, world.record, world.said.append)
@@ -250,7 +254,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert one.pending == {}
     assert world.said == ["step 10 is still and not whole: it is passed over unless it completes"]
-    (path / watch.WEIGHTS).write_bytes(whole)
+    (path / adapters.WEIGHTS).write_bytes(whole)
     one.scan()
     clock[0] += 4
     one.scan()
@@ -264,7 +268,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert list(one.pending) == [10]
     shutil.rmtree(path)
-    assert watch.is_whole(one.pending[10] / watch.WEIGHTS)
+    assert adapters.is_whole(one.pending[10] / adapters.WEIGHTS)
 
 
 def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(world):
@@ -286,16 +290,16 @@ def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(w
     assert world.ends == {2: ("promoted", None), 4: ("promoted", None)}
 
 
-@pytest.mark.parametrize("missing", [watch.SHAPE, watch.WEIGHTS, None])
+@pytest.mark.parametrize("missing", [adapters.SHAPE, adapters.WEIGHTS, None])
 def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, missing):
     path = world.checkpoint(2)
-    real = watch.take
+    real = adapters.take
 
     def late(job, source):
         (source / missing).unlink() if missing else shutil.rmtree(path)
         real(job, source)
 
-    monkeypatch.setattr(watch, "take", late)
+    monkeypatch.setattr(adapters, "take", late)
     world.watch()
     world.watch()
     rows = history.events(world.run)
@@ -306,7 +310,7 @@ def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, mis
 
 def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
     world.checkpoint(2)
-    real, full = watch.take, [1, 1]
+    real, full = adapters.take, [1, 1]
 
     def take(job, source):
         if full:
@@ -314,7 +318,7 @@ def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
             raise OSError(28, "No space left on device")
         real(job, source)
 
-    monkeypatch.setattr(watch, "take", take)
+    monkeypatch.setattr(adapters, "take", take)
     world.watch(is_over=lambda: bool(world.exported))
     assert world.ends == {2: ("promoted", None)}
     assert len(world.said) == 1
@@ -324,12 +328,12 @@ def test_bad_checkpoints_do_not_end_the_watch(world):
     bad = faulty()
     for step, kind in enumerate(bad, 1):
         world.checkpoint(step, bad[kind][0])
-    cut = world.checkpoint(20) / watch.WEIGHTS
+    cut = world.checkpoint(20) / adapters.WEIGHTS
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     world.checkpoint(30)
     world.watch()
     assert world.exported == [30]
-    assert world.ends[20] == ("skipped", f"{watch.WEIGHTS} is not whole")
+    assert world.ends[20] == ("skipped", f"{adapters.WEIGHTS} is not whole")
     assert [event for event, _ in world.ends.values()].count("skipped") == len(bad) + 1
     assert world.server.tags["reasoner:latest"] == "sha256:d30"
 
@@ -432,7 +436,7 @@ def test_a_killed_watchers_step_is_gone_on_with(world):
     world.checkpoint(2)
     job = world.job().at(2)
     history.tell(world.run, 2, "seen")
-    watch.take(job, world.run.checkpoints_dir / "checkpoint-2")
+    adapters.take(job, world.run.checkpoints_dir / "checkpoint-2")
     shutil.rmtree(world.run.checkpoints_dir)
     files.write_text(job.export / "partial-model.gguf", "half")
     files.write_text(job.export / "merged.partial" / "model.safetensors", "half")
@@ -471,7 +475,7 @@ def test_what_a_person_exported_outlives_a_watch(world):
     job = world.job().at(2)
     history.tell(world.run, 2, "seen")
     history.tell(world.run, 2, "skipped", reason="superseded by step 4")
-    watch.take(job, world.checkpoint(2))
+    adapters.take(job, world.checkpoint(2))
     files.write_text(job.export / "model.gguf", "a person's")
     world.server.put("reasoner:step-000002", "sha256:d2")
     tags.remember(world.client, "reasoner:step-000002")
@@ -544,21 +548,22 @@ def test_a_disk_that_fails_between_checkpoints_is_said(world, monkeypatch):
 
 
 def test_further_servers_get_each_promoted_model_and_one_that_was_down_is_caught_up(world, monkeypatch):
-    hosts = [fake_ollama.FakeOllama() for _ in range(2)]
-    there, away = hosts
-    world.settings["serve.hosts"] = json.dumps([one.host for one in hosts])
+    fakes = [fake_ollama.FakeOllama() for _ in range(2)]
+    there, away = fakes
+    world.settings["serve.hosts"] = json.dumps([one.host for one in fakes])
     away.is_up = False
 
     def put(settings, client, tag, made, say):
         client.version()
-        next(one for one in hosts if one.host == str(client.host)).put(tag, world.server.tags[tag])
+        next(one for one in fakes if one.host == str(client.host)).put(tag, world.server.tags[tag])
         return Tagged(tag, world.server.tags[tag])
 
     def record(job, stage):
-        facts = {"tuned": {"tag": tags.step_tag(job.config, job.step), "gguf_sha256": "x"}, "pinned": {}}
-        return runs.Record(stage, {}, {}, {}, {}, facts, 1.0, "")
+        tuned = Registered(tags.step_tag(job.config, job.step), "", "x", "linked", 1)
+        facts = types.SimpleNamespace(tuned=tuned, pinned={})
+        return runs.Record(stage.name, {}, {}, {}, {}, facts, 1.0, "")
 
-    monkeypatch.setattr(watch.register, "put", put)
+    monkeypatch.setattr(hosts.register, "put", put)
     monkeypatch.setattr(Job, "need", record)
     for step in (2, 4, 6):
         world.checkpoint(step)
@@ -582,9 +587,9 @@ def test_the_notified_command_gets_the_event_on_its_input_and_no_shell(world, mo
 
     def run(argv, **how):
         calls.append((argv, how["input"], how.get("shell")))
-        return watch.subprocess.CompletedProcess(argv, 3)
+        return notify.subprocess.CompletedProcess(argv, 3)
 
-    monkeypatch.setattr(watch.subprocess, "run", run)
+    monkeypatch.setattr(notify.subprocess, "run", run)
     world.settings["watch.notify"] = "notify-me 'two words' $(reboot) ;reboot"
     world.checkpoint(2)
     world.watch()
@@ -605,15 +610,15 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
         world.checkpoint(step)
     world.watch(every=2)
     history.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
-    shown = watch.rows(history.events(world.run))
-    assert [(row["step"], row["stage"], row["tag"]) for row in shown] == [
+    shown = tables.rows(history.events(world.run))
+    assert [(row.step, row.stage, row.tag) for row in shown] == [
         (2, "promoted", "reasoner:step-000002"),
         (4, "kept", "reasoner:step-000004"),
         (6, "skipped", ""),
     ]
-    assert shown[1]["score"] == "40.0 % (30.0 to 50.0), -20.0"
+    assert shown[1].score == "40.0 % (30.0 to 50.0), -20.0"
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(watch.table(history.events(world.run), "\x1b[2J"))
+    console.print(tables.table(history.events(world.run), "\x1b[2J"))
     text = console.export_text()
     assert "\x1b" not in text
     assert "\\x1b[31m" in text

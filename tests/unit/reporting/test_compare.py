@@ -78,7 +78,7 @@ def test_a_control_is_subtracted_by_problem(finished):
     (found,) = value["controls"]
     assert (found["run"], found["control"], found["lift"], found["control_lift"]) == ("a", "control", 50, 5)
     difference = lift.paired([0.0] * 12 + [1.0] * 18 + [0.0] * 10)
-    assert found["difference"] == difference
+    assert found["difference"] == files.as_json(difference)
     assert value["seeds"] == []
     text = "\n".join(compare.lines(compare.run(["control", "a"])))
     assert "+50.0 − +5.0 = +45.0 points" in text

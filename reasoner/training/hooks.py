@@ -1,0 +1,235 @@
+"""The hooks into TRL's trainer: where fast loop, curriculum, chat KL, metrics and alarms reach it.
+
+TRL's mathematics are left alone. The classes here are bound to TRL's own by `trainer_class` and `callback_class`, so
+that nothing heavy is imported with this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reasoner import files, runs
+from reasoner.config import Config
+from reasoner.training import alarms
+from reasoner.training.chat import ChatKL
+from reasoner.training.curriculum import STATE_FILE, Curriculum, Draws
+from reasoner.training.facts import StepMetrics
+from reasoner.training.fast import FastLoop
+from reasoner.training.reward import Reward
+
+if TYPE_CHECKING:
+    import torch
+    from trl import GRPOTrainer
+else:
+    GRPOTrainer = object
+
+CHAT_EVERY = 5
+"""Steps between two measurements of the KL to the base on everyday text."""
+
+
+def trainer_class() -> Any:
+    """Returns TRL's `GRPOTrainer` with our hooks."""
+    from trl import GRPOTrainer
+
+    return type("Trainer", (TrainerHooks, GRPOTrainer), {})
+
+
+class TrainerHooks(GRPOTrainer):
+    """Three hooks, each of them off while its attribute is None.
+
+    `fast`: log-probabilities by `packed`, only for rows that can move the loss: the others have an advantage of exactly
+    0, and so neither loss nor gradient. `curriculum`: which problems a step draws. `chat`: a KL term on everyday text.
+    """
+
+    fast: FastLoop | None = None
+    curriculum: Curriculum | None = None
+    chat: ChatKL | None = None
+    first_step = 0
+    """The step that training goes on from."""
+    _moving: torch.Tensor | None = None
+    """Which rows can move the loss, `(B,)`, while it is computed; None: all."""
+
+    def sample(
+        self, prompts: Sequence[list[int]], num_generations: int, *, temperature: float, max_tokens: int, seed: int
+    ) -> list[list[list[int]]]:
+        """Draws token ids of completions by the policy as it is now; temperature 0 is greedy."""
+        if self.fast is not None:
+            drawn = self.fast.complete(
+                prompts, num_generations, temperature=temperature, max_tokens=max_tokens, seed=seed
+            )
+            return [[ids for ids, _ in group] for group in drawn]
+        import torch
+
+        torch.manual_seed(seed)
+        found: list[list[list[int]]] = []
+        num = max(1, self.args.generation_batch_size // num_generations)  # as many completions as a step samples
+        for start in range(0, len(prompts), num):
+            rows = [prompt for prompt in prompts[start : start + num] for _ in range(num_generations)]
+            texts = self._generate_padded(rows, temperature, max_tokens)
+            found += [texts[at : at + num_generations] for at in range(0, len(texts), num_generations)]
+        return found
+
+    def _generate_padded(self, prompts: list[list[int]], temperature: float, max_tokens: int) -> list[list[int]]:
+        """Draws one completion of each prompt with transformers' own generate."""
+        import torch
+
+        pad, ends, device = int(self.processing_class.pad_token_id), set(self.eos_token_ids), self.model.device
+        width = max(map(len, prompts))
+        with torch.inference_mode(), self.accelerator.autocast():
+            out = self.model.generate(
+                input_ids=torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device),
+                attention_mask=torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device),
+                max_new_tokens=max_tokens,
+                do_sample=temperature > 0,
+                pad_token_id=pad,
+                **({"temperature": temperature, "top_k": 0} if temperature else {}),
+            )
+        texts = []
+        for ids in out[:, width:].tolist():
+            end = next((at for at, token in enumerate(ids) if token in ends), len(ids) - 1)
+            texts.append(ids[: end + 1])
+        return texts
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        return super()._get_train_sampler(dataset) if self.curriculum is None else Draws(self)
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        with _in_order() if self.fast is not None else contextlib.nullcontext():
+            return super()._prepare_inputs(generation_batch)
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        if self.fast is None:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+            )
+        import torch
+
+        rows = torch.arange(len(input_ids)) if self._moving is None else self._moving.nonzero()[:, 0]
+        with self.accelerator.autocast():
+            return *self.fast.logps(model, input_ids, attention_mask, logits_to_keep, rows, self.temperature), None
+
+    def _compute_loss(self, model: Any, inputs: Any) -> Any:
+        if self.fast is None:
+            loss = super()._compute_loss(model, inputs)
+        else:
+            only_reward = self.beta == 0 and not self._entropy_bonus_enabled and self.top_entropy_quantile >= 1
+            self._moving = inputs["advantages"] != 0 if only_reward else None
+            try:
+                loss = super()._compute_loss(model, inputs)
+                self._correct_metrics(inputs, self.fast)
+            finally:
+                self._moving = None
+        if self.chat is not None and self.chat.weight:
+            loss = loss + self.chat.weight * self.chat.term() / self.current_gradient_accumulation_steps
+        return loss
+
+    def _correct_metrics(self, inputs: Any, fast: FastLoop) -> None:
+        """Takes entropy over the rows that were computed, and compares the sampler's log-probabilities with ours."""
+        metrics, mask = self._metrics["train"], inputs["completion_mask"].bool()
+        entropy = metrics["entropy"].pop()
+        done = mask if self._moving is None else mask & self._moving[:, None]
+        if not done.any():
+            return
+        metrics["entropy"].append(entropy * float(mask.sum() / done.sum()))
+        difference = (fast.newest - inputs["sampling_per_token_logps"])[done].abs().mean().item()
+        metrics["sampling/sampling_logp_difference/mean"].append(difference)
+        alarms.MISMATCH.check(difference, alarms.MAX_MISMATCH)
+
+
+@contextlib.contextmanager
+def _in_order() -> Iterator[None]:
+    """Keeps TRL from shuffling a batch before it cuts it into micro-batches: the prompt of a group is computed once.
+
+    The gradients of micro-batches are summed, so their order changes nothing.
+    """
+    from trl.trainer import grpo_trainer as library
+
+    shuffle, library.shuffle_sequence_dict = library.shuffle_sequence_dict, lambda batch: batch
+    try:
+        yield
+    finally:
+        library.shuffle_sequence_dict = shuffle
+
+
+def callback_class() -> Any:
+    """Returns transformers' `TrainerCallback` with `Records`."""
+    from transformers import TrainerCallback
+
+    return type("Callback", (Records, TrainerCallback), {})
+
+
+@dataclasses.dataclass(eq=False)
+class Records:
+    """Writes `metrics.jsonl`, reports each step, looks at the alarms, and marks a checkpoint whole, last of all."""
+
+    config: Config
+    run: runs.Run
+    trainer: TrainerHooks
+    reward: Reward
+    progress: Callable[[StepMetrics], None]
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Asks for a checkpoint at the end of training."""
+        if state.global_step >= state.max_steps:
+            control.should_save = True
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Writes the step that TRL logs, before an alarm can stop the training."""
+        if not logs or "reward" not in logs:
+            return
+        metrics = self._metrics(state.global_step, logs)
+        files.append_jsonl(self.run.path / "metrics.jsonl", [files.as_json(metrics)])
+        self.progress(metrics)
+        values = {
+            "max_strict_gap": self.reward.strict_gap.recent,
+            "max_hidden_gap": self.reward.hidden_gap.recent,
+            "max_chat_kl": metrics.chat_kl,
+        }
+        alarms.check_step(self.config.alarms, self.run, metrics.step, values)
+
+    def _metrics(self, step: int, logs: dict[str, Any]) -> StepMetrics:
+        curriculum, chat, reward = self.trainer.curriculum, self.trainer.chat, self.reward
+        is_chat_due = step % CHAT_EVERY == 0 or step >= self.config.train.steps
+        return StepMetrics(
+            step=step,
+            steps=self.config.train.steps,
+            reward=logs["reward"],
+            signal=1 - logs.get("frac_reward_zero_std", 0.0),
+            length=logs["completions/mean_length"],
+            truncated=logs["completions/clipped_ratio"],
+            shows_working=reward.shows_working,
+            unscored=reward.step_unscored,
+            strict_gap=reward.strict_gap.newest,
+            visible_share=reward.visible_share,
+            hidden_share=reward.hidden_share,
+            hidden_gap=reward.hidden_gap.newest,
+            entropy=logs.get("entropy"),
+            kl=logs.get("kl"),
+            loss=logs.get("loss"),
+            grad_norm=logs.get("grad_norm"),
+            learning_rate=logs.get("learning_rate"),
+            step_seconds=logs.get("step_time"),
+            sample_seconds=logs.get("sample_time"),
+            mismatch=logs.get("sampling/sampling_logp_difference/mean"),
+            kinds=_rounded(curriculum.shares()) if curriculum else None,
+            rates=_rounded(curriculum.rates) if curriculum else None,
+            chat_kl=chat.measure() if chat and is_chat_due else None,
+        )
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Adds what a checkpoint of ours holds, and `DONE` last."""
+        folder = self.run.checkpoints_dir / f"checkpoint-{state.global_step}"
+        (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing of ours reads
+        if self.trainer.curriculum:
+            files.write_json(folder / STATE_FILE, files.as_json(self.trainer.curriculum.state))
+        files.write_text(folder / "DONE", "")
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}

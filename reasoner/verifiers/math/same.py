@@ -1,0 +1,617 @@
+r"""Are two answers the same? Each rule compares answers of one type, as a mathematician would.
+
+- a unit, a degree sign, a percent sign that only one of the two has is left out; two different units are different.
+  A bare percentage is not its number: 9 is not 9 %. Degrees and radians are the same angle.
+- a name before the answer (`x = 5`, `f(x) = 2x`, `x \in [0, 1)`) is left out where the other has none; `f(z) = z` and
+  `f(x) = x` are one function. The last value of a chain of equations, unless the chain contradicts itself.
+- lists and sets have no order, tuples have one; `\pm` stands for its two values; an inequality in one variable is an
+  interval; equations are the same up to a factor and exchanged sides; a column of numbers is a tuple.
+- words: letter case, brackets and full stops aside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import NamedTuple
+
+from reasoner.verifiers.math import tree as t
+from reasoner.verifiers.math import units
+from reasoner.verifiers.math.exact import NotRational, Undefined, exact
+from reasoner.verifiers.math.tree import Node, TooLarge
+from reasoner.verifiers.math.values import equal, is_rounding, proportion, real, variants
+
+MAX_ITEMS = 64
+No = ""
+"""A rule's verdict that they differ; None leaves it to the next rule."""
+_FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_EQUALITY = {"=", "~"}
+
+
+def same(ref: Node, got: Node) -> str | None:
+    """Returns the rule by which two answers are the same; None where they are not."""
+    if ref == got:
+        return "the same form"
+    match ref, got:
+        case t.Given(a, _, domain), t.Given(b, _, other):
+            return same(a, b) if domain == other else None
+        case t.Given(a), b:
+            return same(a, b)
+        case a, t.Given(b):
+            return same(a, b)
+    ref, got = _unnamed_list(_spread(ref), _spread(got))
+    for rule in (_texts, _builders, _names, _sets, _lists, _tuples, _matrices, _special, _values, _relations):
+        found = rule(ref, got)
+        if found is not None:
+            return found or None
+    return None
+
+
+def _all_same(a: Sequence[Node], b: Sequence[Node]) -> bool:
+    return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _spread(node: Node) -> Node:
+    r"""Returns `1 \pm x` as the list of its values; in a list or set, each item spread in place."""
+    if not t.has((t.Pm, t.Mp), node):
+        return node
+    match node:
+        case t.List(parts) | t.Set(parts):
+            items: list[Node] = []
+            for part in parts:
+                found = _spread(part)
+                items += found.parts if found is not part and isinstance(found, (t.List, t.Set)) else [part]
+            return replace(node, parts=tuple(items))
+        case t.Rel((left, right), ("=",)):
+            found = _spread(right)
+            if not isinstance(found, t.List):
+                return node
+            return t.List(tuple(t.Rel((left, part), ("=",)) for part in found.parts))
+    return t.List(tuple(variants(node)))
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def _is_name(node: Node) -> bool:
+    """Returns whether a side of an equation only names what the other side is."""
+    match node:
+        case t.Sym(name):
+            return name not in t.CONSTANTS
+        case t.Text():
+            return True
+        case t.Fn() if not t.symbols(node):
+            return False
+        case t.App() | t.Abs() | t.Ratio() | t.Fn():
+            return not t.has((t.Add, t.Neg, t.Div, t.Pow), node)
+        case t.Seq(parts):
+            return all(map(_is_name, parts))
+        case t.Mul(parts):  # AB, a segment; m\angle A, a measure
+            names = [part.name for part in parts if isinstance(part, t.Sym)]
+            is_marked = any(name.startswith(("angle", "overline", "triangle")) for name in names)
+            return len(names) == len(parts) and (is_marked or all(name[:1].isupper() for name in names))
+    return False
+
+
+def _split_name(node: Node) -> tuple[Node | None, Node]:
+    r"""Returns name and value of `x = 5`, `5 = x`, `x \in A`; of a chain of equations without a name, its last side."""
+    match node:
+        case t.Rel((name, value), ("in",)) if _is_name(name):
+            return name, value
+        case t.Rel((name, *rest), ops) if set(ops) <= _EQUALITY and _is_name(name):
+            while len(rest) > 1 and _is_name(rest[0]):  # a = b = c = 3
+                rest = rest[1:]
+            last = rest[0] if len(rest) == 1 else _chain(rest, ops[-len(rest) + 1 :])
+            return (None, node) if last is None else (name, last)
+        case t.Rel((value, name), ops) if (
+            set(ops) <= _EQUALITY and _is_name(name) and (isinstance(name, t.Sym) or not _is_number(value))
+        ):
+            return name, value
+        case t.Rel(sides, ops) if set(ops) <= _EQUALITY:
+            return None, _chain(sides, ops) or node
+    return None, node
+
+
+def _is_number(node: Node) -> bool:
+    return not t.symbols(node) and not isinstance(node, (t.Text, t.Seq, t.List, t.Set, t.Rel))
+
+
+def _chain(sides: Sequence[Node], ops: Sequence[str]) -> Node | None:
+    r"""Returns the value of `9 \cdot 2 = 18`: its last side, where all are numbers and equal.
+
+    `2/3 \approx 0.67` says 2/3.
+    """
+    if "~" in ops:
+        sides = sides[: ops.index("~") + 1]
+    *others, last = sides
+    if not all(map(_is_number, sides)) or isinstance(last, t.Opaque):
+        return None
+    return last if all(isinstance(side, t.Opaque) or same(side, last) for side in others) else None
+
+
+def _names(ref: Node, got: Node) -> str | None:
+    if not isinstance(ref, t.Rel) and not isinstance(got, t.Rel):
+        return None
+    (ref_name, ref_value), (got_name, got_value) = _split_name(ref), _split_name(got)
+    if ref_value is ref and got_value is got:
+        return None
+    if ref_name is not None and got_name is not None:
+        if _same_name(ref_name, got_name):
+            return (same(ref_value, got_value) and "the same after the same name") or No
+        renamed = _renamed(ref_name, got_name, got_value)
+        if renamed is not None:
+            return (same(ref_value, renamed) and "the same function") or No
+        return None if isinstance(ref, t.Rel) and isinstance(got, t.Rel) and "=" in ref.ops else No
+    for node, value in ((ref, ref_value), (got, got_value)):
+        if isinstance(node, t.Rel) and value is node:  # an equation is no value
+            return None
+    return (same(ref_value, got_value) and "the same, a name aside") or No
+
+
+def _same_name(a: Node, b: Node) -> bool:
+    match a, b:
+        case (t.App(), t.Sym("y")) | (t.Sym("y"), t.App()):  # y = 2x and f(x) = 2x draw one line
+            return True
+        case t.Text(x), t.Text(y):
+            return x.lower() == y.lower()
+    return a == b
+
+
+def _renamed(ref: Node, got: Node, value: Node) -> Node | None:
+    """Returns `value` in the variable of `ref`, where the names are one function of differently named variables."""
+    match ref, got:
+        case t.App(new, name), t.App(old, other) if name == other and len(new) == len(old):
+            before = [x.name for x in old if isinstance(x, t.Sym)]
+            after = [x.name for x in new if isinstance(x, t.Sym)]
+            if len(before) == len(after) == len(new):
+                return t.rename(value, dict(zip(before, after, strict=True)))
+    return None
+
+
+def _unnamed_list(ref: Node, got: Node) -> tuple[Node, Node]:
+    """Returns both without names of items: `a = 2, b = 1` is the tuple of its values, `x = 1, x = 2` a list."""
+    a, b = _named_items(ref), _named_items(got)
+    if a is None and b is None:
+        return ref, got
+    if a and b and a[0] and len(a[0]) == len(b[0]):
+        by_name = [[v for y, v in zip(*b, strict=True) if _same_name(x, y)] for x in a[0]]
+        if all(by_name):  # in any order
+            return t.Seq(tuple(a[1])), t.Seq(tuple(found[0] for found in by_name))
+    is_ordered = bool((a and a[0]) or (b and b[0]))
+
+    def without(node: Node, found: tuple[list[Node], list[Node]] | None) -> Node:
+        if found is not None:
+            return t.Seq(tuple(found[1])) if is_ordered else t.List(tuple(found[1]))
+        return t.Seq(node.parts) if is_ordered and isinstance(node, t.List) else node
+
+    return without(ref, a), without(got, b)
+
+
+def _named_items(node: Node) -> tuple[list[Node], list[Node]] | None:
+    """Returns names (empty where all are one) and values of a list with named items; None where none is named."""
+    if not isinstance(node, t.List):
+        return None
+    names: list[Node] = []
+    found: list[Node] = []
+    for item in node.parts:
+        name, value = _split_name(item)
+        if name is not None:
+            names.append(name)
+        elif value is not item or isinstance(item, t.Rel):
+            return None
+        found.append(value)
+    size = len(set(names))
+    if size == 0:
+        return None
+    if size == len(names) == len(found):
+        letters = [name.name for name in names if isinstance(name, t.Sym)]
+        is_one = len({re.sub(r"_.*", "", letter) for letter in letters}) == 1 and all("_" in x for x in letters)
+        return ([] if is_one and size > 1 else names), found  # x_1 = …, x_2 = …: two solutions
+    if size == 1:
+        return [], found
+    # `p = 5, q = 2, p = 7, q = 2`: tuples of the names in turn
+    if len(names) == len(found) and names == names[:size] * (len(names) // size):
+        return [], [t.Seq(tuple(found[i : i + size])) for i in range(0, len(found), size)]
+    return None
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def _plain(text: str) -> str:
+    words = re.sub(r"[^\w\s/+-]", " ", text.lower()).split()
+    while words and words[0] in ("the", "a", "an"):
+        words.pop(0)
+    return " ".join(words)
+
+
+def _as_words(node: Node) -> str | None:
+    """Returns a node as words: text, or letters that were read as symbols (`C`, `east` in italics)."""
+    match node:
+        case t.Text(words):
+            return words
+        case t.Unit(t.Text(words), name):
+            return f"{words} {name}"
+        case t.Sym(name) if len(name) == 1:
+            return name
+        case t.Mul(parts):
+            found = [_as_words(part) if isinstance(part, (t.Sym, t.Mul)) else None for part in parts]
+            return None if None in found else "".join(map(str, found))
+    return None
+
+
+def _texts(ref: Node, got: Node) -> str | None:
+    if not isinstance(ref, t.Text) and not isinstance(got, t.Text):
+        return None
+    a, b = _as_words(ref), _as_words(got)
+    if a is not None and b is not None:
+        return "the same words" if _plain(a) == _plain(b) != "" else No
+    match ref, got:
+        case (t.Text(words), (t.Num() | t.Neg()) as other) | ((t.Num() | t.Neg()) as other, t.Text(words)):
+            value = units.number_word(words)
+            return "a number in words" if value is not None and equal(other, t.number(value)) else No
+        case (t.Rel(), _) | (_, t.Rel()):
+            return None
+    return No
+
+
+# -- collections -----------------------------------------------------------------------------------
+
+
+def _lists(ref: Node, got: Node) -> str | None:
+    match ref, got:
+        case (t.List(a) | t.Set(a), t.List(b) | t.Set(b)):
+            return "the same items" if _matched(a, b) else No
+        case (t.Set((one,)), other) | (other, t.Set((one,))) if not isinstance(other, (t.Seq, t.Matrix)):
+            return (same(one, other) and "a set of one") or No
+        case (t.List() | t.Set(), _) | (_, t.List() | t.Set()):
+            return No
+    return None
+
+
+def _matched(a: Sequence[Node], b: Sequence[Node]) -> bool:
+    """Returns whether the items can be paired off, in any order."""
+    _check_items("list", max(len(a), len(b)), "items")
+    if len(b) > len(a):  # a solution told twice, where the reference tells none twice
+        b = [item for i, item in enumerate(b) if not any(same(item, other) for other in b[:i])]
+    if len(a) != len(b):
+        return False
+    left = list(b)
+    for item in a:
+        index = next((i for i, other in enumerate(left) if same(item, other)), None)
+        if index is None:
+            return False
+        left.pop(index)
+    return True
+
+
+def _check_items(what: str, number: int, of: str) -> None:
+    if number > MAX_ITEMS:
+        raise TooLarge(f"a {what} of {number} {of}")
+
+
+def _tuples(ref: Node, got: Node) -> str | None:
+    a, b = _row(ref), _row(got)
+    if a is None or b is None or not (isinstance(ref, t.Seq) or isinstance(got, t.Seq)):
+        return None
+    match ref, got:
+        case t.Seq(_, opening, closing), t.Seq(_, other, end) if (opening, closing) != (other, end):
+            return No
+    _check_items("tuple", len(a), "items")
+    return "the same in order" if _all_same(a, b) else No
+
+
+def _row(node: Node) -> Sequence[Node] | None:
+    """Returns the entries of a tuple, or of a matrix of one row or column."""
+    match node:
+        case t.Seq(parts):
+            return parts
+        case t.Matrix(parts, columns, False) if columns in (1, len(parts)):
+            return parts
+    return None
+
+
+def _matrices(ref: Node, got: Node) -> str | None:
+    if not t.has(t.Matrix, ref, got):
+        return None
+    match ref, got:
+        case t.Matrix(a, columns, False), t.Matrix(b, others, False):
+            if columns != others or len(a) != len(b):
+                return No
+            _check_items("matrix", len(a), "entries")
+            return "the same entries" if _all_same(a, b) else No
+    is_determinant = any(
+        (isinstance(node, t.Matrix) and node.bars) or (isinstance(node, t.Fn) and node.name == "det")
+        for node in t.walk(ref, got)
+    )
+    if is_determinant or (t.has(t.Matrix, ref) and t.has(t.Matrix, got)):
+        return "the same value" if equal(ref, got) else No
+    return No
+
+
+def _builders(ref: Node, got: Node) -> str | None:
+    """Compares sets by a rule, such as the even numbers: the same rule, whatever its variable is called."""
+    match ref, got:
+        case t.Builder(), t.Builder():
+            old, new = (sorted(n for n in t.symbols(node) if not n.startswith("mathbb")) for node in (got, ref))
+            if len(old) != len(new):
+                return No
+            renamed = t.rename(got, dict(zip(old, new, strict=True)))
+            return "the same rule" if _all_same(ref.children(), renamed.children()) else No
+        case (t.Builder(), _) | (_, t.Builder()):
+            return No
+    return None
+
+
+# -- sets of numbers -------------------------------------------------------------------------------
+
+
+class Interval(NamedTuple):
+    """Is an interval: its ends, and whether they belong to it."""
+
+    low: Node
+    has_low: bool
+    high: Node
+    has_high: bool
+
+
+_LOW, _HIGH = t.Neg(t.Inf()), t.Inf()
+_LINE = Interval(_LOW, False, _HIGH, False)
+
+
+def _sets(ref: Node, got: Node) -> str | None:
+    """Compares intervals, unions of them, inequalities in one variable and set-builders as sets of numbers."""
+    if not isinstance(ref, _SETS) and not isinstance(got, _SETS):
+        return None
+    if not _is_range(ref) and not _is_range(got):
+        return None
+    a, b = _intervals(ref), _intervals(got)
+    if a is not None and b is not None and _same_intervals(a, b):
+        return "the same set"
+    a, b = _all_of(ref) or a, _all_of(got) or b  # `x > 0, x < 5` says both
+    if a is None or b is None:
+        return None
+    return "the same set" if _same_intervals(a, b) else No
+
+
+_SETS = (t.Union, t.Where, t.Rel, t.Seq, t.Add, t.Set)
+
+
+def _is_range(node: Node) -> bool:
+    match node:
+        case t.Union() | t.Where() | t.REALS:
+            return True
+        case t.Rel(_, ops):
+            return not set(ops) <= _EQUALITY
+        case t.Add(parts):
+            return t.has((t.Where, t.Union, t.Set), node) or any(isinstance(part, t.Seq) for part in parts)
+        case t.List(parts):
+            return all(map(_is_range, parts))
+    return False
+
+
+def _intervals(node: Node) -> list[Interval] | None:
+    match node:
+        case t.REALS:
+            return [_LINE]
+        case t.Seq((low, high), opening, closing):
+            return [Interval(low, opening == "[", high, closing == "]")]
+        case t.Set(parts):
+            return [Interval(part, True, part, True) for part in parts]
+        case t.Where(condition):
+            return _intervals(condition)
+        case t.Union(parts) | t.List(parts):
+            found = list(map(_intervals, parts))
+            return None if None in found else [one for some in found for one in some or ()]
+        case t.Add((whole, t.Neg(out))):
+            a, b = _intervals(whole), _intervals(out)
+            return None if a is None or b is None else _without(a, b)
+        case t.Rel():
+            return _solved(node)
+    return None
+
+
+def _all_of(node: Node) -> list[Interval] | None:
+    """Returns what satisfies every inequality of a list; None where it is no such list, or an end is no number."""
+    if not isinstance(node, t.List) or not all(isinstance(item, t.Rel) for item in node.parts):
+        return None
+    found = [_LINE]
+    for part in [_intervals(item) for item in node.parts]:
+        if part is None:
+            return None
+        met: list[Interval] = []
+        for x in found:
+            for y in part:
+                low_x, low_y, high_x, high_y = (real(end) for end in (x.low, y.low, x.high, y.high))
+                if low_x is None or low_y is None or high_x is None or high_y is None:
+                    return None
+                a = x if (low_x, not x.has_low) >= (low_y, not y.has_low) else y
+                b = x if (high_x, x.has_high) <= (high_y, y.has_high) else y
+                if max(low_x, low_y) < min(high_x, high_y):
+                    met.append(Interval(a.low, a.has_low, b.high, b.has_high))
+        found = met
+    return found
+
+
+def _without(whole: list[Interval], out: list[Interval]) -> list[Interval] | None:
+    """Returns intervals without single points; None where more is taken out, or an end is no number."""
+    for hole in out:
+        if not (hole.has_low and hole.has_high and same(hole.low, hole.high)):
+            return None
+        rest: list[Interval] = []
+        for one in whole:
+            point, left, right = real(hole.low), real(one.low), real(one.high)
+            if point is None or left is None or right is None:
+                return None
+            if left < point < right:
+                rest += [one._replace(high=hole.low, has_high=False), one._replace(low=hole.low, has_low=False)]
+            else:
+                rest.append(
+                    one._replace(has_low=one.has_low and left != point, has_high=one.has_high and right != point)
+                )
+        whole = rest
+    return whole
+
+
+def _solved(node: t.Rel) -> list[Interval] | None:
+    """Returns the solutions of an inequality in one unknown that stands alone, or of a linear one."""
+    match node:
+        case t.Rel((name, values), ("in",)):
+            return _intervals(values) if _is_name(name) else None
+        case t.Rel((left, right), ("!=",)):
+            point = right if _is_name(left) else left if _is_name(right) else None
+            return None if point is None else [_LINE._replace(high=point), _LINE._replace(low=point)]
+        case t.Rel((low, inner, high), ops) if not t.symbols(inner) <= t.symbols(low):
+            if set(ops) <= {"<", "<="}:
+                return [Interval(low, ops[0] == "<=", high, ops[1] == "<=")]
+            return [Interval(high, ops[1] == ">=", low, ops[0] == ">=")] if set(ops) <= {">", ">="} else None
+        case t.Rel((left, right), (("<" | "<=" | ">" | ">=") as op,)):
+            if not (_is_name(left) and (isinstance(left, t.Sym) or not _is_name(right))):
+                if not _is_name(right):
+                    return _linear(left, right, op)
+                return [_half_line(left, _FLIPPED[op])]
+            return [_half_line(right, op)]
+    return None
+
+
+def _half_line(end: Node, op: str) -> Interval:
+    is_closed = op.endswith("=")
+    return Interval(_LOW, False, end, is_closed) if op[0] == "<" else Interval(end, is_closed, _HIGH, False)
+
+
+def _linear(left: Node, right: Node, op: str) -> list[Interval] | None:
+    difference = t.Add((left, t.Neg(right)))
+    names = t.symbols(difference)
+    if len(names) != 1:
+        return None
+    (name,) = names
+    try:
+        at = [exact(difference, {name: Fraction(x)}) for x in (0, 1, 2, 5)]
+    except (NotRational, Undefined):
+        return None
+    slope = at[1] - at[0]
+    if slope == 0 or at[2] != at[0] + 2 * slope or at[3] != at[0] + 5 * slope:
+        return None
+    return [_half_line(t.number(-at[0] / slope), op if slope > 0 else _FLIPPED[op])]
+
+
+def _same_intervals(a: list[Interval], b: list[Interval]) -> bool:
+    if len(a) != len(b):
+        return False
+    if len(a) > 1:
+        a, b = _ordered(a), _ordered(b)
+    return all(
+        x.has_low == y.has_low and x.has_high == y.has_high and same(x.low, y.low) and same(x.high, y.high)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+def _ordered(intervals: list[Interval]) -> list[Interval]:
+    """Returns intervals by their low ends; as they are where one is no number."""
+    keyed = [(low, one) for one in intervals if (low := real(one.low)) is not None]
+    return [one for _, one in sorted(keyed, key=lambda pair: pair[0])] if len(keyed) == len(intervals) else intervals
+
+
+# -- single values ---------------------------------------------------------------------------------
+
+
+def _special(ref: Node, got: Node) -> str | None:
+    """Compares times, ratios and numbers in a base: equal among themselves only."""
+    match ref, got:
+        case t.Time(), t.Time():
+            is_same = (ref.hour, ref.minute, ref.second or "00") == (got.hour, got.minute, got.second or "00")
+            return "the same time" if is_same and len({ref.half, got.half} - {"", "?"}) <= 1 else No
+        case (t.Time() as time, t.Ratio((a, b))) | (t.Ratio((a, b)), t.Time() as time) if not time.second + time.half:
+            is_same = equal(a, t.number(time.hour)) and equal(b, t.number(int(time.minute)))  # 7:32 may be either
+            return "the same figures" if is_same else No
+        case t.Ratio((a, *others)), t.Ratio((b, *rest)) if len(others) == len(rest):
+            crossed = [equal(t.Mul((a, y)), t.Mul((x, b))) for x, y in zip(others, rest, strict=True)]
+            return "the same ratio" if all(crossed) and not equal(b, t.ZERO) else No
+        case (t.Time() | t.Ratio() | t.Based(), _) | (_, t.Time() | t.Ratio() | t.Based()):
+            return No
+    return None
+
+
+def bare(node: Node) -> tuple[Node, str, str]:
+    """Returns a value without its unit, degree or percent sign; which of them it had, and the unit's name."""
+    match node:
+        case t.Unit(inner, "rad"):
+            return inner, "", ""
+        case t.Unit(inner, name):
+            return inner, "unit", name
+        case t.Deg(inner):
+            return inner, "deg", ""
+        case t.Pct(inner):
+            return inner, "pct", ""
+        case t.Neg(last) if isinstance(last, _DRESSED):
+            inner, tag, name = bare(last)
+            return t.Neg(inner), tag, name
+        case t.Add((_, last)) | t.Mul((*_, last)) if isinstance(last, _DRESSED):  # 1\frac12 \text{ cm}
+            inner, tag, name = bare(last)
+            return replace(node, parts=(*node.parts[:-1], inner)), tag, name
+    return node, "", ""
+
+
+_DRESSED = (t.Unit, t.Deg, t.Pct)
+_NO_VALUES = (t.Text, t.Where, t.Union)
+
+
+def _values(ref: Node, got: Node) -> str | None:
+    if isinstance(ref, t.Rel) or isinstance(got, t.Rel):
+        return None
+    if isinstance(ref, _NO_VALUES) or isinstance(got, (*_NO_VALUES, t.Seq, t.List, t.Set)):
+        return No
+    (a, a_tag, a_unit), (b, b_tag, b_unit) = bare(ref), bare(got)
+    tags = {a_tag, b_tag}
+    if a_tag == b_tag:
+        return "the same value" if a_unit == b_unit and _same_value(a, b) else No
+    if tags == {"deg", ""}:
+        angle, other = (a, b) if a_tag else (b, a)
+        if _same_value(angle, other):
+            return "the same value, the degree sign aside"
+        return "the same angle" if equal(t.Deg(angle), other) else No
+    if "pct" in tags and "unit" not in tags:
+        if a_tag == "pct" and _same_value(a, b):
+            return "the same value, the percent sign aside"
+        return "the same value" if _same_value(t.Pct(a) if a_tag else a, t.Pct(b) if b_tag else b) else No
+    if "" not in tags or (b_tag == "unit" and t.symbols(a)):
+        return No
+    return "the same value, the unit aside" if _same_value(a, b) else No
+
+
+def _same_value(a: Node, b: Node) -> bool:
+    return equal(a, b) or _same_periods(a, b) or is_rounding(a, b) or is_rounding(b, a)
+
+
+def _same_periods(a: Node, b: Node) -> bool:
+    r"""Compares `\frac{\pi}{6} + \pi k` and `\frac{\pi}{6} + n \pi`: the count of periods has no fixed name."""
+    left, right = t.symbols(a), t.symbols(b)
+    if left == right or len(left) != 1 or len(right) != 1 or not (left | right) <= {"k", "n", "m", "l"}:
+        return False
+    return t.Sym("pi") in t.walk(a) and equal(a, t.rename(b, {next(iter(right)): next(iter(left))}))
+
+
+def _relations(ref: Node, got: Node) -> str | None:
+    if not isinstance(ref, t.Rel) or not isinstance(got, t.Rel):
+        return No
+    a_ops, b_ops = (tuple("=" if op == "~" else op for op in node.ops) for node in (ref, got))
+    flipped = tuple(_FLIPPED.get(op, op) for op in reversed(b_ops))
+    if (a_ops == b_ops and _all_same(ref.parts, got.parts)) or (
+        a_ops == flipped and _all_same(ref.parts, got.parts[::-1])
+    ):
+        return "the same relation"
+    if len(a_ops) != 1 or len(b_ops) != 1 or "in" in a_ops + b_ops:
+        return No
+    if any(isinstance(side, _NO_SIDES) for side in ref.parts + got.parts):
+        return No
+    a, b = (t.Add((node.parts[0], t.Neg(node.parts[1]))) for node in (ref, got))
+    sign = proportion(a, b)
+    if a_ops == b_ops and a_ops[0] in ("=", "!="):
+        return "the same equation" if sign else No
+    is_same = (sign > 0 and a_ops == b_ops) or (sign < 0 and a_ops == flipped)
+    return "the same inequality" if is_same else No
+
+
+_NO_SIDES = (t.Text, t.Seq, t.List, t.Set, t.Matrix, t.Ratio, t.Rel)
