@@ -1,15 +1,43 @@
-"""Fixtures that more than one tier uses; which skips CI takes; what a test costs in processor time."""
+"""Fixtures that more than one tier uses; which worker runs what; which skips CI takes; what a test costs."""
 
 import contextlib
 import os
 import re
 import shutil
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
 from reasoner.bases import locate
+
+# -- which worker runs what ----------------------------------------------------------------------
+
+ONE_WORLD = ("tests/e2e/test_flow.py", "tests/e2e/test_flow_ladder.py", "tests/e2e/test_flow_uninstall.py")
+"""Files that share a whole training: one worker runs them, in this order."""
+TIERS = ("e2e", "contract", "unit")
+"""With several workers the longest come first, and the short ones fill what is left."""
+
+
+def pytest_collection_modifyitems(items):
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: TIERS.index(item.path.relative_to(Path(__file__).parent).parts[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        """Gives a worker a file at a time, or the files of one world."""
+
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "one world" if file in ONE_WORLD else file
+
+    return Scheduling(config, log)
+
 
 # -- skips ---------------------------------------------------------------------------------------
 

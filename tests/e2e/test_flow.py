@@ -10,9 +10,7 @@ import httpx
 import pytest
 from flows import NUM, SHORT, STEPS, sets
 
-pytestmark = [
-    pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama, pytest.mark.xdist_group("flow"),
-]  # fmt: skip
+pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
 QUESTION = "Mia has 12 apples. She buys 5 more. How many apples does Mia have now?"
 

@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 from flows import TRAINED, sets
 
-pytestmark = [
-    pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama, pytest.mark.xdist_group("flow"),
-    pytest.mark.timeout(1800),
-]  # fmt: skip
+pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama, pytest.mark.timeout(1800)]
 
 RUN = "climbed"
 PATH = ["base", "adapter", "merged", "F16", "Q8_0", "served"]

@@ -15,9 +15,7 @@ from flows import World, sets
 
 from reasoner import files, runs
 
-pytestmark = [
-    pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama, pytest.mark.xdist_group("watch"),
-]  # fmt: skip
+pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
 RUN = "watched"
 QUESTION = "Mia has 12 apples. She buys 5 more. How many apples does Mia have now?"
