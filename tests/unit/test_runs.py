@@ -96,14 +96,14 @@ def test_record_comes_back_as_written(tmp_path):
     (tmp_path / "d" / "a").write_text("1")
     given = record(tmp_path, "d")
     runs.write_record(tmp_path / "r.json", given)
-    assert runs.read_record(tmp_path / "r.json") == given
+    assert runs.read_record(tmp_path / "r.json", runs.Kind("gguf", dict)) == given
     assert list(given.outputs) == ["d/a"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 2}', '{"schema": 1}', '{"schema": 1, "outputs": 3}'])
 def test_a_record_that_is_not_whole_is_no_record(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
-    assert runs.read_record(tmp_path / "r.json") is None
+    assert runs.read_record(tmp_path / "r.json", runs.Kind("gguf", dict)) is None
 
 
 def test_broken_outputs_sees_missing_resized_and_rewritten(tmp_path):
@@ -175,3 +175,10 @@ def test_a_hash_taken_while_writing_is_believed_until_the_file_changes(tmp_path)
     assert files.sha256_file(path) == true
     os.utime(tmp_path / "renamed", ns=(0, 0))
     assert files.sha256_file(tmp_path / "renamed") == true
+
+
+def test_a_record_of_another_version_is_refused_by_name(tmp_path):
+    runs.write_record(tmp_path / "r.json", record(tmp_path))
+    with pytest.raises(ReasonerError, match="written by another version") as caught:
+        runs.read_record(tmp_path / "r.json", runs.Kind("gguf", runs.Output))
+    assert caught.value.code == 2
