@@ -4,9 +4,12 @@ import json
 
 import pytest
 
+from reasoner import files, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.export import merge
+from reasoner.export import calibration, merge
+from reasoner.llamacpp import quantize
+from reasoner.problems.problem import messages
 
 
 def set_template(model_folder, template):
@@ -64,3 +67,31 @@ def test_embeddings_smaller_than_the_tokenizer(model_folder):
     (model_folder / "config.json").write_text(json.dumps({**config, "vocab_size": len(tokenizer) - 1}))
     with pytest.raises(ReasonerError, match="cannot be a base"):
         locate.check_embeddings(model_folder, tokenizer)
+
+
+@pytest.mark.slow
+def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_path, monkeypatch):
+    run, out = runs.Run(tmp_path), tmp_path / "text"
+    folder = locate.shipped()["pocket"]
+
+    def roll(step, *rows):
+        made = [
+            {"problem_id": name, "question": f"{name} has 1 pen.", "completion": text, "verdict": verdict}
+            for name, text, verdict in rows
+        ]
+        files.append_jsonl(run.path / "rollouts" / f"step-{step:06d}.jsonl", made)
+
+    roll(1, ("Ann", "1 + 1 = 2", "right"), ("Bob", "2 + 2 = 4", "right"))
+    roll(2, ("Ann", "3 + 3 = 6", "right"), ("Ann", "4 + 4 = 8", "right"), ("Cy", "5 + 5 = 9", "wrong"))
+    assert calibration.write(run, folder, None, out) == 0
+    assert not out.exists()
+    monkeypatch.setattr(quantize, "CHUNK", 4)
+    tokens = calibration.write(run, folder, None, out)
+    text = out.read_text()
+    assert tokens == len(locate.load_tokenizer(folder)(text, add_special_tokens=False)["input_ids"])
+    assert "3 + 3" in text and "2 + 2" in text
+    assert all(other not in text for other in ("1 + 1", "4 + 4", "5 + 5"))
+    asked = locate.load_tokenizer(folder).apply_chat_template(
+        messages("Ann has 1 pen.", None), tokenize=False, add_generation_prompt=True
+    )
+    assert text.startswith(str(asked))

@@ -84,10 +84,12 @@ def long_route(base_dir, adapter_dir, folder, quants):
     return made
 
 
-def check(base_dir, tmp_path, quants=QUANTS[:4], **settings):
-    """Two checkpoints of one training: the second by both routes."""
-    first, second = (adapter(base_dir, tmp_path / f"adapter-{seed}", seed, **settings) for seed in (1, 2))
-    references = long_route(base_dir, first, tmp_path / "first", quants)
+def check(base_dir, tmp_path, quants=QUANTS[:4], references=None, **settings):
+    """Two checkpoints of one training: the second by both routes. `references` is what the first has become."""
+    second = adapter(base_dir, tmp_path / "adapter-2", 2, **settings)
+    if references is None:
+        first = adapter(base_dir, tmp_path / "adapter-1", 1, **settings)
+        references = long_route(base_dir, first, tmp_path / "first", quants)
     wanted = long_route(base_dir, second, tmp_path / "second", quants)
     for quant in quants:
         assert delta.refuses(base_dir, second, references[quant], quant) is None
@@ -102,9 +104,22 @@ def check(base_dir, tmp_path, quants=QUANTS[:4], **settings):
     return facts
 
 
+@pytest.fixture(scope="module")
+def references(tmp_path_factory):
+    """The shipped base with a first adapter, by the long route: a file of each type that one conversion leads to."""
+    folder = tmp_path_factory.mktemp("references")
+    return long_route(POCKET, adapter(POCKET, folder / "adapter", 1), folder, QUANTS[:4])
+
+
+def test_the_types_of_the_shipped_base(references, tmp_path):
+    facts = check(POCKET, tmp_path, QUANTS[:4], references)
+    assert len(facts["rewritten"]) == 28  # seven linear layers in each of four blocks
+
+
+@pytest.mark.long
 def test_every_type_of_the_shipped_base(tmp_path):
     facts = check(POCKET, tmp_path, QUANTS)
-    assert len(facts["rewritten"]) == 28  # seven linear layers in each of four blocks
+    assert len(facts["rewritten"]) == 28
 
 
 PATTERNS = {
@@ -113,22 +128,23 @@ PATTERNS = {
 }
 
 
+UNTIED = {**PATTERNS, "use_rslora": True, "modules_to_save": ["lm_head", "embed_tokens"]}
+
+
+def long(*values):
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
 @pytest.mark.parametrize(
     ("kind", "tied", "dtype", "settings", "rewritten"),
     [
-        ("llama", True, "bfloat16", {"use_rslora": True, "stored": "bfloat16"}, 14),
-        ("llama", False, "float32", {**PATTERNS, "modules_to_save": ["input_layernorm", "norm", "lm_head"]}, 20),
-        (
-            "qwen3",
-            False,
-            "bfloat16",
-            {**PATTERNS, "use_rslora": True, "modules_to_save": ["lm_head", "embed_tokens"]},
-            16,
-        ),
-        ("qwen2", False, "float16", {"target_modules": ["q_proj", "k_proj"], "layers_to_transform": [1]}, 2),
-        ("llama", True, "bfloat16", {"modules_to_save": ["embed_tokens"]}, 15),
-        ("llama", False, "bfloat16", {"target_modules": ["q_proj", "lm_head", "embed_tokens"]}, 4),
-        ("qwen3", True, "bfloat16", {**PATTERNS, "use_rslora": True}, 14),
+        ("qwen3", False, "bfloat16", UNTIED, 16),
+        long("llama", True, "bfloat16", {"use_rslora": True, "stored": "bfloat16"}, 14),
+        long("llama", False, "float32", {**PATTERNS, "modules_to_save": ["input_layernorm", "norm", "lm_head"]}, 20),
+        long("qwen2", False, "float16", {"target_modules": ["q_proj", "k_proj"], "layers_to_transform": [1]}, 2),
+        long("llama", True, "bfloat16", {"modules_to_save": ["embed_tokens"]}, 15),
+        long("llama", False, "bfloat16", {"target_modules": ["q_proj", "lm_head", "embed_tokens"]}, 4),
+        long("qwen3", True, "bfloat16", {**PATTERNS, "use_rslora": True}, 14),
     ],
 )
 def test_other_shapes_and_other_adapters(kind, tied, dtype, settings, rewritten, tmp_path):
@@ -138,11 +154,9 @@ def test_other_shapes_and_other_adapters(kind, tied, dtype, settings, rewritten,
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The shipped base, an adapter of it, and the reference of another one of the same training."""
-    folder = tmp_path_factory.mktemp("exported")
-    first, second = (adapter(POCKET, folder / f"adapter-{seed}", seed) for seed in (1, 2))
-    return second, long_route(POCKET, first, folder / "first", ["Q8_0"])["Q8_0"]
+def exported(references, tmp_path_factory):
+    """An adapter of the shipped base, and the reference of another one of the same training."""
+    return adapter(POCKET, tmp_path_factory.mktemp("exported") / "adapter", 2), references["Q8_0"]
 
 
 def changed(folder, to, settings=None, tensors=None):

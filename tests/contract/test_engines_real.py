@@ -14,7 +14,6 @@ import pytest
 from reasoner import config, files
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.llamacpp import quantize
 from reasoner.measuring import one as any_model
 from reasoner.measuring.collect import Listener
 from reasoner.measuring.engines import opening
@@ -27,6 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ol
 
 NUM = 24
 GREEDY = Sampling(96)
+ENDS = (signal.SIGINT, signal.SIGKILL)
 HOT = Sampling(96, temperature=0.8, top_p=0.9, top_k=20, repeat_penalty=1.1)
 
 
@@ -36,10 +36,8 @@ def folder():
 
 
 @pytest.fixture(scope="module")
-def file(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("engines")
-    quantize.run(folder, out / "pocket.F16.gguf", "F16", out / "log", lambda text: None)
-    return out / "pocket.F16.gguf"
+def file(pocket_file):
+    return pocket_file
 
 
 @pytest.fixture(scope="module")
@@ -243,38 +241,50 @@ def test_a_passing_tag_has_no_system_message_and_leaves_with_its_use(client, fil
     assert client.digest(bare) is None and client.digest("engines:brief")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_path):
-    """`reasoner eval` is ended at a random moment, again and again: its rows are those of one that nothing ended."""
-    env = {**os.environ, "REASONER_RUNS": str(tmp_path / "runs")}
-    argv = [
-        sys.executable,
-        "-m",
-        "reasoner",
-        "eval",
-        str(file),
-        "--data",
-        "wordproblems",
-        "-n",
-        "60",
-        "-k",
-        "4",
-    ]
-    argv += ["--temperature", "0.8", "--concurrency", "2", "--json", "--out"]
+class Evaluation:
+    """`reasoner eval` of a file, a process of its own."""
 
-    def finish(folder):
-        done = subprocess.run([*argv, str(folder)], env=env, capture_output=True, text=True, timeout=300, check=True)
-        return json.loads(done.stdout), files.read_jsonl(folder / "completions.jsonl")
+    def __init__(self, file, runs):
+        self.env = {**os.environ, "REASONER_RUNS": str(runs)}
+        self.argv = [
+            *(sys.executable, "-m", "reasoner", "eval", str(file), "--data", "wordproblems", "-n", "60", "-k", "4"),
+            *("--temperature", "0.8", "--concurrency", "2", "--json", "--out"),
+        ]
 
-    whole, at_once = finish(tmp_path / "whole")
+    def start(self, out):
+        return subprocess.Popen([*self.argv, str(out)], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def finish(self, out):
+        """What it says at its end, and its rows."""
+        done = subprocess.run(
+            [*self.argv, str(out)], env=self.env, capture_output=True, text=True, timeout=300, check=True
+        )
+        return json.loads(done.stdout), files.read_jsonl(out / "completions.jsonl")
+
+
+@pytest.fixture(scope="module")
+def evaluation(file, tmp_path_factory):
+    return Evaluation(file, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def whole(evaluation, tmp_path_factory):
+    """An evaluation that nothing ended."""
+    return evaluation.finish(tmp_path_factory.mktemp("evaluation") / "whole")
+
+
+@pytest.mark.parametrize(
+    ("how", "times"),
+    [*((how, 1) for how in ENDS), *(pytest.param(how, 5, marks=pytest.mark.long) for how in ENDS)],
+)
+def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, times, evaluation, whole, tmp_path):
+    """It is ended at a random moment, again and again: its rows are those of one that nothing ended."""
     draw = random.Random(how)
     path = tmp_path / "out" / "completions.jsonl"
     kept, ended = {}, []
-    for _ in range(5):
+    for _ in range(times):
         wanted = len(kept) + draw.randrange(40)
-        running = subprocess.Popen(
-            [*argv, str(tmp_path / "out")], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        running = evaluation.start(tmp_path / "out")
         while running.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < wanted):
             time.sleep(0.005)
         time.sleep(draw.uniform(0, 0.1))
@@ -284,9 +294,9 @@ def test_an_evaluation_killed_anywhere_loses_and_doubles_nothing(how, file, tmp_
         found = {(row["problem_id"], row["sample"]): row for row in files.read_jsonl(path)}
         assert len(found) >= wanted and kept.items() <= found.items()
         kept = found
-    assert ended == 5 * [130 if how == signal.SIGINT else -signal.SIGKILL] and len(kept) < 240
-    value, final = finish(tmp_path / "out")
-    assert final == at_once
+    assert ended == times * [130 if how == signal.SIGINT else -signal.SIGKILL] and len(kept) < 240
+    value, final = evaluation.finish(tmp_path / "out")
+    assert final == whole[1]
     names = [(row["problem_id"], row["sample"]) for row in final]
     assert len(names) == len(set(names)) == value["scored"] == 240
-    assert value["right"] == whole["right"]
+    assert value["right"] == whole[0]["right"]

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import shutil
 import signal
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.llamacpp import live, quantize, sampler
+from reasoner.llamacpp import live, sampler
 from reasoner.machine import cpu
 from reasoner.problems import load, stories
 from reasoner.problems.problem import messages
@@ -45,34 +46,38 @@ def prompts(tokenizer):
 
 
 @pytest.fixture(scope="module")
-def file(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("sampler")
-    path = out / "pocket.F16.gguf"
-    quantize.run(folder, path, "F16", out / "log", lambda text: None)
-    return path
+def file(pocket_file):
+    return pocket_file
 
 
-def make_trainer(tmp_path, folder, **settings):
-    """A trainer as a training builds it, in 32 bits, and its fast loop; the adapter is not zero."""
-    import torch
+@pytest.fixture
+def make_trainer(tmp_path, folder, file):
+    """`make_trainer(**settings)`: a trainer as a training builds it, in 32 bits, its adapter not zero, and its loop."""
 
-    found, _ = config.resolve("pocket", {**DIAL, **settings})
-    run = runs.Run(tmp_path / "run")
-    problems = load.problems(found.data, "train", 12)
-    torch.manual_seed(0)
-    chosen = engine.Engine("trl", on_cuda=False)
-    reward = Reward(found, registry.load("number"), run)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(cpu, "has_fast_bf16", lambda: False)
-        trainer = grpo.build_trainer(found, run, chosen, engine.load(found, folder, chosen), reward, problems)
-    with torch.no_grad():
-        for name, weight in trainer.model.named_parameters():
-            if "lora_B" in name:
-                weight.normal_(std=0.02)
-    loop = FastLoop(
-        found, run, trainer, problems, lambda out, kind: quantize.run(folder, out, kind, run.path / "log", print)
-    )
-    return trainer, loop
+    def make(**settings):
+        import torch
+
+        found, _ = config.resolve("pocket", {**DIAL, **settings})
+        run = runs.Run(tmp_path / "run")
+        problems = load.problems(found.data, "train", 12)
+        torch.manual_seed(0)
+        chosen = engine.Engine("trl", on_cuda=False)
+        reward = Reward(found, registry.load("number"), run)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(cpu, "has_fast_bf16", lambda: False)
+            trainer = grpo.build_trainer(found, run, chosen, engine.load(found, folder, chosen), reward, problems)
+        with torch.no_grad():
+            for name, weight in trainer.model.named_parameters():
+                if "lora_B" in name:
+                    weight.normal_(std=0.02)
+
+        def convert(out, kind):
+            assert kind == "F16"
+            shutil.copyfile(file, out)
+
+        return trainer, FastLoop(found, run, trainer, problems, convert)
+
+    return make
 
 
 def rollouts(trainer, fast, prompts):
@@ -115,9 +120,9 @@ def loss_and_gradients(trainer, batch):
 
 
 @pytest.mark.parametrize("settings", [{}, {"train.beta": "0.1"}, {"train.loss": "grpo", "train.temperature": "0.6"}])
-def test_loss_and_gradients_are_those_of_the_trainer_library(tmp_path, folder, tokenizer, prompts, settings):
+def test_loss_and_gradients_are_those_of_the_trainer_library(make_trainer, prompts, settings):
 
-    trainer, fast = make_trainer(tmp_path, folder, **settings)
+    trainer, fast = make_trainer(**settings)
     with fast:
         batch = rollouts(trainer, fast, prompts)
         if trainer.beta:
@@ -140,8 +145,8 @@ def test_loss_and_gradients_are_those_of_the_trainer_library(tmp_path, folder, t
         assert difference[-1] < 0.02  # llama.cpp in 16 bits with the merged adapter, the trainer in 32
 
 
-def test_a_batch_without_signal_has_no_loss_and_no_gradient(tmp_path, folder, tokenizer, prompts):
-    trainer, fast = make_trainer(tmp_path, folder)
+def test_a_batch_without_signal_has_no_loss_and_no_gradient(make_trainer, prompts):
+    trainer, fast = make_trainer()
     with fast:
         trainer.fast = fast
         batch = rollouts(trainer, fast, prompts)
@@ -151,8 +156,8 @@ def test_a_batch_without_signal_has_no_loss_and_no_gradient(tmp_path, folder, to
     assert all(not g.any() for g in gradients.values())
 
 
-def test_another_model_in_the_sampler_is_noticed(tmp_path, folder, tokenizer, prompts):
-    trainer, fast = make_trainer(tmp_path, folder)
+def test_another_model_in_the_sampler_is_noticed(make_trainer, prompts):
+    trainer, fast = make_trainer()
     with fast:
         trainer.fast = fast
         batch = rollouts(trainer, fast, prompts)
@@ -161,11 +166,11 @@ def test_another_model_in_the_sampler_is_noticed(tmp_path, folder, tokenizer, pr
             loss_and_gradients(trainer, batch)
 
 
-def test_live_weights_are_proven_and_followed(tmp_path, folder, tokenizer, prompts):
+def test_live_weights_are_proven_and_followed(make_trainer, prompts):
     """A weight written into the file is what llama.cpp computes with, without loading anything anew."""
     import torch
 
-    trainer, fast = make_trainer(tmp_path, folder)
+    trainer, fast = make_trainer()
     with fast, torch.no_grad():
         drawn = fast.complete(prompts[:2], 4, temperature=1.0, max_tokens=24, seed=1)
         tokens = torch.tensor([t for group in drawn for ids, _ in group for t in ids])
@@ -185,12 +190,12 @@ def test_live_weights_are_proven_and_followed(tmp_path, folder, tokenizer, promp
         assert without > 4 * with_adapter
 
 
-def test_a_young_adapter_reaches_the_sampler(tmp_path, folder, tokenizer, prompts):
+def test_a_young_adapter_reaches_the_sampler(make_trainer, prompts):
     """What the first steps add is less than half a step of the base's bfloat16 in most places."""
     import gguf as ggml
     import torch
 
-    trainer, fast = make_trainer(tmp_path, folder)
+    trainer, fast = make_trainer()
     with fast, torch.no_grad():
         for weight in (w for name, w in trainer.model.named_parameters() if "lora_B" in name):
             weight.mul_(0.01)
@@ -203,10 +208,10 @@ def test_a_young_adapter_reaches_the_sampler(tmp_path, folder, tokenizer, prompt
         assert ((weight + wanted).bfloat16().float() - weight - wanted).norm() > 0.6 * wanted.norm()
 
 
-def test_values_that_do_not_fit_are_no_samples(tmp_path, folder, tokenizer, prompts):
+def test_values_that_do_not_fit_are_no_samples(make_trainer, prompts):
     import torch
 
-    fast = make_trainer(tmp_path, folder)[1]
+    fast = make_trainer()[1]
     with fast, torch.no_grad():
         name, module = next(iter(fast.layers.items()))
         fast.live.write(name, module.weight.data * 1e8)
@@ -214,8 +219,8 @@ def test_values_that_do_not_fit_are_no_samples(tmp_path, folder, tokenizer, prom
             fast.sampler.sample(prompts[:1], 1, max_tokens=1, temperature=1.0, stops=[2])
 
 
-def test_weights_of_another_model_are_refused(tmp_path, folder, tokenizer, file):
-    fast = make_trainer(tmp_path, folder)[1]
+def test_weights_of_another_model_are_refused(make_trainer, file):
+    fast = make_trainer()[1]
     with fast:
         name, module = next(iter(fast.layers.items()))
         wrong = {name: module.weight.data + 1}
@@ -358,8 +363,8 @@ def test_kl_is_zero_against_itself_and_positive_against_another(num):
     assert torch.allclose(packed.kl(states, other, head), (p * (p / q).log()).sum(-1), rtol=1e-3)
 
 
-def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(tmp_path, folder, tokenizer, prompts):
-    trainer, fast = make_trainer(tmp_path, folder)
+def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(make_trainer, prompts):
+    trainer, fast = make_trainer()
     fast.__exit__()
     trainer.fast = None
     asked = sorted(prompts, key=len)

@@ -1,5 +1,6 @@
 """A GGUF becomes a folder that llama.cpp, transformers and the converter take for the same model."""
 
+import functools
 import json
 import random
 import shutil
@@ -105,6 +106,7 @@ def base_model(path):
 # -- byte-level BPE, written by hand: the converter knows no home-made vocabulary
 
 
+@functools.cache
 def vocabulary(kind):
     """A small byte-level BPE: tokens, their types, merges."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers

@@ -11,6 +11,7 @@ import time
 
 import httpx
 import pytest
+from flows import World, sets
 
 from reasoner import files, runs
 
@@ -26,13 +27,20 @@ LATER = {key: value for key, value in SETTINGS.items() if not key.startswith("tr
 STRICT = {**LATER, "gate.margin": 10}
 
 
-def argv(world, settings, *more):
-    pairs = (part for key, value in settings.items() for part in ("--set", f"{key}={value}"))
-    return [world.program, "watch", RUN, "--json", *more, *pairs]
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """One of its own: no tag is there but the watch's."""
+    made = World(tmp_path_factory.mktemp("watch"))
+    yield made
+    made.close()
+
+
+def argv(settings, *more):
+    return ["watch", RUN, "--json", *more, *sets(*(f"{key}={value}" for key, value in settings.items()))]
 
 
 def watch(world, settings, *more):
-    done = world.call(*argv(world, settings, *more))
+    done = world.reasoner(*argv(settings, *more))
     return done, [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -48,7 +56,7 @@ def wait_for(condition, seconds=300):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def tags(world, host=None):
@@ -185,7 +193,7 @@ def test_a_full_disk_leaves_nothing_half_written(world, watched):
     checkpoint(world, source, 120, scaled(1.02))
     before = tags(world)
     size = min(path.stat().st_size for path in (world.runs / RUN / "base").glob("reference.*.gguf"))
-    done = world.call("prlimit", f"--fsize={size - 4096}", *argv(world, {**LATER, "watch.retry_s": 0.1}))
+    done = world.call("prlimit", f"--fsize={size - 4096}", world.program, *argv({**LATER, "watch.retry_s": 0.1}))
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert events(rows, 120) == ["seen", "failed", "failed", "failed"], done.stderr
     assert "File too large" in rows[-1]["reason"]
@@ -197,8 +205,7 @@ def test_a_full_disk_leaves_nothing_half_written(world, watched):
 def test_a_killed_watcher_is_gone_on_with(world, watched):
     _, source = watched
     checkpoint(world, source, 130, scaled(1.03))
-    process = subprocess.Popen(argv(world, LATER), env=world.env, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    process = world.start(*argv(LATER), log=world.folder / "killed.log")
     wait_for(lambda: list((world.runs / RUN / "exports" / "step-000130").glob("*gguf*")))
     process.kill()
     process.wait()
@@ -242,8 +249,7 @@ def test_another_trainers_folder_an_ollama_that_stops_a_second_watcher_and_a_mov
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     settings = {**LATER, "watch.checkpoints": theirs}
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(argv(world, settings), env=world.env, stdout=subprocess.DEVNULL, stderr=log)
+    process = world.start(*argv(settings), log=tmp_path / "log")
     try:
         wait_for(lambda: runs.is_locked(runs.Run(world.runs / RUN), "watch"))
         second, _ = watch(world, settings)

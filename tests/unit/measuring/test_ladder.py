@@ -11,13 +11,9 @@ from made_up import answered
 from rich.console import Console
 
 from reasoner import files, runs
-from reasoner.bases import locate
 from reasoner.errors import MISSING, ReasonerError
-from reasoner.export import calibration
-from reasoner.llamacpp import quantize
 from reasoner.measuring import climb, ladder, loss, quants, render
 from reasoner.measuring.figures import Flip, Ladder, Loss, Quant, Rung
-from reasoner.problems.problem import messages
 
 PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")
 
@@ -164,33 +160,6 @@ def test_a_part_that_is_gone_is_said_with_the_command_that_makes_it(tmp_path):
     assert fix() == "reasoner register mine"
     assert fix("0" * 64) == "reasoner register mine"
     check(files.sha256_file(file))
-
-
-def test_calibration_is_what_the_verifier_took_newest_first_once_a_problem(tmp_path, monkeypatch):
-    run, out = runs.Run(tmp_path), tmp_path / "text"
-    folder = locate.shipped()["pocket"]
-
-    def roll(step, *rows):
-        made = [
-            {"problem_id": name, "question": f"{name} has 1 pen.", "completion": text, "verdict": verdict}
-            for name, text, verdict in rows
-        ]
-        files.append_jsonl(run.path / "rollouts" / f"step-{step:06d}.jsonl", made)
-
-    roll(1, ("Ann", "1 + 1 = 2", "right"), ("Bob", "2 + 2 = 4", "right"))
-    roll(2, ("Ann", "3 + 3 = 6", "right"), ("Ann", "4 + 4 = 8", "right"), ("Cy", "5 + 5 = 9", "wrong"))
-    assert calibration.write(run, folder, None, out) == 0
-    assert not out.exists()
-    monkeypatch.setattr(quantize, "CHUNK", 4)
-    tokens = calibration.write(run, folder, None, out)
-    text = out.read_text()
-    assert tokens == len(locate.load_tokenizer(folder)(text, add_special_tokens=False)["input_ids"])
-    assert "3 + 3" in text and "2 + 2" in text
-    assert all(other not in text for other in ("1 + 1", "4 + 4", "5 + 5"))
-    asked = locate.load_tokenizer(folder).apply_chat_template(
-        messages("Ann has 1 pen.", None), tokenize=False, add_generation_prompt=True
-    )
-    assert text.startswith(str(asked))
 
 
 def test_the_table_names_loss_and_problems_and_no_escape_reaches_the_terminal():
