@@ -94,13 +94,12 @@ def check(base_dir, tmp_path, quants=QUANTS[:4], references=None, **settings):
     for quant in quants:
         assert delta.refuses(base_dir, second, references[quant], quant) is None
         out = tmp_path / f"fast.{quant}.gguf"
-        made, facts = delta.run(base_dir, second, references[quant], out, quant, quiet)
-        assert made == [out]
+        facts = delta.run(base_dir, second, references[quant], out, quant, quiet)
         assert out.read_bytes() == wanted[quant].read_bytes(), quant
         assert references[quant].read_bytes() != out.read_bytes()
-        assert facts["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+        assert facts.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
         expected = {"quant": quant, "bytes": out.stat().st_size, **dataclasses.asdict(header.check(wanted[quant]))}
-        assert {key: facts[key] for key in expected} == expected
+        assert {key: vars(facts)[key] for key in expected} == expected
     return facts
 
 
@@ -113,13 +112,13 @@ def references(tmp_path_factory):
 
 def test_the_types_of_the_shipped_base(references, tmp_path):
     facts = check(POCKET, tmp_path, QUANTS[:4], references)
-    assert len(facts["rewritten"]) == 28  # seven linear layers in each of four blocks
+    assert len(facts.rewritten) == 28  # seven linear layers in each of four blocks
 
 
 @pytest.mark.long
 def test_every_type_of_the_shipped_base(tmp_path):
     facts = check(POCKET, tmp_path, QUANTS)
-    assert len(facts["rewritten"]) == 28
+    assert len(facts.rewritten) == 28
 
 
 PATTERNS = {
@@ -150,7 +149,7 @@ def long(*values):
 def test_other_shapes_and_other_adapters(kind, tied, dtype, settings, rewritten, tmp_path):
     folder = model(tmp_path / "base", kind, tied=tied, dtype=dtype)
     facts = check(folder, tmp_path, QUANTS[:4] if dtype == "bfloat16" else QUANTS, **settings)
-    assert len(facts["rewritten"]) == rewritten
+    assert len(facts.rewritten) == rewritten
 
 
 @pytest.fixture(scope="module")
@@ -250,9 +249,9 @@ def test_an_interrupted_export_leaves_nothing_and_a_killed_ones_part_is_cleared(
         delta.run(POCKET, second, reference, out, "Q8_0", quiet)
     assert not list(tmp_path.iterdir())
     (tmp_path / "partial-out.gguf").write_bytes(b"of a killed process" * 1_000_000)
-    _, facts = delta.run(POCKET, second, reference, out, "Q8_0", quiet)
+    facts = delta.run(POCKET, second, reference, out, "Q8_0", quiet)
     assert list(tmp_path.iterdir()) == [out]
-    assert hashlib.sha256(out.read_bytes()).hexdigest() == facts["sha256"] and out.stat().st_size == facts["bytes"]
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == facts.sha256 and out.stat().st_size == facts.bytes
 
 
 def test_lora_on_embeddings_that_are_the_output_too_is_left_to_the_long_route(tmp_path):
