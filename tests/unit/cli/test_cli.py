@@ -1,25 +1,42 @@
 """Wrong flags and names: one clear error, the fix, the exit code, nothing on standard output."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
+from reasoner import config
+from reasoner.cli import main
+
 
 @pytest.fixture
-def reasoner(tmp_path):
-    def call(*argv):
-        env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "REASONER_RUNS": str(tmp_path / "runs")}
-        return subprocess.run(
-            [sys.executable, "-m", "reasoner", *argv],
-            capture_output=True,
-            text=True,
-            env=env,
-            cwd=tmp_path,
-        )
+def surroundings(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("REASONER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REASONER_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
 
-    return call
+
+@pytest.fixture
+def reasoner(surroundings, monkeypatch, capsys):
+    """`reasoner(*argv)`: the command's entry point in this process, up to its exit."""
+    terminated = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+    def call(*argv):
+        monkeypatch.setattr(sys, "argv", ["reasoner", *argv])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(argv, ended.value.code, out, err)
+
+    yield call
+    signal.signal(signal.SIGTERM, terminated)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +62,6 @@ def test_mistakes(reasoner, argv, code, says):
 
 
 def test_help_lists_every_command_under_what_it_is_for(reasoner):
-    from reasoner.cli import main
-
     done = reasoner("--help")
     for title, commands in main.FAMILIES.items():
         listed = done.stdout.split(f"{title}:\n")[1].split("\n\n")[0]
@@ -56,15 +71,11 @@ def test_help_lists_every_command_under_what_it_is_for(reasoner):
 
 
 def test_config_prints_toml(reasoner):
-    import tomllib
-
     done = reasoner("config", "--profile", "pocket", "--set", "train.steps=9")
     assert tomllib.loads(done.stdout)["train"]["steps"] == 9
 
 
 def test_a_run_of_another_profile_is_not_overwritten(reasoner, tmp_path):
-    from reasoner import config
-
     found, origin = config.resolve("gsm8k")
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "config.json").write_text(config.dump(found, origin))
@@ -73,13 +84,13 @@ def test_a_run_of_another_profile_is_not_overwritten(reasoner, tmp_path):
     assert "has profile gsm8k, not pocket" in done.stderr
 
 
-def test_json_is_one_value_on_standard_output(reasoner, tmp_path):
-    from reasoner import config
-
+def test_json_is_one_value_on_standard_output(surroundings, tmp_path):
+    """Of the real command: nothing that it loads says anything either."""
     found, origin = config.resolve("pocket")
     (tmp_path / "runs" / "mine").mkdir(parents=True)
     (tmp_path / "runs" / "mine" / "config.json").write_text(config.dump(found, origin))
-    done = reasoner("status", "mine", "--json")
+    argv = [sys.executable, "-m", "reasoner", "status", "mine", "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert value["run"] == "mine"
