@@ -73,6 +73,7 @@ def make_trainer(tmp_path, folder, file):
 
         def convert(out, kind):
             assert kind == "F16"
+            out.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, out)
 
         return trainer, FastLoop(found, run, trainer, problems, convert)
