@@ -90,6 +90,9 @@ def run(
     scored model was not fit to be promoted.
     """
     from reasoner import config, runs
+    from reasoner.machine import cpu
+
+    cpu.share_cores()
     from reasoner.pipeline import plan
     from reasoner.pipeline.job import Job
 

@@ -6,3 +6,8 @@ import re
 def colour(completion: str, answer: str) -> bool:
     words = re.findall(r"[a-z]+", completion.lower())
     return bool(words) and words[-1] == answer.lower()
+
+
+def loose(completion: str, answer: str) -> bool:
+    """What one writes first. A policy learns to name every colour."""
+    return answer.lower() in completion.lower()

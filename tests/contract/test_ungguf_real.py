@@ -376,7 +376,8 @@ def test_a_tag_of_a_real_server(own_cache, tmp_path, monkeypatch):
     server = serving.ensure_server()
     try:
         with server.client() as client:
-            client.create("tuned:one", path, sha256, license="MIT, of the test.")
+            client.create("tuned:one", path, sha256)
+            client.api.create("tuned:one", files={path.name: f"sha256:{sha256}"}, license="MIT, of the test.")
             found = from_gguf.materialize("ollama:tuned:one", lambda text: None, lambda: client)
             assert found.facts.sha256 == sha256
             assert found.gguf.name == f"sha256-{sha256}"

@@ -375,45 +375,6 @@ def _prepare(task: Task) -> tuple[_Prepared, bool]:
     return _Prepared(tuple(drawn), tuple(answer.value for answer in result.answers)), True
 
 
-def shrink(submission: str, answer: str) -> str | None:
-    """Finds a small example of the property that the submission fails, for people; None where there is none.
-
-    Each step runs the reference and the submission, so this is for a report, not for a reward.
-    """
-    import hypothesis
-    from hypothesis.errors import NoSuchExample
-
-    from reasoner.sandbox import Call, Request
-    from reasoner.verifiers.code import examples
-
-    task = lift.read(answer).task
-    if task.property is None:
-        return None
-    prop, setup = task.property, task.setup.rstrip()
-    source = program(task, submission)
-    found: dict[str, str] = {}
-
-    def fails(args: tuple[Any, ...]) -> bool:
-        call = (Call(args),)
-        trusted = _pool().submit(Request(f"{setup}\n\n{prop.reference}", "reference", call, cpu_s=CPU_S))
-        result = _pool().run(Request(source, task.entry_point, call, cpu_s=1.0))
-        expected = trusted.result().answers
-        if not expected or expected[0].kind != "value":
-            return False
-        plan = _Plan(task, (), (), (), _Prepared((args,), (expected[0].value,)), ())
-        found[repr(args)] = plan.judge(result)[2][0]
-        return bool(found[repr(args)])
-
-    how = hypothesis.settings(
-        database=None, deadline=None, max_examples=200, suppress_health_check=list(hypothesis.HealthCheck)
-    )
-    try:
-        least = hypothesis.find(examples.strategy(prop.args), fails, settings=how, random=random.Random(0))
-    except NoSuchExample:
-        return None
-    return found[repr(least)]
-
-
 # -- the pool ----------------------------------------------------------------------------------
 
 

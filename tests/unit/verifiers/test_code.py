@@ -267,15 +267,6 @@ def test_nan_and_tolerance_of_a_property(pool):
     ]
 
 
-def test_the_smallest_failing_example_is_for_people(pool):
-    pool.programs = {"trusted": lambda xs, k: sorted(xs), "src": lambda xs, k: xs}
-    answer = task("assert f([], 1) == []", property=PROPERTY)
-    assert code.shrink("src", answer) == "property: f([1, 0], 0) gave [1, 0], the reference gives [0, 1]"
-    pool.programs["src"] = lambda xs, k: sorted(xs)
-    assert code.shrink("src", answer) is None
-    assert code.shrink("src", ADD) is None
-
-
 STDIO = Task(None, "stdio", (Stdio("1\n", "2\n3\n"),), (Stdio("5\n", "6\n"),)).to_answer()
 
 
