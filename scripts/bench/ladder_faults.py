@@ -19,8 +19,10 @@ from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metada
 from safetensors.torch import load_file, save_file
 
 from reasoner import config, files, runs
+from reasoner.export.facts import GGUF, MODELFILE, REGISTER
 from reasoner.llamacpp import install, quantize
 from reasoner.machine import processes
+from reasoner.measuring import ladder
 from reasoner.pipeline import checkpoint, job
 from reasoner.serving import server
 from reasoner.serving.client import Client
@@ -40,8 +42,8 @@ class Broken:
         self.job = job.Job(found, self.run)
         self.merged, self.file = self.job.export / "merged", self.job.tuned_gguf
         self.tag = f"ladder-faults:{name}"
-        self.quant = str(self.job.need("gguf").facts["quant"])
-        self.parameters = dict(self.job.need("modelfile").facts["pinned"])
+        self.quant = self.job.need(GGUF).facts.quant
+        self.parameters = dict(self.job.need(MODELFILE).facts.pinned)
 
     def serve(self, **otherwise: object) -> None:
         """Register the file as it is now, as the run would have."""
@@ -49,7 +51,7 @@ class Broken:
         self.client.create(
             self.tag, self.file, sha256, parameters=self.parameters | otherwise, system=self.job.config.data.system
         )
-        path = self.job.record_path("register")
+        path = self.job.record_path(REGISTER)
         record = json.loads(path.read_text())
         record["facts"]["tuned"] |= {"tag": self.tag, "digest": self.client.digest(self.tag)}
         files.write_json(path, record)
@@ -178,17 +180,17 @@ def main() -> None:
                 expected = fault(broken)
                 if expected != "served":
                     broken.serve()
-                value = checkpoint.climb(broken.job, num=args.n, split="dev", margin=None)
+                value = checkpoint.climb(broken.job, ladder.Options(args.n))
             finally:
                 client.delete(broken.tag)
                 shutil.rmtree(broken.run.path)
-            loss = value["first_loss"] or {"rung": "none", "points": 0.0, "cause": "no rung loses"}
-            is_right = loss["rung"] == expected
+            loss = value.first_loss
+            named = loss.rung if loss else "none"
+            points, cause = (loss.points, loss.cause) if loss else (0.0, "no rung loses")
+            is_right = named == expected
             wrong += not is_right
             mark = "" if is_right else " (WRONG)"
-            print(
-                f"| {name} | {expected} | {loss['rung']}{mark} | {loss['points']:+.1f} | {loss['cause']} |", flush=True
-            )
+            print(f"| {name} | {expected} | {named}{mark} | {points:+.1f} | {cause} |", flush=True)
     sys.exit(1 if wrong else 0)
 
 
