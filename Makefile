@@ -9,6 +9,9 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 STAMP := .venv/reasoner.stamp
 
+# Where the surroundings forbid bytecode, each process would compile torch and all else anew: 10 s, hundreds of times.
+export PYTHONDONTWRITEBYTECODE :=
+
 # The first Python of 3.11 or newer; PYTHON=... names another.
 find_python = py=; for p in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	  if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then py=$$p; break; fi; \
