@@ -243,8 +243,12 @@ def test_everyday_prompts_are_asked_as_they_stand_and_compared(scored):
         return ("Mars, or the Earth.", "stop")
 
     client, outputs, facts = scored(answers, problems=4, **{"eval.everyday": "true"})
-    asked = [(m, o) for tag, m, o in client.asked if m[-1]["content"] == "Hello!" and tag == "m:base"]
-    assert asked == [(m, o) for tag, m, o in client.asked if m[-1]["content"] == "Hello!" and tag == "m:tuned"]
+    hello = {tag: [(m, o) for one, m, o in client.asked if one == tag and m[-1]["content"] == "Hello!"]
+             for tag in ("m:base", "m:tuned")}  # fmt: skip
+    for found in hello.values():  # several are out at once, so their order is chance
+        found.sort(key=lambda one: (one[1]["temperature"], one[1]["seed"]))
+    asked = hello["m:base"]
+    assert asked == hello["m:tuned"]
     assert asked[0][0] == [{"role": "user", "content": "Hello!"}]
     assert [(o["num_predict"], o["temperature"]) for _, o in asked] == [(200, 0.0)] + [(200, 0.6)] * 4
     assert len({o["seed"] for _, o in asked[1:]}) == 4
