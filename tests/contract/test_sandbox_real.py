@@ -172,7 +172,7 @@ def subprocess_free_import(name):
 def test_no_attack_gets_through_a_tier_that_can_be_built(tier):
     report = selftest.report(tier)
     if report.refused:
-        pytest.skip(report.refused)
+        pytest.skip(f"{tier} cannot be built: {report.refused}")
     failed = {one.name: one.text for one in report.outcomes if not one.held}
     if tier != TIER and set(failed) <= {"honest code", "new processes", "signals to others"}:
         pytest.skip("the interpreter lies where this tier's user may not read")
