@@ -23,6 +23,7 @@ import threading
 import time
 from pathlib import Path
 
+from reasoner import files
 from reasoner.bases import locate
 from reasoner.export import delta
 from reasoner.llamacpp import install
@@ -115,12 +116,12 @@ def step_fast(base_dir, adapter, reference, out, quant, host, models):
     checked = time.monotonic() - started
     if why:
         raise SystemExit(f"refused: {why}")
-    _, facts = delta.run(Path(base_dir), Path(adapter), Path(reference), Path(out), quant, quiet)
+    made = delta.run(Path(base_dir), Path(adapter), Path(reference), Path(out), quant, quiet)
     started = time.monotonic()
     with Client(parse(host), Path(models)) as client:
-        how = client.create("bench-export:fast", Path(out), facts["sha256"])
+        how = client.create("bench-export:fast", Path(out), str(made.sha256))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    facts |= {
+    facts = files.as_json(made) | {
         "refuses_s": checked,
         "register_s": time.monotonic() - started,
         "how": how,
