@@ -12,21 +12,23 @@ def free_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-SPINS = 1000
-"""Turns that a waiting OpenMP thread spins beside other programs, 13 microseconds on a CPU of 2023. libgomp's own value
-is 300,000: a thread that waits for one that lost its core keeps that one off the other core meanwhile."""
+SPINS = {"quiet": 10_000, "crowded": 1_000}
+"""Turns that a waiting OpenMP thread spins before it sleeps; 10,000 are an eighth of a millisecond on a CPU of 2023.
+libgomp's own value is 300,000: a thread that waits for one that lost its core keeps that one off the other core
+meanwhile. 10,000 cost a quiet machine nothing that was seen beyond noise (scripts/LOG.md), and serve for programs that
+come later."""
 
 
 def share_cores() -> None:
-    """Lets waiting OpenMP threads sleep early where other programs are at work; call it before anything loads libgomp.
+    """Lets waiting OpenMP threads sleep early, for other programs' sake; call it before anything loads libgomp.
 
-    At work: a load of more than a quarter of our cores in the last minute. On a quiet machine, and where the person
-    has said how threads wait, nothing changes. Programs that this one starts inherit it.
+    Earlier still where such programs are at work now: a load of more than a quarter of our cores in the last minute.
+    Where the person has said how threads wait, nothing changes. Programs that this one starts inherit it.
     """
     if os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} or not hasattr(os, "getloadavg"):
         return
-    if os.getloadavg()[0] > free_cores() / 4:
-        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+    now = "crowded" if os.getloadavg()[0] > free_cores() / 4 else "quiet"
+    os.environ["GOMP_SPINCOUNT"] = str(SPINS[now])
 
 
 def has_fast_bf16() -> bool:

@@ -19,7 +19,7 @@ def test_threads_are_the_cores_that_others_leave(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("load", "said", "expected"), [(0.4, {}, None), (0.6, {}, "1000"), (9.0, {"GOMP_SPINCOUNT": "7"}, "7")]
+    ("load", "said", "expected"), [(0.4, {}, "10000"), (0.6, {}, "1000"), (9.0, {"GOMP_SPINCOUNT": "7"}, "7")]
 )
 def test_waiting_threads_sleep_early_beside_other_programs(monkeypatch, load, said, expected):
     monkeypatch.setattr(os, "environ", dict(said))
