@@ -32,4 +32,4 @@ def test_a_kept_summary_is_that_of_its_completions(name):
         assert measured.unscored == summary[role]["unscored"]
         assert len(rows[role]) == summary["n"]
     assert lift.lift(rows["base"], rows["tuned"]).points == pytest.approx(summary["lift"]["points"])
-    assert json.dumps(summary).count("/root/") == json.dumps(summary).count("/tmp/") == 0
+    assert '"/' not in json.dumps(summary)  # no path of the machine it came from
