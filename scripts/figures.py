@@ -23,7 +23,7 @@ from reasoner import files, runs, words
 from reasoner.errors import printable
 from reasoner.machine.cpu import free_cores
 from reasoner.measuring import lift, scores
-from reasoner.measuring.figures import Completion, Judge, Lift, Measure
+from reasoner.measuring.figures import Completion, Lift, Measure
 from reasoner.verifiers import registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def judged(name: str) -> tuple[dict, dict[str, list[Completion]]]:
     """A kept run's summary, and its completions as today's verifier judges them."""
     summary = json.loads((RESULTS / name / "summary.json").read_text(encoding="utf-8"))
     checker = registry.load(summary["verifier"]["name"])
-    judge = Judge(checker.name, checker.version)
+    judge = checker.judge
     rows = {}
     for role in ROLES:
         data = zstandard.ZstdDecompressor().decompress((RESULTS / name / f"{role}.jsonl.zst").read_bytes())

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from reasoner import config, files, runs
 from reasoner.measuring import everyday, lift, scores
-from reasoner.measuring.figures import Compared, Completion, Evaluation, EverydayAnswer, Judge, Missing
+from reasoner.measuring.figures import Compared, Completion, Evaluation, EverydayAnswer, Missing
 from reasoner.problems.overlap import Contamination
 from reasoner.training.facts import BeforeAfter, TrainFacts
-from reasoner.training.facts import Judge as TrainJudge
+from reasoner.verifiers.score import Judge
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -72,7 +72,7 @@ def training():
     """The record of a training of nothing."""
     return TrainFacts(
         engine="trl", sampler="llama.cpp", why_not_fast=None, device="cpu", threads=2, steps=4, resumed_from=None,
-        loop_seconds=1.0, problems=2, problems_sha256="a", verifier=TrainJudge("number", "2"), reward="verdict",
+        loop_seconds=1.0, problems=2, problems_sha256="a", verifier=Judge("number", "2"), reward="verdict",
         base_weights_sha256=BeforeAfter("b", "b"), unscored=0, scored=8, unjudged_problems=1,
         overlap=Contamination("", 2, 0, {}, 0.0), curriculum=None, chat_kl=None, first={}, last={},
     )  # fmt: skip

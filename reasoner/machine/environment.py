@@ -102,8 +102,8 @@ def _run(*argv: str) -> None:
         raise ReasonerError(
             "the packages could not be installed",
             why=f"uv ended with {done.returncode}, for what it says above",
-            fix="look at the network, the index and the disk, then run the command again; REASONER_TORCH_INDEX=none takes"
-            " torch from the default index",
+            fix="look at the network, the index and the disk, then run the command again;"
+            " REASONER_TORCH_INDEX=none takes torch from the default index",
         )
 
 

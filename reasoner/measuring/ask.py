@@ -18,10 +18,10 @@ from reasoner.machine import cache
 from reasoner.measuring import collect
 from reasoner.measuring.collect import Common, Listener, Questions, Sheet
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
-from reasoner.measuring.figures import Completion, Judge, Sandbox
+from reasoner.measuring.figures import Completion, Sandbox
 from reasoner.problems.problem import Problem, messages, normalised, split_sha256
 from reasoner.verifiers import registry, working
-from reasoner.verifiers.score import Score
+from reasoner.verifiers.score import Judge, Score
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Exam:
 
     @property
     def judge(self) -> Judge:
-        return Judge(self.checker.name, self.checker.version)
+        return self.checker.judge
 
     @property
     def sha256(self) -> str:
@@ -164,7 +164,7 @@ def judged_leniently(exam: Exam, rows: Sequence[Completion]) -> list[Completion]
     lenient = registry.load(exam.checker.lenient)
     answers = {problem.id: problem.answer for problem in exam.problems}
     said = [(row.completion, answers[row.problem_id], row.finish_reason == "stop") for row in rows]
-    judge = Judge(lenient.name, lenient.version)
+    judge = lenient.judge
     return [
         replace(row, verdict="unscored" if row.finish_reason == "unanswered" else found.verdict, verifier=judge)
         for row, found in zip(rows, registry.verify_many(lenient, said), strict=True)

@@ -16,7 +16,7 @@ from reasoner import files, runs
 from reasoner.measuring.engines.base import EngineFacts, Sampling
 from reasoner.problems.overlap import Overlap
 from reasoner.serving.tags import Tagged
-from reasoner.verifiers.score import Verdict
+from reasoner.verifiers.score import Judge, Verdict
 from reasoner.verifiers.working import StepCheck
 
 Interval = tuple[float, float]
@@ -32,14 +32,6 @@ def load(path: Path, kind: type[Kind]) -> list[Kind]:
 
 
 # -- one completion ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Names a verifier, and the version of its rules: another version may give other verdicts."""
-
-    name: str
-    version: str
 
 
 @dataclass(frozen=True)

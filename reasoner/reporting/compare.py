@@ -16,9 +16,10 @@ from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import intervals
 from reasoner.measuring import lift as lifts
-from reasoner.measuring.figures import Completion, Interval, Judge, Paired, load
+from reasoner.measuring.figures import Completion, Interval, Paired, load
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Effect, Score, Summary
+from reasoner.verifiers.score import Judge
 
 
 @dataclass(frozen=True, kw_only=True)

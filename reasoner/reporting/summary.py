@@ -14,11 +14,12 @@ from reasoner.audit.results import AuditCounts
 from reasoner.config import Config
 from reasoner.files import LEFT_OUT
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Everyday, Interval, Judge, KindFigures, Missing
+from reasoner.measuring.figures import Everyday, Interval, KindFigures, Missing
 from reasoner.problems.overlap import Contamination
 from reasoner.reporting import records
 from reasoner.reporting.records import Records
 from reasoner.verifiers import registry
+from reasoner.verifiers.score import Judge
 from reasoner.verifiers.working import StepCheck
 
 ROLES = ("base", "tuned")

@@ -13,6 +13,7 @@ from reasoner.audit.results import AuditCounts
 from reasoner.errors import ReasonerError
 from reasoner.files import LEFT_OUT
 from reasoner.problems.overlap import Contamination
+from reasoner.verifiers.score import Judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +90,6 @@ class Rollout:
     tokens: int
     strict: str | None = field(default=None, metadata=LEFT_OUT)
     """The stricter rule's verdict, on a sample of the accepted completions."""
-
-
-@dataclass(frozen=True)
-class Judge:
-    """The verifier that a training was rewarded by."""
-
-    name: str
-    version: str
 
 
 @dataclass(frozen=True)

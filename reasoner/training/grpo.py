@@ -125,7 +125,7 @@ def _run(
         loop_seconds=round(seconds, 1),
         problems=len(problems),
         problems_sha256=split_sha256(problems),
-        verifier=facts.Judge(checker.name, checker.version),
+        verifier=checker.judge,
         reward=config.verifier.reward,
         base_weights_sha256=weights,
         unscored=reward.unscored,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reasoner.verifiers.score import Score
+from reasoner.verifiers.score import Judge, Score
 
 Check = Callable[[str, str], Score]
 """`(completion, answer) -> Score`: pure and picklable."""
@@ -67,6 +67,11 @@ class Verifier:
     lenient: str | None = None
     is_sandboxed: bool = False
     rows: Rows | None = None
+
+    @property
+    def judge(self) -> Judge:
+        """Returns its name and version, as they stand beside its verdicts."""
+        return Judge(self.name, self.version)
 
 
 registered: dict[str, Verifier] = {}

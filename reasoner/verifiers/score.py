@@ -45,3 +45,11 @@ class Score:
         if self.verdict == "unscored" or self.shares is None or self.shares.hidden is None:
             return self.reward
         return self.shares.hidden
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Names a verifier, and the version of its rules: another version may give other verdicts."""
+
+    name: str
+    version: str

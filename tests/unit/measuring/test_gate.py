@@ -7,8 +7,9 @@ from made_up import answered, evaluation
 
 from reasoner import config, files
 from reasoner.measuring import everyday, gate, lift, scores
-from reasoner.measuring.figures import Below, Evaluation, EverydayAnswer, GateFacts, Judge
+from reasoner.measuring.figures import Below, Evaluation, EverydayAnswer, GateFacts
 from reasoner.serving.tags import Tagged
+from reasoner.verifiers.score import Judge
 
 
 def everyday_rows(right=(), fallen=(), samples=4):
