@@ -41,7 +41,10 @@ def has_fast_bf16() -> bool:
 
 
 class Threads:
-    """Says how many cores other programs leave us: two OpenMP threads on one busy core are far slower than one."""
+    """Says how many cores other programs leave us: two OpenMP threads on one busy core are far slower than one.
+
+    What runs with a raised `nice` gives way, and does not count; unless we are nice ourselves.
+    """
 
     def __init__(self) -> None:
         self._seen = self._now()
@@ -53,7 +56,10 @@ class Threads:
 
         each, we = psutil.cpu_times(percpu=True), psutil.Process().cpu_times()
         allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(each))
-        busy = [sum(one) - one.idle - getattr(one, "iowait", 0.0) for at, one in enumerate(each) if at in allowed]
+        ignored = ("idle", "iowait") if os.nice(0) > 0 else ("idle", "iowait", "nice")
+        busy = [
+            sum(one) - sum(getattr(one, name, 0.0) for name in ignored) for at, one in enumerate(each) if at in allowed
+        ]
         return time.monotonic(), sum(busy), we.user + we.system
 
     def free(self) -> int:

@@ -1,21 +1,55 @@
 """How many threads fit beside other programs, and how they wait for each other."""
 
 import os
+import time
+from collections import namedtuple
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from reasoner.machine import cpu
 
+Times = namedtuple("Times", "user nice system idle")
+Looks = list[tuple[float, Times, float]]
+"""What each look sees: the clock, the times of both cores together, and the processor time that was ours; seconds."""
+
+
+def threads_seen(monkeypatch, looks: Looks, nice: int = 0) -> list[int]:
+    """What `Threads.free` says at each look after the first."""
+    now = iter(looks)
+    current: list = []
+
+    def clock() -> float:
+        return current[0]
+
+    def times(percpu: bool) -> list[Times]:
+        current[:] = next(now)
+        return [current[1], Times(0, 0, 0, 0)]
+
+    monkeypatch.setattr(psutil, "cpu_times", times)
+    monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(cpu_times=lambda: Times(current[2], 0, 0, 0)))
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(os, "nice", lambda step: nice)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    watch = cpu.Threads()
+    return [watch.free() for _ in looks[1:]]
+
 
 def test_threads_are_the_cores_that_others_leave(monkeypatch):
-    """Seconds of processor time since the last look: all of the machine, ours, and the time that went by."""
-    seen = iter([(0.0, 0.0, 0.0), (10.0, 19.0, 19.0), (20.0, 38.0, 28.0), (30.0, 58.0, 28.0)])
-    monkeypatch.setattr(cpu.Threads, "_now", staticmethod(lambda: next(seen)))
-    monkeypatch.setattr(cpu, "free_cores", lambda: 2)
-    watch = cpu.Threads()
-    assert watch.free() == 2  # busy with ourselves alone
-    assert watch.free() == 1  # another program takes one core
-    assert watch.free() == 1  # and two: we still need one
+    looks: Looks = [
+        (0.0, Times(0, 0, 0, 0), 0.0),
+        (10.0, Times(19, 0, 0, 1), 19.0),  # busy with ourselves alone
+        (20.0, Times(38, 0, 0, 2), 28.0),  # another program takes one core
+        (30.0, Times(58, 0, 0, 2), 28.0),  # and two: we still need one
+    ]
+    assert threads_seen(monkeypatch, looks) == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(0, 2), (10, 1)])
+def test_a_nice_program_gives_way_unless_we_are_nice_too(monkeypatch, ours, expected):
+    looks: Looks = [(0.0, Times(0, 0, 0, 0), 0.0), (10.0, Times(10, 10, 0, 0), 10.0)]
+    assert threads_seen(monkeypatch, looks, nice=ours) == [expected]
 
 
 @pytest.mark.parametrize(
