@@ -4,8 +4,6 @@
 imported when its verifier is first asked for, so a verifier costs nobody else anything.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from reasoner.errors import USAGE, ReasonerError, nearest
