@@ -294,8 +294,7 @@ def _after(text: str, start: int) -> tuple[str, int]:
 
 # -- dress --------------------------------------------------------------------------------------
 
-_EMPHASIS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|`")
-"""Not the `**` of a power: that stands between two words."""
+_EMPHASIS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|`")  # not the `**` of a power: that stands between two words
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|code|span|mark)>")
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("*", "*"), ("_", "_"))
 

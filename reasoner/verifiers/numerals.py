@@ -197,8 +197,7 @@ def _unit(rest: str, *, is_money: bool = False) -> str | None:
 
 
 # -- equations ----------------------------------------------------------------------------------
-TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*|\.\d+)(?:/\d+(?:[.,]\d+)*)*")
-"""Whatever looks like a number; `parse_number` decides whether it is one (`12,34` and `1.2.3` are not)."""
+TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*|\.\d+)(?:/\d+(?:[.,]\d+)*)*")  # maybe a number; `parse_number` decides
 
 _RUNS_ON = re.compile(r"[^,;:]*?(?:[*/×÷^]|(?<![^\s\d)])[-+x](?![^\s(]))[^,;:]*")
 """Between a right-hand side and the next number where the one is calculated with at once: ` pens - `."""

@@ -56,14 +56,9 @@ def load(name: str) -> Verifier:
         raise ReasonerError(f"{path} has no {function!r}", fix=fix, code=USAGE)
     if found["problem"]:
         raise ReasonerError(f"{path}: {function!r} {found['problem']}", fix=HOW, code=USAGE)
-    return Verifier(
-        f"{path}:{function}",
-        f"sha256:{digest}",
-        Own(f"check:{spec}"),
-        OwnCommit(f"commit:{spec}") if found["commit"] else str,
-        Own(f"strict:{spec}") if found["strict"] else None,
-        has_shares=found["shares"],
-    )
+    check, strict = Own(f"check:{spec}"), Own(f"strict:{spec}") if found["strict"] else None
+    commit: Callable[[str], str] = OwnCommit(f"commit:{spec}") if found["commit"] else str
+    return Verifier(f"{path}:{function}", f"sha256:{digest}", check, commit, strict, has_shares=found["shares"])
 
 
 def _source(path: Path) -> bytes:

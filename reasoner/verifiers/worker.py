@@ -37,10 +37,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-START_S = 60.0
-"""For starting Python and importing the target's module; a call's own limit runs from when it is ready."""
-MEMORY_BYTES = 1_500_000_000
-"""Most memory that the worker may ask for, imports included. Linux; see `_limit`."""
+START_S = 60.0  # for starting Python and importing the target's module; a call's own limit runs from when it is ready
+MEMORY_BYTES = 1_500_000_000  # most memory that the worker may ask for, imports included; Linux, see `_limit`
 MAX_CALLS = 10_000
 MAX_GROWTH_BYTES = 256_000_000  # growth since the worker's first answer, in resident memory
 MAX_RESULT_BYTES = 1_000_000
@@ -120,16 +118,10 @@ class _Worker:
         argv = [sys.executable, "-s", "-P", *(["-B"] if sys.dont_write_bytecode else []), os.path.abspath(__file__)]
         try:
             self.process = subprocess.Popen(
-                [*argv, str(life), json.dumps(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                cwd=self.folder,
-                env=_environment(self.folder),
-                pass_fds=(life,),
-                start_new_session=True,
-            )
+                [*argv, str(life), json.dumps(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, bufsize=0, cwd=self.folder, env=_environment(self.folder),
+                pass_fds=(life,), start_new_session=True,
+            )  # fmt: skip
         except OSError as error:
             self._life.close()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -178,14 +170,13 @@ class _Worker:
         code = self.process.wait()
         self._close()
         shutil.rmtree(self.folder, ignore_errors=True)  # a folder that stays is no reason to lose an answer
-        if code >= 0:
-            is_full = code == _OUT_OF_MEMORY
-            self._ended = (
-                f"out of memory (limit {MEMORY_BYTES / 1e9:g} GB)" if is_full else f"the worker ended (exit {code})"
-            )
-        else:
+        if code < 0:
             name = signal.Signals(-code).name
             self._ended = f"the worker was killed ({name}{': out of memory?' if name == 'SIGKILL' else ''})"
+        elif code == _OUT_OF_MEMORY:
+            self._ended = f"out of memory (limit {MEMORY_BYTES / 1e9:g} GB)"
+        else:
+            self._ended = f"the worker ended (exit {code})"
         return self._ended
 
     def abandon(self) -> None:

@@ -24,8 +24,7 @@ class Failed(Exception):
     """Is raised for a test that does not hold, whatever its values: no answer, or one that cannot be worked with."""
 
 
-UNKNOWN = object()
-"""Stands for an answer while a test is lifted. Every operation on it is unknown."""
+UNKNOWN = object()  # an answer while a test is lifted; every operation on it is unknown
 
 
 def apply(function: Callable[..., Any], *args: Any) -> Any:

@@ -21,8 +21,7 @@ from reasoner.verifiers.code.task import Unfit
 from reasoner.verifiers.code.values import clipped, is_plain, shown
 
 MOST_CALLS = 10_000
-MOST_STEPS = 1_000_000
-"""Operations of one judgement; past them, an answer is one that cannot be judged, and the test has failed."""
+MOST_STEPS = 1_000_000  # of one judgement; past them, an answer cannot be judged, and the test has failed
 
 Values = dict[str, Any]  # what the names of a test hold, or the keywords of a call
 
@@ -222,9 +221,7 @@ class Interpreter:
                 if any(key is None for key in keys):
                     raise Unfit(f"it has a dictionary of dictionaries: {_line(node)}")
                 parts, num = [*cast(list[ast.expr], keys), *values], len(keys)
-                return self.gather(
-                    parts, lambda both: bounded.make_dict(list(zip(both[:num], both[num:], strict=True)))
-                )
+                return self.gather(parts, lambda both: bounded.make_dict(zip(both[:num], both[num:], strict=True)))
             case ast.UnaryOp(op=op, operand=operand):
                 return apply(bounded.UNARY[type(op)], self.value(operand))
             case ast.BinOp(left=left, op=op, right=right):

@@ -65,8 +65,8 @@ def _changes(node: ast.AST) -> list[tuple[str, str, Any]]:
         case ast.Constant(value=str() as value):
             found.append(("text", "value", value + "x"))
         case ast.Return(value=ast.expr() as value):
-            others = [ast.Constant(None), ast.List([value], ast.Load()), ast.UnaryOp(ast.Not(), value)]
-            found += [(name, "value", one) for name, one in zip(("none", "wrapped", "negated"), others, strict=True)]
+            results = [ast.Constant(None), ast.List([value], ast.Load()), ast.UnaryOp(ast.Not(), value)]
+            found += [(name, "value", one) for name, one in zip(("none", "wrapped", "negated"), results, strict=True)]
         case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
             found.append(("condition", "test", ast.UnaryOp(ast.Not(), test)))
         case ast.Call(args=args) if len(args) > 1:

@@ -42,8 +42,7 @@ def _keep(found: dict[bool, str], tag: str, block: list[str]) -> None:
         found[bool(tag)] = "".join(f"{line}\n" for line in block)
 
 
-INDENTED = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]+[^\s#]")
-"""What begins, but for comments, with an indented line of code."""
+INDENTED = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]+[^\s#]")  # begins, but for comments, with indented code
 _FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#\\]*)", re.MULTILINE)
 
 

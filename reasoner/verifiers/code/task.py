@@ -42,8 +42,7 @@ class Property:
     args: str
     reference: str
     examples: int = EXAMPLES
-    tolerance: float | None = None
-    """Relative and absolute, for the floats of an answer; None compares them exactly."""
+    tolerance: float | None = None  # relative and absolute, for the floats of an answer; None: exact
 
 
 @dataclass(frozen=True)
@@ -175,14 +174,9 @@ def from_humaneval(row: Mapping[str, Any]) -> Task:
     if not functions:
         raise Unfit(f"its prompt does not define {entry}")
     lines, above = prompt.splitlines(keepends=True), functions[0].lineno - 1
-    setup = "".join(lines[:above]).strip()
-    return Task(
-        entry,
-        hidden_tests=(str(row["test"]),),
-        setup=f"{setup}\n" if setup else "",
-        prompt="".join(lines[above:]),
-        solution=prompt + str(row["canonical_solution"]),
-    )
+    setup, rest = "".join(lines[:above]).strip(), "".join(lines[above:])
+    setup, solution = setup and f"{setup}\n", prompt + str(row["canonical_solution"])
+    return Task(entry, hidden_tests=(str(row["test"]),), setup=setup, prompt=rest, solution=solution)
 
 
 def from_mbpp(row: Mapping[str, Any], visible: int = 1) -> Task:

@@ -42,10 +42,8 @@ from reasoner.verifiers.score import Score, Shares
 
 CPU_S = 5.0  # processor time of one submission with all its calls; of each program in mode "stdio"
 AGAIN_S = 2.0  # more of it where the tests are asked a second time
-WALL_S = 9.0
-"""By the clock, for what sleeps or waits; not counted is for how long the machine kept it from a processor."""
-NEAR_MISSES, NEAR_MISS_S = 6, 1.0
-"""Mutations of one solution that an audit tries, and the processor time after which one is left out."""
+WALL_S = 9.0  # by the clock, for what sleeps or waits; for how long the machine kept it from a processor is not counted
+NEAR_MISSES, NEAR_MISS_S = 6, 1.0  # mutations that an audit tries; the processor time after which one is left out
 _MOST_SHOWN = 4000
 
 Count = tuple[int, int]  # (held, of)

@@ -250,8 +250,6 @@ def near(a: Value, b: Value, digits: int) -> bool:
     """Returns whether two numbers, or matrices, agree in the first 60 % of their digits."""
     if isinstance(a, Rows) or isinstance(b, Rows):
         is_same_shape = isinstance(a, Rows) and isinstance(b, Rows) and a.shape == b.shape
-        return is_same_shape and all(
-            near(p, q, digits) for x, y in zip(a, b, strict=True) for p, q in zip(x, y, strict=True)
-        )
+        return is_same_shape and all(near(p, q, digits) for rows in map(zip, a, b) for p, q in rows)
     scale = max(abs(a), abs(b))
     return bool(scale == 0 or abs(a - b) <= scale * 10 ** -(digits * 0.6))

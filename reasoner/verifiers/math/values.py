@@ -9,6 +9,7 @@ r"""Are two expressions equal? Exactly where rational, else by evaluation to gro
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import product
 
@@ -67,12 +68,10 @@ def _exactly(a: t.Node, b: t.Node, names: frozenset[str]) -> bool:
     for index in range(EXACT_POINTS):
         draws = {name: hashlib.sha256(f"exact {index}:{name}".encode()).digest()[:4] for name in names}
         at = {name: Fraction(int.from_bytes(draw, "big") + 2**31) for name, draw in draws.items()}
-        try:
+        with suppress(Undefined):
             if exact(a, at) != exact(b, at):
                 return False
             agreed += 1
-        except Undefined:
-            continue
     return agreed > 0
 
 

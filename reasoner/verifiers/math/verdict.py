@@ -106,8 +106,7 @@ _ENDING = re.compile(
 """A sentence that ends in its value."""
 _NEGATED = re.compile(r"\bnot\b|n['’]t\b|\b(?:that|which) (?:could|can|may|might) be\b", re.IGNORECASE)
 """Of the signs of doubt, those that are about something else: another value, or what the value is of."""
-_LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")
-"""White space that parts no two letters or digits: `4 2` is not `42`."""
+_LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")  # not in `4 2`, which is not `42`
 
 
 def _text_key(text: str) -> str:
