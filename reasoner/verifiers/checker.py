@@ -1,11 +1,8 @@
 """Says what a verifier is, takes new ones, and calls them.
 
 A verifier is one pure function with facts about itself, so that nobody else has to know it by its name. `verify` is
-the one place where its failure is caught: a broken verifier gives `unscored`, which is never a reward of 0 and never
-counts as a wrong answer.
+the one place where its failure is caught: a broken verifier gives `unscored`, which is never a reward of 0 or wrong.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +10,11 @@ from typing import Literal
 
 from reasoner.verifiers.score import Judge, Score
 
-Check = Callable[[str, str], Score]
-"""`(completion, answer) -> Score`: pure and picklable."""
+Check = Callable[[str, str], Score]  # `(completion, answer) -> Score`: pure and picklable
 NearMisses = Callable[[str], Iterable[tuple[str, str]]]
 Contract = Literal["number", "lenient", "math", "own"]
 
-THREADS = 16
-"""At most so many completions are out at a parallel verifier."""
+THREADS = 16  # at most so many completions are out at a parallel verifier
 
 
 @dataclass(frozen=True)
@@ -74,8 +69,7 @@ class Verifier:
         return Judge(self.name, self.version)
 
 
-registered: dict[str, Verifier] = {}
-"""The verifiers whose modules have been imported, by name."""
+registered: dict[str, Verifier] = {}  # the verifiers whose modules have been imported, by name
 
 
 def register(checker: Verifier) -> Verifier:

@@ -23,8 +23,6 @@ the last `MAX_CLAUSES`; a clause or tag must stand in the last `CLAUSE_WINDOW` c
 most `MAX_SPAN`.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 
@@ -63,9 +61,7 @@ def committed(completion: str) -> Committed | None:
         return Committed(spans, "boxed")
     text = text[after:]
     line = _hashes(text)
-    if line:
-        return Committed((line,), "hashes")
-    return _clause(text)
+    return Committed((line,), "hashes") if line else _clause(text)
 
 
 # -- what counts as said ------------------------------------------------------------------------
@@ -165,7 +161,6 @@ def _boxes(text: str) -> tuple[tuple[str, ...], int]:
 
 
 def _joins(gap: str) -> bool:
-    """Says whether two boxes with this between them belong to one list."""
     if _SEPARATORS.fullmatch(gap):
         return True
     return len(gap) <= _SHORT_GAP and bool(_ALTERNATIVE.search(gap) or _THING_AND.fullmatch(gap))
@@ -192,22 +187,22 @@ def _hashes(text: str) -> str:
         mark = text.rfind("####", 0, end)
         if mark < 0:
             break
-        start = text.rfind("\n", 0, mark) + 1
-        stop = text.find("\n", mark)
-        stop = len(text) if stop < 0 else stop
-        end = start
-        if stop - start > MAX_SPAN:
+        end, stop = text.rfind("\n", 0, mark) + 1, _line_end(text, mark)
+        if stop - end > MAX_SPAN:
             continue
-        line = text[start:stop].strip()
+        line = text[end:stop].strip()
         if not line.startswith("####") or line.startswith("#####"):
             continue
         span = _cleaned(_LABEL.sub("", _cleaned(line.strip("#")), count=1))
-        if not span or _PLACEHOLDER.fullmatch(span) or _HEADING.match(span):
-            continue
-        if _PROSE.match(span) and text[stop : stop + MAX_SPAN].strip():
-            continue
-        return span
+        is_title = _HEADING.match(span) or (_PROSE.match(span) and text[stop : stop + MAX_SPAN].strip())
+        if span and not _PLACEHOLDER.fullmatch(span) and not is_title:
+            return span
     return ""
+
+
+def _line_end(text: str, at: int) -> int:
+    stop = text.find("\n", at)
+    return len(text) if stop < 0 else stop
 
 
 # -- the answer is … ----------------------------------------------------------------------------
@@ -228,8 +223,7 @@ _SUPPOSED = re.compile(
     re.IGNORECASE,
 )
 _NEGATED = re.compile(r"\W*(?:not|never|no longer|neither|nowhere|anything but)\b", re.IGNORECASE)
-_NOT_BUT = re.compile(r"not\b[^.;\n]{1,60}?\bbut(?: rather)?\s+(?!not\b)", re.IGNORECASE)
-"""`not 5 but 7`"""
+_NOT_BUT = re.compile(r"not\b[^.;\n]{1,60}?\bbut(?: rather)?\s+(?!not\b)", re.IGNORECASE)  # `not 5 but 7`
 _STOP = re.compile(r"\.(?=\s|$|[\"'”’)*_`$]+(?:\s|$))|\?|!(?=\s+[A-Z]|[\"'”’)*_`$]*\s*$)|</?answer>")
 _ASIDE = re.compile(
     r"\s?[,;]?\s\(?(?:not|because|since|rather than|instead of|which (?:is|means|makes))\b.*", re.IGNORECASE | re.DOTALL
@@ -245,26 +239,22 @@ _FENCE = re.compile(r"(?:\s|\\\[|\$\$|\\\(|```\w{0,10}\n|[*_`#>])*")
 
 def _clause(text: str) -> Committed | None:
     text = text[-CLAUSE_WINDOW:]
-    tag, tag_start = "", -1
     close = text.rfind("</answer>")
-    if close >= 0:
-        tag_start = text.rfind("<answer>", 0, close)
-        tag = _cleaned(text[tag_start + len("<answer>") : close]) if tag_start >= 0 else ""
+    tag_start = text.rfind("<answer>", 0, close) if close >= 0 else -1
+    tag = _cleaned(text[tag_start + len("<answer>") : close]) if tag_start >= 0 else ""
     if "nswer" in text or "NSWER" in text:
         for mark in reversed(list(_PHRASE.finditer(text))[-MAX_CLAUSES:]):
             if mark.start() < tag_start:
                 break
             if _SUPPOSED.search(text, max(0, mark.start() - 60), mark.start()):
                 continue
-            if mark["is"]:
-                span, stop = _after(text, mark.end())
-                if mark["is"].lower().startswith("isn") or _NEGATED.match(span):
-                    return None
-            else:  # a heading: the answer is the line below
+            if not mark["is"]:  # a heading: the answer is the line below
                 start = text.rfind("\n", 0, mark.start()) + 1
                 if not _MARKUP.fullmatch(text, start, mark.start()):
                     continue
-                span, stop = _after(text, mark.end())
+            span, stop = _after(text, mark.end())
+            if mark["is"] and (mark["is"].lower().startswith("isn") or _NEGATED.match(span)):
+                return None
             if not span:
                 continue
             is_final = not _TAKEN_BACK.search(text, stop) and not (mark["is"] == ":" and _works_on(text, span, stop))
@@ -281,22 +271,18 @@ def _clause(text: str) -> Committed | None:
 
 def _works_on(text: str, span: str, stop: int) -> bool:
     """Says whether `Answer:` only begins a worked solution (`Answer: 3 + 4 = 7. Then 7 - 2 = 5.`)."""
-    line_end = text.find("\n", stop)
-    is_alone = not text[stop : len(text) if line_end < 0 else line_end].strip(" \t.*_`$")
+    is_alone = not text[stop : _line_end(text, stop)].strip(" \t.*_`$")
     return "=" in text[stop:] and ("=" in span or not is_alone)
 
 
 def _after(text: str, start: int) -> tuple[str, int]:
     """Returns the clause that begins here, or on the next line with text, cleaned; and where it ends."""
-    stop = text.find("\n", start)
-    stop = len(text) if stop < 0 else stop
+    stop = _line_end(text, start)
     if not text[start:stop].strip(" \t*_`$[\\("):
         fence = _FENCE.match(text, start)
         start = fence.end() if fence else stop
-        stop = text.find("\n", start)
-        stop = len(text) if stop < 0 else stop
-    found = _STOP.search(text, start, stop)
-    if found:
+        stop = _line_end(text, start)
+    if found := _STOP.search(text, start, stop):
         stop = found.end() if found.group() == "?" else found.start()
     if stop - start > MAX_SPAN:
         return "", stop
@@ -308,8 +294,7 @@ def _after(text: str, start: int) -> tuple[str, int]:
 
 # -- dress --------------------------------------------------------------------------------------
 
-_EMPHASIS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|`")
-"""Not the `**` of a power: that stands between two words."""
+_EMPHASIS = re.compile(r"(?<![\w)])\*\*|\*\*(?![\w(])|`")  # not the `**` of a power: that stands between two words
 _HTML = re.compile(r"</?(?:b|i|u|em|strong|code|span|mark)>")
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("*", "*"), ("_", "_"))
 

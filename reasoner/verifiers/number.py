@@ -1,17 +1,15 @@
 r"""Judges one number, by two verifiers: `number` and `number-lenient`.
 
-`number`: the committed answer (reasoner/verifiers/committed.py says what that is) is the reference. A number that
-merely stands somewhere in the text is not an answer. What is committed must be one number as `numerals` reads it.
-Wrong is all else:
+`number`: the committed answer (see `committed`) is the reference. A number that merely stands somewhere in the text is
+not an answer. What is committed must be one number as `numerals` reads it. Wrong is all else:
 
 - hedges, ranges, lists, dates, times, ratios, versions, number words, LaTeX it cannot read, `12,34`, `4²`, `2x = 10`;
 - a division left undone (`36/4`): a fraction counts in lowest terms only, and so does a reference;
-- another unit than that of the reference, where both have one; a percent sign where the reference has none. Dozens are
-  no unit.
+- another unit than that of the reference, where both have one; a percent sign where it has none. Dozens are no unit.
 
 `number-lenient`, for a base that was never shown an answer format. A committed answer may be in words (`forty-two`).
-Failing a committed answer, it is the one value that the last sentence states (reasoner/verifiers/sentence.py): naming
-candidates, in one sentence or in many, cannot buy a second guess. What a careful reader would not sign stays wrong:
+Failing a committed answer, it is the one value that the last sentence states (see `sentence`): naming candidates, in
+one sentence or in many, cannot buy a second guess. What a careful reader would not sign stays wrong:
 
 - hedges, negations, ranges, lists, several numbers without an equation, questions, trailing off, LaTeX it cannot read;
 - a calculation left undone: `2 x 9`, `half of 18`, `36/4`;
@@ -20,11 +18,8 @@ candidates, in one sentence or in many, cannot buy a second guess. What a carefu
   `5 = 5` says 5: working is never paid for, so none is asked for;
 - number words in a sentence (`eighteen`, `2 dozen`) are no numbers.
 
-What neither does: check the working (`4 x 5 = 18` says 18), or know the problem (a number of the question, told again
-as a statement, is a value like any other).
+What neither does: check the working (`4 x 5 = 18` says 18), or know the problem and the numbers of its question.
 """
-
-from __future__ import annotations
 
 import re
 from fractions import Fraction
@@ -36,8 +31,7 @@ from reasoner.verifiers.numerals import MAX_SPAN, PLAIN, Number, read_number
 from reasoner.verifiers.score import Score
 from reasoner.verifiers.sentence import last_sentence, stated
 
-MAX_LIST = 8
-"""Boxes in a row that are looked at for whether they all say the same."""
+MAX_LIST = 8  # boxes in a row that are looked at for whether they all say the same
 _DIGIT = re.compile(r"\d")
 
 
@@ -65,8 +59,8 @@ def number(completion: str, answer: str) -> Score:
     'wrong'
     """
     reference = _reference(answer)
-    if reference is None:
-        return _no_reference(answer)
+    if isinstance(reference, Score):
+        return reference
     found = committed(completion)
     if found is None:
         return Score("wrong", why="no committed answer", type=reference.type)
@@ -82,8 +76,8 @@ def number_lenient(completion: str, answer: str) -> Score:
     'the last sentence is a question, a hedge or unfinished'
     """
     reference = _reference(answer)
-    if reference is None:
-        return _no_reference(answer)
+    if isinstance(reference, Score):
+        return reference
     found = committed(completion)
     if found is not None:
         value = _read_committed(found, words=True)
@@ -99,12 +93,9 @@ def number_lenient(completion: str, answer: str) -> Score:
 
 
 @lru_cache(4096)
-def _reference(answer: str) -> Number | None:
-    return read_number(reference_of(answer))
-
-
-def _no_reference(answer: str) -> Score:
-    return Score("unscored", why=f"the reference is not a number: {reference_of(answer)[:60]!r}")
+def _reference(answer: str) -> Number | Score:
+    text = reference_of(answer)
+    return read_number(text) or Score("unscored", why=f"the reference is not a number: {text[:60]!r}")
 
 
 def _read_committed(found: Committed, *, words: bool = False) -> Number | None:

@@ -5,7 +5,7 @@ It takes what people write for a number: `18`, `-1,234.50`, `$18.00`, `5 apples`
 number, worked out: hedges, ranges, lists, `36/4`, `4²`, `2x = 10`. It does not find a number within prose.
 """
 
-from __future__ import annotations
+# ruff: noqa: SIM905  (lists of words are easier to read and to change as text)
 
 import re
 import unicodedata
@@ -15,8 +15,7 @@ from math import gcd
 
 MAX_DIGITS = 40
 MAX_EXPONENT = 400
-MAX_SPAN = 200
-"""Longest text that is read as a number, in characters."""
+MAX_SPAN = 200  # longest text that is read as a number, in characters
 MAX_UNIT_WORDS = 8
 
 
@@ -106,10 +105,8 @@ def _read(text: str) -> Number | None:
         return None
     if amount["part"]:
         over, under = map(int, amount["part"].split("/"))
-        found = _fraction(over, under)
-        if found is None or over >= under:
-            return None
-        found = Number(int(amount["whole"]) + found.value, "rational")
+        part = _fraction(over, under) if over < under else None
+        found = part and Number(int(amount["whole"]) + part.value, "rational")
     elif amount["under"]:
         found = _fraction(int(amount["over"].replace(",", "")), int(amount["under"]))
     elif amount["power"]:
@@ -119,23 +116,16 @@ def _read(text: str) -> Number | None:
         found = _number(amount["digits"].replace(",", "").replace(" ", ""), int(exponent))
     else:
         return None
-    rest = amount["rest"]
-    if found is None or not rest:
-        return _signed(found, amount)
+    if found is None:
+        return None
+    value, kind, rest = found.value, found.type, amount["rest"]
     word, _, more = rest.strip().partition(" ")
     if word.lower() in _SCALES:
-        value = found.value * _SCALES[word.lower()]
-        found = Number(value, "integer" if value.denominator == 1 else "decimal")
-        if not more:
-            return _signed(found, amount)
-        rest = f" {more}"
-    unit = _unit(rest, is_money=bool(amount["currency"]))
-    return None if unit is None else _signed(Number(found.value, found.type, unit), amount)
-
-
-def _signed(found: Number | None, amount: re.Match[str]) -> Number | None:
+        value *= _SCALES[word.lower()]
+        kind, rest = "integer" if value.denominator == 1 else "decimal", more and f" {more}"
+    unit = _unit(rest, is_money=bool(amount["currency"])) if rest else ""
     is_negative = (amount["sign"] or amount["sign2"] or "+")[0] in "-nm"
-    return Number(-found.value, found.type, found.unit) if found and is_negative else found
+    return None if unit is None else Number(-value if is_negative else value, kind, unit)
 
 
 def _number(digits: str, exponent: int = 0) -> Number | None:
@@ -160,22 +150,20 @@ _UNIT_WORD = re.compile(r"(?:[A-Za-zµμΩ°'’]+|°[CF])(?: ?\^ ?-?[1-4])?")
 _FORMULA = re.compile(r"[A-Z][A-Za-z]?[0-9][A-Za-z0-9]*|[A-Z][A-Za-z]+[0-9]")
 """`CO2`, `H2O`: only after another word, so that no digit of them is near the number."""
 _ONE_LETTER = frozenset("aghlmstACFJLNVWΩ°")
-_GLUED_LETTER = frozenset("ghlmsL°")
-"""Next to the number, `5t` is a term rather than tons."""
-_NO_UNIT = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        dozen dozens hundred hundreds thousand thousands million millions billion billions trillion
-        lakh crore k mn bn mil half halves third thirds fourth fourths fifth fifths sixth sixths
-        seventh eighth eighths ninth tenth tenths hundredth hundredths thousandth thousandths
-        squared cubed factorial plus minus divided multiplied times over mod modulo choose pi sqrt
-        below under above squareroot root inf infinity nan st nd rd th point one two three four five
-        six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-        nineteen twenty thirty forty fifty sixty seventy eighty ninety zero
-        etc ish something false
-        """,
-    )
+_GLUED_LETTER = frozenset("ghlmsL°")  # next to the number, `5t` is a term rather than tons
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    " eighteen nineteen".split()
+)
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+NUMBER_WORDS = {word: i for i, word in enumerate(ONES)} | {word: 10 * i for i, word in enumerate(TENS, start=2)}
+_NO_UNIT = NUMBER_WORDS.keys() | set(
+    """
+    dozen dozens hundred hundreds thousand thousands million millions billion billions trillion lakh crore k mn bn mil
+    half halves third thirds fourth fourths fifth fifths sixth sixths seventh eighth eighths ninth tenth tenths
+    hundredth hundredths thousandth thousandths squared cubed factorial plus minus divided multiplied times over mod
+    modulo choose pi sqrt below under above squareroot root inf infinity nan st nd rd th point etc ish something false
+    """.split()
 )
 _DEGREES = frozenset(("degree", "degrees", "deg"))
 _MONEY_SCALES = frozenset(("m", "b", "t", "mm", "bn", "mn", "mil"))
@@ -209,8 +197,7 @@ def _unit(rest: str, *, is_money: bool = False) -> str | None:
 
 
 # -- equations ----------------------------------------------------------------------------------
-TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*|\.\d+)(?:/\d+(?:[.,]\d+)*)*")
-"""Whatever looks like a number; `parse_number` decides whether it is one (`12,34` and `1.2.3` are not)."""
+TOKEN = re.compile(r"(?:\d+(?:[.,]\d+)*|\.\d+)(?:/\d+(?:[.,]\d+)*)*")  # maybe a number; `parse_number` decides
 
 _RUNS_ON = re.compile(r"[^,;:]*?(?:[*/×÷^]|(?<![^\s\d)])[-+x](?![^\s(]))[^,;:]*")
 """Between a right-hand side and the next number where the one is calculated with at once: ` pens - `."""
@@ -327,19 +314,9 @@ def _unlatex(text: str) -> str:
 
 # -- words --------------------------------------------------------------------------------------
 
-_ONES = """
-zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen
-nineteen
-"""
-_TENS = """
-twenty thirty forty fifty sixty seventy eighty ninety
-"""
-_SMALL = {word: i for i, word in enumerate(_ONES.split())} | {
-    word: 10 * i for i, word in enumerate(_TENS.split(), start=2)
-}
 _WORDS = re.compile(
-    rf"(?P<sign>negative |minus )?(?P<words>(?:{'|'.join(_SMALL)}|a(?= (?:hundred|thousand|million)))"
-    rf"(?:[ -]+(?:and )?(?:{'|'.join([*_SMALL, *_SCALES])})\b)*)(?![\w-])(?! of\b)",
+    rf"(?P<sign>negative |minus )?(?P<words>(?:{'|'.join(NUMBER_WORDS)}|a(?= (?:hundred|thousand|million)))"
+    rf"(?:[ -]+(?:and )?(?:{'|'.join([*NUMBER_WORDS, *_SCALES])})\b)*)(?![\w-])(?! of\b)",
     re.IGNORECASE,
 )
 
@@ -357,8 +334,8 @@ def _value_of_words(words: str) -> int | None:
     """Returns None where the words are no number: `two three`, `twenty twelve`."""
     total, group, last = 0, 0, 10**15
     for word in words.replace("-", " ").split():
-        if word in _SMALL:
-            value = _SMALL[word]
+        if word in NUMBER_WORDS:
+            value = NUMBER_WORDS[word]
             fits = group == 0 or (group % 100 == 0 and value) or (group % 100 >= 20 and group % 10 == 0 < value < 10)
             if not fits or (value == 0 and words != "zero"):
                 return None

@@ -28,8 +28,7 @@ from reasoner.verifiers import worker
 from reasoner.verifiers.checker import Verifier, registered
 from reasoner.verifiers.score import Score, Shares, Verdict
 
-LIMIT_S = 5.0
-"""Wall time of one verdict."""
+LIMIT_S = 5.0  # wall time of one verdict
 
 HOW = "path/to/file.py:name, where name(completion, answer) gives a Score or a bool"
 
@@ -44,13 +43,12 @@ def load(name: str) -> Verifier:
         raise ReasonerError(f"{name!r} names no function", fix=HOW, code=USAGE)
     path = Path(given).expanduser().absolute()
     digest = _digest(_source(path))
-    spec = f"{digest}:{path}:{function}"
+    spec, limit_s = f"{digest}:{path}:{function}", worker.START_S
     try:
-        found: Any = worker.call(f"{__name__}:inspected", str(path), digest, function, timeout=worker.START_S)
+        found: Any = worker.call(f"{__name__}:inspected", str(path), digest, function, timeout=limit_s)
     except worker.TimedOut as error:
-        raise ReasonerError(
-            f"{path} did not load", why=f"it still ran after {worker.START_S:g} s", fix=HOW, code=USAGE
-        ) from error
+        why = f"it still ran after {limit_s:g} s"
+        raise ReasonerError(f"{path} did not load", why=why, fix=HOW, code=USAGE) from error
     except worker.Broken as error:
         raise ReasonerError(f"{path} did not load", why=str(error), fix="repair the file", code=USAGE) from error
     if found["problem"] == "missing":
@@ -58,14 +56,9 @@ def load(name: str) -> Verifier:
         raise ReasonerError(f"{path} has no {function!r}", fix=fix, code=USAGE)
     if found["problem"]:
         raise ReasonerError(f"{path}: {function!r} {found['problem']}", fix=HOW, code=USAGE)
-    return Verifier(
-        f"{path}:{function}",
-        f"sha256:{digest}",
-        Own(f"check:{spec}"),
-        OwnCommit(f"commit:{spec}") if found["commit"] else str,
-        Own(f"strict:{spec}") if found["strict"] else None,
-        has_shares=found["shares"],
-    )
+    check, strict = Own(f"check:{spec}"), Own(f"strict:{spec}") if found["strict"] else None
+    commit: Callable[[str], str] = OwnCommit(f"commit:{spec}") if found["commit"] else str
+    return Verifier(f"{path}:{function}", f"sha256:{digest}", check, commit, strict, has_shares=found["shares"])
 
 
 def _source(path: Path) -> bytes:
@@ -113,12 +106,11 @@ class OwnCommit:
     def __call__(self, reference: str) -> str:
         try:
             text = worker.call(f"{__name__}:{self.spec}", reference, timeout=LIMIT_S)
-        except (worker.TimedOut, worker.Broken) as error:
-            why = _readable(error, self.spec)
-        else:
             if isinstance(text, str):
                 return text
             why = f"it gave {type(text).__name__}, not text"
+        except (worker.TimedOut, worker.Broken) as error:
+            why = _readable(error, self.spec)
         raise ReasonerError(f"commit of {_label(self.spec)} failed", why=why, fix="repair it", code=USAGE)
 
 
@@ -150,7 +142,7 @@ def _target(name: str) -> Callable[..., object]:
     assert checker is not None
     if part == "commit":
         return checker.commit
-    check = checker.strict if part == "strict" else checker.function
+    check = checker.function if part == "check" else checker.strict
     assert check is not None
     return lambda completion, answer: _row(check(completion, answer))
 
@@ -164,9 +156,8 @@ def inspected(path: str, digest: str, function: str) -> dict[str, object]:
     module, entered = _load(path, digest)
     checker = _found(path, digest, function)
     own = [name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-    problem = "missing" if checker is None else _unfit(checker.function)
     return {
-        "problem": problem,
+        "problem": "missing" if checker is None else _unfit(checker.function),
         "functions": [*own, *entered],
         "commit": checker is not None and checker.commit is not str,
         "strict": checker is not None and checker.strict is not None,
@@ -199,7 +190,6 @@ def _found(path: str, digest: str, name: str) -> Verifier | None:
 
 
 def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
-    """Loads the file as a module, and the verifiers that it registers."""
     if (path, digest) in _loaded:
         return _loaded[path, digest]
     source = Path(path).read_bytes()
@@ -218,28 +208,23 @@ def _load(path: str, digest: str) -> tuple[ModuleType, dict[str, Verifier]]:
 
 
 def _row(result: object) -> list[Any]:
-    """Returns the fields of a score, in their order; those of an unscored one where this is none."""
+    """Returns the fields of a score, in their order; those of an unscored one where this is none that can be sent."""
     if isinstance(result, bool):
         return ["right" if result else "wrong", None, "", "", "", None]
-    if problem := _problem(result):
-        return ["unscored", None, "", problem, "", None]
-    assert isinstance(result, Score)
-    shares = result.shares
-    return [result.verdict, result.extracted, result.rule, result.why, result.type, shares and list(shares)]
-
-
-def _problem(result: object) -> str:
-    """Says why this is no score that can be sent; empty: it is one."""
     if not isinstance(result, Score):
-        return f"it gave {_shown(result)}, not a Score or a bool"
+        return _unscored(f"it gave {_shown(result)}, not a Score or a bool")
     if result.verdict not in get_args(Verdict):
-        return f"it gave the verdict {_shown(result.verdict)}"
+        return _unscored(f"it gave the verdict {_shown(result.verdict)}")
     if not all(isinstance(text, str) for text in (result.rule, result.why, result.type, result.extracted or "")):
-        return f"a field of its score is no text: {_shown(result)}"
+        return _unscored(f"a field of its score is no text: {_shown(result)}")
     shares: object = result.shares
     if shares is not None and not (isinstance(shares, Shares) and all(map(_is_share, shares))):
-        return f"its shares are not Shares from 0 to 1: {_shown(shares)}"
-    return ""
+        return _unscored(f"its shares are not Shares from 0 to 1: {_shown(shares)}")
+    return [result.verdict, result.extracted, result.rule, result.why, result.type, shares]
+
+
+def _unscored(why: str) -> list[Any]:
+    return ["unscored", None, "", why, "", None]
 
 
 def _is_share(value: object) -> bool:

@@ -4,8 +4,6 @@
 imported when its verifier is first asked for, so a verifier costs nobody else anything.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 
 from reasoner.errors import USAGE, ReasonerError, nearest
@@ -20,8 +18,7 @@ BUILT_IN = {
     "number-lenient": "reasoner.verifiers.number",
 }
 """The module in which a verifier of this name registers itself."""
-_RETIRED = {"arithmetic": "number"}
-"""Names that runs of earlier versions may ask for, and which verifier gives the same verdicts."""
+_RETIRED = {"arithmetic": "number"}  # of earlier versions, and which verifier gives the same verdicts
 
 
 def load(name: str) -> Verifier:
@@ -29,23 +26,16 @@ def load(name: str) -> Verifier:
     if found := built_in(name) or registered.get(name):
         return found
     if name in _RETIRED:
-        raise ReasonerError(
-            f"the verifier {name!r} is gone",
-            why=f"its verdicts were those of `{_RETIRED[name]}`",
-            fix=f"--set verifier.name={_RETIRED[name]}",
-            code=USAGE,
-        )
+        now = _RETIRED[name]
+        why, fix = f"its verdicts were those of `{now}`", f"--set verifier.name={now}"
+        raise ReasonerError(f"the verifier {name!r} is gone", why=why, fix=fix, code=USAGE)
     if ":" in name or name.endswith(".py"):
         from reasoner.verifiers import own
 
         return own.load(name)
-    close = nearest(name, BUILT_IN)
-    raise ReasonerError(
-        f"no verifier named {name!r}",
-        why=f"built in: {', '.join(sorted(BUILT_IN))}",
-        fix=f"{close if close.startswith('did') else 'take one of these'} (your own: path/to/file.py:name)",
-        code=USAGE,
-    )
+    close, why = nearest(name, BUILT_IN), f"built in: {', '.join(sorted(BUILT_IN))}"
+    fix = f"{close if close.startswith('did') else 'take one of these'} (your own: path/to/file.py:name)"
+    raise ReasonerError(f"no verifier named {name!r}", why=why, fix=fix, code=USAGE)
 
 
 def built_in(name: str) -> Verifier | None:

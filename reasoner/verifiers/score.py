@@ -1,7 +1,5 @@
 """Holds the verdict on one completion, which every verifier gives and everything above the verifiers reads."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 

@@ -1,23 +1,17 @@
 r"""Finds the value that the last sentence of a completion states, for text without a committed answer.
 
 Exactly one value is ever taken, and always from the end: the right-hand side of the last equation
-(`so Leo has 2 x 9 = 18 pens.`), else the only number of the sentence. What a careful reader would not sign states
-nothing; `stated` says why.
+(`so Leo has 2 x 9 = 18 pens.`), else the only number of the sentence. `stated` says why others state nothing.
 """
-
-from __future__ import annotations
 
 import re
 from fractions import Fraction
 
 from reasoner.verifiers.numerals import GROUPING, POWER, TOKEN, is_contradicted, parse_number
 
-MAX_CHARS = 20_000
-"""Characters from the end in which a last sentence is looked for."""
-_WINDOW = 1_200
-"""Characters from the end in which the last sentence is looked for."""
-_MAX_SENTENCE = 400
-"""A longer one states nothing that a reader would call an answer."""
+MAX_CHARS = 20_000  # characters from the end in which a last sentence is looked for
+_WINDOW = 1_200  # characters from the end in which the last sentence is looked for
+_MAX_SENTENCE = 400  # A longer one states nothing that a reader would call an answer
 
 _DIGIT = re.compile(r"\d")
 _STOP = re.compile(r"[.!?]+[)\]\"'”’]*(?=\s|$)")
@@ -57,11 +51,11 @@ _AFTER = re.compile(
 )
 """What makes a number a part of a calculation, of a number in words, or of a mixed number."""
 _SIGNS = str.maketrans({"\u2212": "-", "∙": "×", "·": "×", "⋅": "×", "⁄": "/", "\u00a0": " ", "\u202f": " ", "`": " "})
-_ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
+ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
 _CURRENCY = re.compile(r"(?<![\d.,/])[$€£¥] ?")
 _LATEX_FRAME = re.compile(r"\\(?:begin|end)\s?\{\w{1,20}\*?\}")
 _LATEX_GROUP = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|boxed)\s?\{([^{}]{0,200})\}")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}]{0,60})\}\s?\{([^{}]{0,60})\}")
+LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}]{0,60})\}\s?\{([^{}]{0,60})\}")
 _LATEX = re.compile(r"\\([a-zA-Z]+|.)")
 _LATEX_MEANS = {
     "times": "×", "cdot": "×", "ast": "×", "div": "÷", "%": "%", "$": "$", "\\": "\n", "newline": "\n",
@@ -98,11 +92,11 @@ def last_sentence(completion: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = _ANNOTATION.sub(" ", text).translate(_SIGNS)
+    text = ANNOTATION.sub(" ", text).translate(_SIGNS)
     if "\\" in text:
         text = _LATEX_FRAME.sub(" ", text.replace("{,}", ","))
         text = _LATEX_GROUP.sub(r"\1", _LATEX_GROUP.sub(r"\1", text))  # \boxed{18 \text{ pens}}
-        text = _LATEX.sub(lambda found: _LATEX_MEANS.get(found[1], found[0]), _LATEX_FRACTION.sub(r" \1/\2 ", text))
+        text = _LATEX.sub(lambda found: _LATEX_MEANS.get(found[1], found[0]), LATEX_FRACTION.sub(r" \1/\2 ", text))
         text = text.translate(GROUPING)
     if "*" in text:
         text = _EMPHASIS.sub(r"\1", POWER.sub("^", text).replace("**", ""))

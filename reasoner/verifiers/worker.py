@@ -15,8 +15,6 @@ What it is not: a sandbox for code that someone hostile wrote. It can read what 
 This file is also the worker's program, started by its path: it imports nothing of ours.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import importlib
@@ -24,6 +22,7 @@ import io
 import json
 import math
 import os
+import resource
 import select
 import shutil
 import signal
@@ -38,13 +37,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-START_S = 60.0
-"""For starting Python and importing the target's module; a call's own limit runs from when it is ready."""
-MEMORY_BYTES = 1_500_000_000
-"""Most memory that the worker may ask for, imports included. Linux; see `_limit`."""
+START_S = 60.0  # for starting Python and importing the target's module; a call's own limit runs from when it is ready
+MEMORY_BYTES = 1_500_000_000  # most memory that the worker may ask for, imports included; Linux, see `_limit`
 MAX_CALLS = 10_000
-MAX_GROWTH_BYTES = 256_000_000
-"""Growth since the worker's first answer, in resident memory."""
+MAX_GROWTH_BYTES = 256_000_000  # growth since the worker's first answer, in resident memory
 MAX_RESULT_BYTES = 1_000_000
 MAX_FILE_BYTES = 1_000_000
 
@@ -79,8 +75,6 @@ def call(target: str, *args: object, timeout: float) -> object:
 
 
 class _Slot:
-    """Keeps the worker of one module; one call at a time takes it."""
-
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.worker: _Worker | None = None
@@ -111,11 +105,9 @@ class _Slot:
 
 
 class _Worker:
-    """Holds one process, its pipes and its folder."""
-
     def __init__(self) -> None:
         self.ready: set[str] = set()
-        self._ended: str | None = None
+        self._ended = ""
         try:
             self.folder = tempfile.mkdtemp(prefix="reasoner-worker-")
             life, ours = os.pipe()  # nothing is written to it: the worker reads its end when we are gone
@@ -126,16 +118,10 @@ class _Worker:
         argv = [sys.executable, "-s", "-P", *(["-B"] if sys.dont_write_bytecode else []), os.path.abspath(__file__)]
         try:
             self.process = subprocess.Popen(
-                [*argv, str(life), json.dumps(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                cwd=self.folder,
-                env=_environment(self.folder),
-                pass_fds=(life,),
-                start_new_session=True,
-            )
+                [*argv, str(life), json.dumps(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, bufsize=0, cwd=self.folder, env=_environment(self.folder),
+                pass_fds=(life,), start_new_session=True,
+            )  # fmt: skip
         except OSError as error:
             self._life.close()
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -144,30 +130,22 @@ class _Worker:
             os.close(life)
         assert self.process.stdin is not None and self.process.stdout is not None
         self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
-        self._writable, self._readable = select.poll(), select.poll()
-        self._writable.register(self._in, select.POLLOUT)
-        self._readable.register(self._out, select.POLLIN)
-        os.set_blocking(self._in, False)
-        os.set_blocking(self._out, False)
+        self._writable, self._readable = _poll(self._in, select.POLLOUT), _poll(self._out, select.POLLIN)
 
     def ask(self, message: object, limit_s: float) -> tuple[bool, object, bool]:
         """Returns (did it work, result or what went wrong, does it go on); EOFError where it is gone."""
         data = json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
         deadline = time.monotonic() + limit_s
-        try:
-            self._send(_HEADER.pack(len(data)) + data, deadline)
-        except BrokenPipeError:
-            raise EOFError from None
-        is_ok, value, goes_on = json.loads(self._receive(deadline))
-        return is_ok, value, goes_on
-
-    def _send(self, data: bytes, deadline: float) -> None:
-        left = memoryview(data)
+        left = memoryview(_HEADER.pack(len(data)) + data)
         while left:
             try:
                 left = left[os.write(self._in, left) :]
             except BlockingIOError:
                 _wait(self._writable, deadline)
+            except BrokenPipeError:
+                raise EOFError from None
+        is_ok, value, goes_on = json.loads(self._receive(deadline))
+        return is_ok, value, goes_on
 
     def _receive(self, deadline: float) -> bytes:
         found = bytearray()
@@ -175,34 +153,31 @@ class _Worker:
         while len(found) < size:
             _wait(self._readable, deadline)
             part = os.read(self._out, 1 << 16)
-            if not part:
-                raise EOFError
             found += part
             if len(found) >= _HEADER.size:
                 size = _HEADER.size + _HEADER.unpack_from(found)[0]
-                if size > MAX_RESULT_BYTES + 1000:
-                    raise EOFError
+            if not part or size > MAX_RESULT_BYTES + 1000:
+                raise EOFError
         return bytes(found[_HEADER.size :])
 
     def end(self) -> str:
         """Kills its whole process group, whatever is in it, and says how it ended."""
-        if self._ended is None:
-            self._ended = self._end()
-        return self._ended
-
-    def _end(self) -> str:
+        if self._ended:
+            return self._ended
         # Before it is waited for: until then nobody else's group can have this number. (macOS: EPERM for a dead one.)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         code = self.process.wait()
         self._close()
         shutil.rmtree(self.folder, ignore_errors=True)  # a folder that stays is no reason to lose an answer
-        if code == _OUT_OF_MEMORY:
-            return f"out of memory (limit {MEMORY_BYTES / 1e9:g} GB)"
-        if code >= 0:
-            return f"the worker ended (exit {code})"
-        name = signal.Signals(-code).name
-        return f"the worker was killed ({name}{': out of memory?' if name == 'SIGKILL' else ''})"
+        if code < 0:
+            name = signal.Signals(-code).name
+            self._ended = f"the worker was killed ({name}{': out of memory?' if name == 'SIGKILL' else ''})"
+        elif code == _OUT_OF_MEMORY:
+            self._ended = f"out of memory (limit {MEMORY_BYTES / 1e9:g} GB)"
+        else:
+            self._ended = f"the worker ended (exit {code})"
+        return self._ended
 
     def abandon(self) -> None:
         """Lets go of a worker that belongs to the process we were forked from."""
@@ -210,10 +185,16 @@ class _Worker:
         self.process.returncode = 0  # not ours to wait for
 
     def _close(self) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self._life.close()
+        for pipe in (self.process.stdin, self.process.stdout, self._life):
+            assert pipe is not None
+            pipe.close()
+
+
+def _poll(pipe: int, event: int) -> select.poll:
+    os.set_blocking(pipe, False)
+    poller = select.poll()
+    poller.register(pipe, event)
+    return poller
 
 
 def _wait(poller: select.poll, deadline: float) -> None:
@@ -233,7 +214,8 @@ def _environment(folder: str) -> dict[str, str]:
 _slots: dict[str, _Slot] = {}
 
 
-def _end_all() -> None:
+def end_all() -> None:
+    """Ends every worker; the next call starts another."""
     for slot in list(_slots.values()):
         if slot.worker is not None:
             slot.worker.end()
@@ -248,7 +230,7 @@ def _after_fork() -> None:
 
 
 if __name__ != "__main__":
-    atexit.register(_end_all)
+    atexit.register(end_all)
     os.register_at_fork(after_in_child=_after_fork)
 
 
@@ -256,7 +238,6 @@ if __name__ != "__main__":
 
 
 def _serve(life: int, path: list[str]) -> NoReturn:
-    """Answers requests until ours closes the pipe."""
     _limit()
     requests, replies = os.dup(0), os.dup(1)  # not inherited by what a target starts
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -329,8 +310,6 @@ def _in_place(target: str, args: tuple[object, ...]) -> object:
 
 
 def _limit() -> None:
-    import resource
-
     def most(what: int, value: int) -> None:
         _, hard = resource.getrlimit(what)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -346,16 +325,12 @@ def _limit() -> None:
 
 def _limit_processor(limit_s: float) -> None:
     """Sets a second net, for when ours is gone and cannot kill: the kernel ends a call that computes for too long."""
-    import resource
-
     seconds = math.ceil(time.process_time() + 2 * limit_s) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
 def _resident_bytes(unless_below: int) -> int:
     """Reads the resident memory. The highest so far is cheaper to read, and enough where it is below a limit."""
-    import resource
-
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     if highest <= unless_below or sys.platform != "linux":
         return highest

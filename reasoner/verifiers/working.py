@@ -8,18 +8,17 @@ What it does not do: follow prose (`twice 9 is 18`), powers, percent signs or le
 of these is not counted. Rounding is an error, `1 / 3 = 0.33` is not equal.
 """
 
-from __future__ import annotations
-
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-MAX_CHARS = 20_000
-"""Characters from the end in which equations are read."""
-MAX_TERMS = 30
-"""Numbers, signs and brackets of one left-hand side."""
+from reasoner.verifiers.sentence import ANNOTATION, LATEX_FRACTION
+
+MAX_CHARS = 20_000  # characters from the end in which equations are read
+MAX_TERMS = 30  # numbers, signs and brackets of one left-hand side
 MAX_EQUATIONS = 500
 
 
@@ -76,11 +75,9 @@ _Key = tuple[Fraction, str, Fraction, Fraction]
 _Term = Fraction | str
 
 
-@dataclass(frozen=True)
-class _Equation:
+class _Equation(NamedTuple):
     is_correct: bool
-    key: _Key | None
-    """As a step; None where the left-hand side is more than two numbers."""
+    key: _Key | None  # as a step; None where the left-hand side is more than two numbers
 
 
 def _key(left: Fraction, op: str, right: Fraction, result: Fraction) -> _Key:
@@ -91,8 +88,6 @@ _CHARACTERS = str.maketrans(
     {"−": "-", "–": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "⁄": "/", "$": " ", "€": " ", "£": " "}
     | {"&": " ", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "{": " ", "}": " "}
 )
-_ANNOTATION = re.compile(r"<<[^<>\n]{0,200}>>")
-_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}]{0,60})\}\s?\{([^{}]{0,60})\}")
 _SPACING = re.compile(r"\\(?:[()\[\],;:!$ ]|q?quad\b|left\b|right\b|text\b|mathrm\b|mathbf\b|displaystyle\b)")
 _TERM = re.compile(
     r"(?P<number>[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]*\.?[0-9]+)|(?P<word>[A-Za-z]+)|\s+|(?P<sign>.)"
@@ -100,12 +95,11 @@ _TERM = re.compile(
 
 
 def _equations(text: str) -> list[_Equation]:
-    """Finds every `calculation = number`, in order."""
     if "=" not in text:
         return []
-    text = _ANNOTATION.sub("", text)
+    text = ANNOTATION.sub("", text)
     if "\\" in text:
-        text = _FRACTION.sub(r" (\1)/(\2) ", text.replace("{,}", ","))
+        text = LATEX_FRACTION.sub(r" (\1)/(\2) ", text.replace("{,}", ","))
         text = text.replace("\\times", "*").replace("\\cdot", "*").replace("\\div", "/")
         text = _SPACING.sub(" ", text)
     terms = _terms(text.translate(_CHARACTERS))
@@ -113,7 +107,7 @@ def _equations(text: str) -> list[_Equation]:
     for i, term in enumerate(terms):
         if term == "=" and len(found) < MAX_EQUATIONS:
             left = _left_of(terms, i)
-            stated = _stated(terms, i + 1)
+            stated = _stated(terms[i + 1 : i + 3])
             if stated is not None and sum(isinstance(term, Fraction) for term in left) > 1:
                 found.append(_equation(left, stated, terms, i + 1))
     return found
@@ -130,9 +124,9 @@ def _terms(text: str) -> list[_Term]:
             terms.append(f"'{match['word']}")
         elif match["sign"]:
             terms.append(match["sign"])
-    for i in range(1, len(terms) - 1):
-        is_sign = terms[i] in ("'x", "'X") and (isinstance(terms[i + 1], Fraction) or terms[i + 1] == "(")
-        if is_sign and (isinstance(terms[i - 1], Fraction) or terms[i - 1] == ")" or _is_word(terms[i - 1])):
+    for i, (before, term, after) in enumerate(zip(terms, terms[1:], terms[2:], strict=False), 1):
+        is_sign = term in ("'x", "'X") and (isinstance(after, Fraction) or after == "(")
+        if is_sign and (isinstance(before, Fraction) or before == ")" or _is_word(before)):
             terms[i] = "*"
     return terms
 
@@ -169,26 +163,23 @@ def _left_of(terms: list[_Term], end: int) -> list[_Term]:
             break
         taken.append(term)
         i -= 1
-    if depth or len(taken) > MAX_TERMS:
-        return []
-    return taken[::-1]
+    return [] if depth or len(taken) > MAX_TERMS else taken[::-1]
 
 
-def _stated(terms: list[_Term], start: int) -> Fraction | None:
-    is_negative = start < len(terms) and terms[start] == "-"
-    start += is_negative
-    value = terms[start] if start < len(terms) else None
-    if not isinstance(value, Fraction):
-        return None
-    return -value if is_negative else value
+def _stated(terms: list[_Term]) -> Fraction | None:
+    match terms:
+        case [Fraction() as value, *_]:
+            return value
+        case ["-", Fraction() as value, *_]:
+            return -value
+    return None
 
 
 def _equation(left: list[_Term], stated: Fraction, terms: list[_Term], start: int) -> _Equation:
     value = _value(left)
-    is_correct = value is not None and value == stated
-    if value is not None and not is_correct:  # 2 x 9 = 20 - 2 = 18
-        end = next((i for i in range(start, min(start + MAX_TERMS, len(terms))) if terms[i] == "="), start)
-        is_correct = value == _value(_left_of(terms, end)) if end > start else False
+    is_correct = value == stated
+    if value is not None and not is_correct and "=" in terms[start : start + MAX_TERMS]:  # 2 x 9 = 20 - 2 = 18
+        is_correct = value == _value(_left_of(terms, terms.index("=", start)))
     plain = [term for term in left if term not in ("(", ")")]
     key = None
     if len(plain) == 3 and isinstance(plain[0], Fraction) and isinstance(plain[2], Fraction):
@@ -198,41 +189,41 @@ def _equation(left: list[_Term], stated: Fraction, terms: list[_Term], start: in
 
 def _value(terms: list[_Term]) -> Fraction | None:
     """Returns the exact value of a calculation; None where it is malformed or divides by zero."""
-    value, end = _sum(terms, 0)
-    return value if end == len(terms) else None
+    left = terms[::-1]
+    try:
+        value = _sum(left)
+    except (IndexError, TypeError, ZeroDivisionError):
+        return None
+    return None if left else value
 
 
-def _sum(terms: list[_Term], start: int) -> tuple[Fraction | None, int]:
-    total, end = _product(terms, start)
-    while total is not None and end < len(terms) and terms[end] in ("+", "-"):
-        sign = terms[end]
-        value, end = _product(terms, end + 1)
-        total = None if value is None else total + value if sign == "+" else total - value
-    return total, end
+_OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
-def _product(terms: list[_Term], start: int) -> tuple[Fraction | None, int]:
-    total, end = _atom(terms, start)
-    while total is not None and end < len(terms) and terms[end] in ("*", "/"):
-        sign = terms[end]
-        value, end = _atom(terms, end + 1)
-        if value is None or (sign == "/" and value == 0):
-            return None, end
-        total = total * value if sign == "*" else total / value
-    return total, end
+def _sum(left: list[_Term]) -> Fraction:
+    """Takes a sum off the end of what is left, which stands in reverse order."""
+    return _chain(left, ("+", "-"), _product)
 
 
-def _atom(terms: list[_Term], start: int) -> tuple[Fraction | None, int]:
-    if start >= len(terms):
-        return None, start
-    term = terms[start]
-    if isinstance(term, Fraction):
-        return term, start + 1
+def _product(left: list[_Term]) -> Fraction:
+    return _chain(left, ("*", "/"), _atom)
+
+
+def _chain(left: list[_Term], signs: tuple[str, str], part: Callable[[list[_Term]], Fraction]) -> Fraction:
+    total = part(left)
+    while left and left[-1] in signs:
+        total = _OPERATIONS[str(left.pop())](total, part(left))
+    return total
+
+
+def _atom(left: list[_Term]) -> Fraction:
+    term = left.pop()
     if term == "-":
-        value, end = _atom(terms, start + 1)
-        return (None if value is None else -value), end
+        return -_atom(left)
     if term == "(":
-        value, end = _sum(terms, start + 1)
-        if end < len(terms) and terms[end] == ")":
-            return value, end + 1
-    return None, start
+        value = _sum(left)
+        if left.pop() == ")":
+            return value
+    if not isinstance(term, Fraction):
+        raise TypeError("no number where one should stand")
+    return term

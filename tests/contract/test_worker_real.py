@@ -68,7 +68,7 @@ def bombs(tmp_path_factory):
     sys.path.append(str(folder))
     yield folder
     sys.path.remove(str(folder))
-    worker._end_all()
+    worker.end_all()
 
 
 def is_gone(pid, within_s=3.0):

@@ -4,8 +4,6 @@ The values may be a submission's, so whatever can take long or much memory on a 
 here. What is in none of these tables cannot be judged.
 """
 
-from __future__ import annotations
-
 import ast
 import collections
 import copy
@@ -17,8 +15,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-LONGEST = 10_000_000
-"""Items of a sequence that a judgement may build."""
+LONGEST = 10_000_000  # items of a sequence that a judgement may build
 _MOST_BITS = 1_000_000
 _EQUAL_HASHES = 64
 
@@ -27,11 +24,7 @@ class Failed(Exception):
     """Is raised for a test that does not hold, whatever its values: no answer, or one that cannot be worked with."""
 
 
-class Unknown:
-    """Stands for an answer while a test is lifted. Every operation on it is unknown."""
-
-
-UNKNOWN = Unknown()
+UNKNOWN = object()  # an answer while a test is lifted; every operation on it is unknown
 
 
 def apply(function: Callable[..., Any], *args: Any) -> Any:
@@ -42,15 +35,19 @@ def _bits(*values: Any) -> int:
     return max((value.bit_length() for value in values if isinstance(value, int)), default=0)
 
 
-def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(base, int) and isinstance(exponent, int) and _bits(base) * abs(exponent) > _MOST_BITS:
+def _bound(bits: int) -> None:
+    if bits > _MOST_BITS:
         raise Failed("a number that is too large to judge")
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, int) and isinstance(exponent, int):
+        _bound(_bits(base) * abs(exponent))
     return base**exponent
 
 
 def _product(one: Any, other: Any) -> Any:
-    if _bits(one) + _bits(other) > _MOST_BITS:
-        raise Failed("a number that is too large to judge")
+    _bound(_bits(one) + _bits(other))
     for left, right in ((one, other), (other, one)):
         if isinstance(left, str | bytes | list | tuple) and isinstance(right, int) and len(left) * right > LONGEST:
             raise Failed("a sequence that is too long to judge")
@@ -61,8 +58,7 @@ def _division(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def divide(one: Any, other: Any) -> Any:
         if isinstance(one, str | bytes):
             raise Failed("a text with %, which is not judged")
-        if _bits(one, other) > _MOST_BITS // 10:
-            raise Failed("a number that is too large to judge")
+        _bound(10 * _bits(one, other))
         return function(one, other)
 
     return divide
@@ -90,10 +86,6 @@ def _sum(values: Any, start: Any = 0) -> Any:
 
 def make_set(values: Any = ()) -> set[Any]:
     return set(_hashable(values))
-
-
-def _frozenset(values: Any = ()) -> frozenset[Any]:
-    return frozenset(_hashable(values))
 
 
 def make_dict(values: Any = (), **more: Any) -> dict[Any, Any]:
@@ -138,53 +130,27 @@ def _is(one: Any, other: Any) -> bool:
 
 
 UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.Not: operator.not_,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-    ast.Invert: operator.invert,
-}
+    ast.Not: operator.not_, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert,
+}  # fmt: skip
 BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: _product,
-    ast.Div: _division(operator.truediv),
-    ast.FloorDiv: _division(operator.floordiv),
-    ast.Mod: _division(operator.mod),
-    ast.Pow: _power,
-    ast.BitAnd: operator.and_,
-    ast.BitOr: operator.or_,
-    ast.BitXor: operator.xor,
-}
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: _product, ast.Div: _division(operator.truediv),
+    ast.FloorDiv: _division(operator.floordiv), ast.Mod: _division(operator.mod), ast.Pow: _power,
+    ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor,
+}  # fmt: skip
 COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Is: _is,
-    ast.IsNot: lambda one, other: not _is(one, other),
-    ast.In: lambda one, other: one in other,
-    ast.NotIn: lambda one, other: one not in other,
-}
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
+    ast.GtE: operator.ge, ast.Is: _is, ast.IsNot: lambda one, other: not _is(one, other),
+    ast.In: lambda one, other: one in other, ast.NotIn: lambda one, other: one not in other,
+}  # fmt: skip
 BUILTINS: dict[str, Any] = {
-    **{one.__name__: one for one in (abs, all, any, bin, bool, bytes, chr, float, frozenset, hex, int, len)},
-    **{one.__name__: one for one in (list, max, min, oct, ord, sorted, str, tuple, type)},
-    "dict": dict,
-    "divmod": _division(divmod),
-    "enumerate": _listed(enumerate),
-    "filter": _listed(filter),
-    "isinstance": isinstance,
-    "map": _listed(map),
-    "pow": _power,
-    "range": _range,
-    "reversed": _listed(reversed),
-    "round": _round,
-    "set": set,
-    "sum": _sum,
-    "zip": _listed(zip),
-}
-BOUNDED: dict[Any, Callable[..., Any]] = {dict: make_dict, frozenset: _frozenset, set: make_set}
+    **{one.__name__: one for one in (abs, all, any, bin, bool, bytes, chr, dict, float, frozenset, hex, int)},
+    **{one.__name__: one for one in (isinstance, len, list, max, min, oct, ord, set, sorted, str, tuple, type)},
+    **{one.__name__: _listed(one) for one in (enumerate, filter, map, reversed, zip)},
+    "divmod": _division(divmod), "pow": _power, "range": _range, "round": _round, "sum": _sum,
+}  # fmt: skip
+BOUNDED: dict[Any, Callable[..., Any]] = {
+    dict: make_dict, set: make_set, frozenset: lambda values=(): frozenset(_hashable(values)),
+}  # fmt: skip
 """Types that stand for themselves in `isinstance`, and are called through these."""
 ITERATING = frozenset(
     {"all", "any", "dict", "enumerate", "filter", "frozenset", "list", "map", "max", "min", "set", "sorted", "sum"}

@@ -6,8 +6,6 @@ is loaded: what hypothesis draws is a function of the expression, the number and
 hypothesis), and a strategy that never comes to an end costs `DRAW_S`.
 """
 
-from __future__ import annotations
-
 import ast
 import base64
 import hashlib
@@ -21,8 +19,7 @@ from reasoner.verifiers.code.interpreter import evaluate
 from reasoner.verifiers.code.task import Unfit, tree
 from reasoner.verifiers.code.values import holds_type, is_plain
 
-DRAW_S = 20.0
-"""Wall time for drawing all examples of a task."""
+DRAW_S = 20.0  # wall time for drawing all examples of a task
 
 _NAMES = "binary booleans characters complex_numbers dictionaries fixed_dictionaries floats from_regex frozensets"
 _NAMES += " integers just lists none one_of permutations sampled_from sets text tuples"
@@ -36,10 +33,9 @@ def draw(args: str, num: int, seed: int = 0) -> list[tuple[Any, ...]]:
     """
     try:
         found: Any = worker.call(f"{__name__}:drawn", args, num, seed, timeout=DRAW_S)
-    except worker.TimedOut:
-        raise Unfit(f"property: the strategy cannot be drawn from: not done after {DRAW_S:g} s") from None
-    except worker.Broken as error:
-        raise Unfit(f"property: the strategy cannot be drawn from: {error}") from None
+    except (worker.TimedOut, worker.Broken) as error:
+        why = f"not done after {DRAW_S:g} s" if isinstance(error, worker.TimedOut) else error
+        raise Unfit(f"property: the strategy cannot be drawn from: {why}") from None
     if found["problem"]:
         raise Unfit(f"property: {found['problem']}")
     examples: list[tuple[Any, ...]] = frames.decode(base64.b64decode(found["examples"]))
@@ -47,9 +43,7 @@ def draw(args: str, num: int, seed: int = 0) -> list[tuple[Any, ...]]:
 
 
 def drawn(args: str, num: int, seed: int) -> dict[str, str]:
-    """Does the worker's side of `draw`."""
-    from hypothesis import HealthCheck, Phase, given, settings
-    from hypothesis import seed as seed_of_test
+    import hypothesis
     from hypothesis.errors import HypothesisException
     from hypothesis.internal.conjecture import providers
 
@@ -66,20 +60,14 @@ def drawn(args: str, num: int, seed: int) -> dict[str, str]:
             raise Unfit("the strategy gives what is no plain value")
         found.setdefault(repr(example), example)
 
-    sow: Any = seed_of_test
-    how: Any = settings(
-        database=None,
-        deadline=None,
-        max_examples=num,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
     number = int.from_bytes(hashlib.sha256(f"{seed} {args}".encode()).digest()[:8], "big")
+    given: Any = hypothesis.given
+    settings: Any = hypothesis.settings(
+        max_examples=num, phases=[hypothesis.Phase.generate], suppress_health_check=list(hypothesis.HealthCheck),
+        database=None, deadline=None, print_blob=False,
+    )  # fmt: skip
     try:
-        test: Any = given
-        run = test(strategy(args))(take)
-        how(sow(number)(run))()
+        settings(hypothesis.seed(number)(given(strategy(args))(take)))()
     except (Unfit, Failed) as error:
         return {"problem": str(error), "examples": ""}
     except (HypothesisException, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

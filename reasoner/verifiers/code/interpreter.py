@@ -1,8 +1,7 @@
 """Interprets the tests of a task's author, with a fixed set of operations and bounded work.
 
 It makes one pass through a test. Without answers it lifts: the calls of the entry point are noted, and what they give
-is unknown. With answers it judges. Both passes take the same way, since loops and conditions go by known values only:
-a call has the same place in both.
+is unknown. With answers it judges. Loops and conditions go by known values only: a call has one place in both passes.
 """
 
 from __future__ import annotations
@@ -13,34 +12,21 @@ import operator
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, cast
 
+from reasoner.sandbox import Answer, Call
 from reasoner.verifiers.code import bounded
 from reasoner.verifiers.code.bounded import UNKNOWN, Failed, apply
 from reasoner.verifiers.code.task import Unfit
 from reasoner.verifiers.code.values import clipped, is_plain, shown
 
-if TYPE_CHECKING:
-    from reasoner.sandbox import Answer
-
 MOST_CALLS = 10_000
-MOST_STEPS = 1_000_000
-"""Operations of one judgement; past them, an answer is one that cannot be judged, and the test has failed."""
+MOST_STEPS = 1_000_000  # of one judgement; past them, an answer cannot be judged, and the test has failed
 
-Values = dict[str, Any]
-"""What the names of a test hold, or the keywords of a call."""
+Values = dict[str, Any]  # what the names of a test hold, or the keywords of a call
 
 
-class Asked(NamedTuple):
-    """Holds a call of the entry point; `is_listed` where only the items of its answer matter, as in `sorted(f(x))`."""
-
-    args: tuple[Any, ...]
-    keywords: Values
-    is_listed: bool = False
-
-
-Place = tuple[int, tuple[int, ...]]
-"""Where a call stands: its node, and the turn of every loop around it."""
+Place = tuple[int, tuple[int, ...]]  # where a call stands: its node, and the turn of every loop around it
 
 
 @dataclass(frozen=True)
@@ -78,8 +64,6 @@ class _Module:
 
 @dataclass(frozen=True)
 class _Function:
-    """Calls a lambda of a test's author."""
-
     run: Interpreter
     node: ast.Lambda
     values: Values
@@ -88,7 +72,11 @@ class _Function:
         names = [arg.arg for arg in self.node.args.args]
         if len(args) != len(names):
             raise TypeError(f"{_line(self.node)} takes {len(names)} arguments")
-        return self.run.within({**self.values, **dict(zip(names, args, strict=True))}, self.node.body)
+        outer, self.run.values = self.run.values, {**self.values, **dict(zip(names, args, strict=True))}
+        try:
+            return self.run.value(self.node.body)
+        finally:
+            self.run.values = outer
 
 
 class Interpreter:
@@ -99,14 +87,11 @@ class Interpreter:
     """
 
     def __init__(
-        self,
-        names: frozenset[str],
-        places: Mapping[Place, int] | None = None,
-        answers: Sequence[Answer] | None = None,
+        self, names: frozenset[str], places: Mapping[Place, int] = {}, answers: Sequence[Answer] | None = None
     ) -> None:
         self.names, self.answers = names, answers
         self.places = dict(places or {})
-        self.calls: list[Asked] = []
+        self.calls: list[Call] = []
         self.iterated: set[int] = set()
         self.asking: list[bool] = []
         self.found: list[Check] = []
@@ -147,9 +132,7 @@ class Interpreter:
             case ast.ImportFrom(module=str() as name, names=names, level=0):
                 for alias in names:
                     self.values[alias.asname or alias.name] = self.member(name, alias.name)
-            case ast.Expr(value=ast.Constant() | ast.Name()) | ast.Pass():
-                pass
-            case ast.Expr(value=ast.Call(func=ast.Name(id="print"))):
+            case ast.Pass() | ast.Expr(value=ast.Constant() | ast.Name() | ast.Call(func=ast.Name(id="print"))):
                 pass
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 raise Unfit(f"it defines {name}")
@@ -163,17 +146,16 @@ class Interpreter:
                 raise Unfit(f"it asks for what never holds: {_line(test)}")
             self.asking.append(holds is UNKNOWN)
             return
-        self.given, why = [], ""
+        self.given = []
         try:
-            holds = bool(self.value(test))
+            why = "" if self.value(test) else self.said()
         except Failed as error:
-            holds, why = False, str(error)
+            why = str(error) or self.said()
         except _ERRORS as error:
-            holds, why = False, f"{self.said()} ({type(error).__name__}: {error})"[:300]
-        self.found.append(Check(_line(test), "" if holds else why or self.said()))
+            why = f"{self.said()} ({type(error).__name__}: {error})"[:300]
+        self.found.append(Check(_line(test), why))
 
     def said(self) -> str:
-        """Says what the calls of an assert gave."""
         given = [f"{_line(node, 60)} gave {shown(value)}" for node, value in self.given]
         return ", ".join(given) or "it does not hold"
 
@@ -209,9 +191,7 @@ class Interpreter:
 
     def bind(self, target: ast.expr, value: Any) -> None:
         match target:
-            case ast.Name(id=name):
-                if name in self.names:
-                    raise Unfit(f"it assigns to {name}")
+            case ast.Name(id=name) if name not in self.names:
                 self.values[name] = value
             case ast.Tuple(elts=parts) | ast.List(elts=parts) if not any(isinstance(p, ast.Starred) for p in parts):
                 for part, one in zip(parts, _unpacked(value, len(parts)), strict=True):
@@ -240,10 +220,8 @@ class Interpreter:
             case ast.Dict(keys=keys, values=values):
                 if any(key is None for key in keys):
                     raise Unfit(f"it has a dictionary of dictionaries: {_line(node)}")
-                return self.gather(
-                    [*cast(list[ast.expr], keys), *values],
-                    lambda both: bounded.make_dict(list(zip(both[: len(keys)], both[len(keys) :], strict=True))),
-                )
+                parts, num = [*cast(list[ast.expr], keys), *values], len(keys)
+                return self.gather(parts, lambda both: bounded.make_dict(zip(both[:num], both[num:], strict=True)))
             case ast.UnaryOp(op=op, operand=operand):
                 return apply(bounded.UNARY[type(op)], self.value(operand))
             case ast.BinOp(left=left, op=op, right=right):
@@ -285,14 +263,12 @@ class Interpreter:
     def name(self, name: str) -> Any:
         if name in self.names:
             raise Unfit(f"it uses {name} without calling it")
-        if name in self.values:
-            value = self.values[name]
-            if isinstance(value, _Poison):
-                raise Failed(value.why)
-            return value
-        if name in bounded.BUILTINS:
-            return bounded.BUILTINS[name]
-        raise Unfit(f"it needs {name}, which is not part of the test")
+        if name not in self.values and name not in bounded.BUILTINS:
+            raise Unfit(f"it needs {name}, which is not part of the test")
+        value = self.values[name] if name in self.values else bounded.BUILTINS[name]
+        if isinstance(value, _Poison):
+            raise Failed(value.why)
+        return value
 
     def expanded(self, parts: Sequence[ast.expr]) -> list[Any]:
         """Works out the items of a display or the arguments of a call."""
@@ -377,13 +353,6 @@ class Interpreter:
         look()
         self.may_call = before
 
-    def within(self, values: Values, node: ast.expr) -> Any:
-        before, self.values = self.values, values
-        try:
-            return self.value(node)
-        finally:
-            self.values = before
-
     def function(self, node: ast.Lambda) -> _Function:
         args = node.args
         if args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults:
@@ -465,16 +434,14 @@ class Interpreter:
                 raise Unfit(f"it calls with another answer: {_line(node)}")
             if not self.may_call:
                 raise Unfit(f"it calls where answers decide whether: {_line(node)}")
-            for one in (*args, *keywords.values()):
-                if not is_plain(one):
-                    raise Unfit(f"it calls with what is no plain value: {_line(node)}")
+            if not is_plain([*args, *keywords.values()]):
+                raise Unfit(f"it calls with what is no plain value: {_line(node)}")
             self.places[place] = len(self.calls)
-            self.calls.append(Asked(tuple(args), keywords, id(node) in self.iterated))
+            self.calls.append(Call(tuple(args), keywords, id(node) in self.iterated))
             if len(self.calls) > MOST_CALLS:
                 raise Unfit(f"it makes more than {MOST_CALLS:,} calls")
             return UNKNOWN
-        at = self.places[place]
-        what = _line(node, 60)
+        at, what = self.places[place], _line(node, 60)
         if at >= len(self.answers):
             raise Failed(f"{what} gave no answer")
         answer = self.answers[at]
@@ -488,7 +455,6 @@ class Interpreter:
 
 @functools.lru_cache(maxsize=100_000)
 def _line(node: ast.AST, most: int = 120) -> str:
-    """Gives the source of a node, in one line of bounded length."""
     return clipped(ast.unparse(node), most)
 
 

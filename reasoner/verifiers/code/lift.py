@@ -1,29 +1,23 @@
 """Lifts the calls out of the tests of a task, and judges their answers later.
 
-A test is never run. It is read as a syntax tree by a small interpreter of a fixed set of operations and bounded work,
-in two passes: the first notes the calls of the entry point, whose answers are unknown (`Test.calls`); the second works
-out what stands around them on the plain values that came out of the sandbox (`Test.judge`). So no expected value enters
-the process that runs the submission, and nothing that comes out of it runs here.
+A test is never run. The `interpreter` reads it twice: once for the calls of the entry point (`Test.calls`), and again
+for what stands around them, on the plain values that came out of the sandbox (`Test.judge`). So no expected value
+enters the process that runs the submission, and nothing that comes out of it runs here.
 
 What does not fit is refused when it is read (`Unfit`, with the reason): arguments that need a class, a package or
 another answer of the submission; statements other than assignments, loops over known values, `if` on known values and
 asserts. What is not promised: that a fitting test is a good one.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from reasoner.sandbox import Answer, Call
 from reasoner.verifiers.code.bounded import Failed
-from reasoner.verifiers.code.interpreter import MOST_CALLS, Asked, Check, Interpreter, Place
+from reasoner.verifiers.code.interpreter import MOST_CALLS, Check, Interpreter, Place
 from reasoner.verifiers.code.task import Stdio, Task, Unfit, parse, tree
-
-if TYPE_CHECKING:
-    from reasoner.sandbox import Answer
 
 
 @dataclass(frozen=True)
@@ -32,16 +26,11 @@ class Test:
 
     __test__ = False  # pytest would take it for one of its own
 
-    source: str
     program: tuple[ast.stmt, ...]
     names: frozenset[str]
-    calls: tuple[Asked, ...]
+    calls: tuple[Call, ...]
     places: Mapping[Place, int]
     asking: tuple[bool, ...]
-
-    @property
-    def num_checks(self) -> int:
-        return sum(self.asking)
 
     def judge(self, answers: Sequence[Answer]) -> list[Check]:
         """Judges its asserts on the answers of its calls, in order; a call without an answer has failed."""
@@ -69,29 +58,30 @@ def read(answer: str) -> Ready:
     if task.mode == "stdio":
         return Ready(task, (), ())
     assert task.entry_point is not None
-    visible, hidden = (
-        tuple(_lifted(f"{kind} {number}", source, task.entry_point) for number, source in enumerate(sources, 1))
-        for kind, sources in (("test", task.tests), ("hidden test", task.hidden_tests))
-    )
-    if not task.property and not sum(test.num_checks for test in (*visible, *hidden)):
+    visible = _lifted("test", task.tests, task.entry_point)
+    hidden = _lifted("hidden test", task.hidden_tests, task.entry_point)
+    if not task.property and not any(any(test.asking) for test in (*visible, *hidden)):
         raise Unfit("its tests ask nothing")
     if sum(len(test.calls) for test in (*visible, *hidden)) > MOST_CALLS:
         raise Unfit(f"its tests make more than {MOST_CALLS:,} calls")
     return Ready(task, visible, hidden)
 
 
-def _lifted(name: str, source: str | Stdio, entry_point: str) -> Test:
-    try:
-        return lift(str(source), entry_point)
-    except Unfit as error:
-        raise Unfit(f"{name}: {error}") from None
+def _lifted(name: str, sources: Sequence[str | Stdio], entry_point: str) -> tuple[Test, ...]:
+    found = []
+    for number, source in enumerate(sources, 1):
+        try:
+            found.append(lift(str(source), entry_point))
+        except Unfit as error:
+            raise Unfit(f"{name} {number}: {error}") from None
+    return tuple(found)
 
 
 def lift(source: str, entry_point: str) -> Test:
     """Reads the calls and judgements of one test. Raises `Unfit`.
 
     >>> lift("assert sorted(f([2, 1], key=3)) == [1, 2]", "f").calls
-    (Asked(args=([2, 1],), keywords={'key': 3}, is_listed=True),)
+    (Call(args=([2, 1],), kwargs={'key': 3}, is_listed=True),)
     """
     body = tree(source).body
     program, names = body, {entry_point}
@@ -100,8 +90,8 @@ def lift(source: str, entry_point: str) -> Test:
         if len(parameters.args) != 1 or parameters.vararg or parameters.kwarg or parameters.kwonlyargs:
             raise Unfit("check does not take one candidate")
         names.add(parameters.args[0].arg)
-        outside = [node for node in body if not isinstance(node, ast.FunctionDef)]
-        program = [*(node for node in outside if not _calls_check(node)), *checks[-1].body]
+        outside = [node for node in body if not isinstance(node, ast.FunctionDef) and not _calls_check(node)]
+        program = [*outside, *checks[-1].body]
     run = Interpreter(frozenset(names))
     try:
         run.statements(program)
@@ -109,13 +99,11 @@ def lift(source: str, entry_point: str) -> Test:
         raise Unfit(str(error)) from None
     except RecursionError:
         raise Unfit("it is nested too deeply") from None
-    return Test(source, tuple(program), frozenset(names), tuple(run.calls), run.places, tuple(run.asking))
+    return Test(tuple(program), frozenset(names), tuple(run.calls), run.places, tuple(run.asking))
 
 
 def _calls_check(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Call)
-        and isinstance(node.value.func, ast.Name)
-        and node.value.func.id == "check"
-    )
+    match node:
+        case ast.Expr(value=ast.Call(func=ast.Name(id="check"))):
+            return True
+    return False

@@ -4,15 +4,12 @@ Whether a change is a mistake is asked of the tests in the usual way (`usual`): 
 process, in the sandbox. A hack would fool that; a mutated reference fools nobody.
 """
 
-from __future__ import annotations
-
 import ast
 import copy
 import random
 from typing import Any
 
 from reasoner.verifiers.code import task as tasks
-from reasoner.verifiers.code.task import Task
 
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.FloorDiv, ast.FloorDiv: ast.Div,
@@ -25,21 +22,23 @@ _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 def mutations(source: str, num: int, chance: random.Random) -> list[tuple[str, str]]:
     """Makes at most `num` sources, each with one change, named before it; some change nothing that matters."""
     tree = tasks.tree(source)
-    places = [(at, how) for at, node in enumerate(ast.walk(tree)) for how in _changes(node)]
+    places = [(at, which) for at, node in enumerate(ast.walk(tree)) for which in range(len(_changes(node)))]
     chance.shuffle(places)
     found: dict[str, str] = {}
-    for at, how in places:
+    for at, which in places:
         if len(found) == num:
             break
         other = copy.deepcopy(tree)
-        _change(list(ast.walk(other))[at], how)
+        node = list(ast.walk(other))[at]
+        name, field, value = _changes(node)[which]
+        setattr(node, field, value)
         text = ast.unparse(ast.fix_missing_locations(other)) + "\n"
         if text.strip() != ast.unparse(tree).strip():
-            found.setdefault(text, how.partition(" ")[0])
-    return [(how, text) for text, how in found.items()]
+            found.setdefault(text, name)
+    return [(name, text) for text, name in found.items()]
 
 
-def usual(task: Task, source: str) -> str:
+def usual(task: tasks.Task, source: str) -> str:
     """Writes a program that prints `held`, last, where the asserts of a task's tests hold, run in the usual way."""
     parts = [task.setup, source]
     for test in map(str, (*task.tests, *task.hidden_tests)):
@@ -49,51 +48,29 @@ def usual(task: Task, source: str) -> str:
     return "\n".join([*parts, "print('\\nheld')", ""])
 
 
-def _changes(node: ast.AST) -> list[str]:
-    """Names what can be changed at a node."""
-    found = []
-    if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in _SWAPS:
-        found.append("operator")
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in _SWAPS:
-        found.append("comparison")
-    if isinstance(node, ast.Constant):
-        kinds: dict[type, list[str]] = {bool: ["not"], int: ["+1", "-1"], float: ["+1"], str: ["text"]}
-        found += kinds.get(type(node.value), [])
-    if isinstance(node, ast.Return) and node.value is not None:
-        found += ["none", "wrapped", "negated"]
-    if isinstance(node, ast.If | ast.While | ast.IfExp):
-        found.append("condition")
+def _changes(node: ast.AST) -> list[tuple[str, str, Any]]:
+    """Lists what can be changed at a node: the name of the change, the field that it changes, and to what."""
+    found: list[tuple[str, str, Any]] = []
+    match node:
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in _SWAPS:
+            found.append(("operator", "op", _SWAPS[type(op)]()))
+        case ast.Compare(ops=[op, *others]) if type(op) in _SWAPS:
+            found.append(("comparison", "ops", [_SWAPS[type(op)](), *others]))
+        case ast.Constant(value=bool() as value):
+            found.append(("not", "value", not value))
+        case ast.Constant(value=int() as value):
+            found += [("+1", "value", value + 1), ("-1", "value", value - 1)]
+        case ast.Constant(value=float() as value):
+            found.append(("+1", "value", value + 1))
+        case ast.Constant(value=str() as value):
+            found.append(("text", "value", value + "x"))
+        case ast.Return(value=ast.expr() as value):
+            results = [ast.Constant(None), ast.List([value], ast.Load()), ast.UnaryOp(ast.Not(), value)]
+            found += [(name, "value", one) for name, one in zip(("none", "wrapped", "negated"), results, strict=True)]
+        case ast.If(test=test) | ast.While(test=test) | ast.IfExp(test=test):
+            found.append(("condition", "test", ast.UnaryOp(ast.Not(), test)))
+        case ast.Call(args=args) if len(args) > 1:
+            found.append(("arguments", "args", args[::-1]))
     if isinstance(node, ast.FunctionDef | ast.For | ast.If) and len(node.body) > 1:
-        found += [f"drop {at}" for at in range(len(node.body))]
-    if isinstance(node, ast.Call) and len(node.args) > 1:
-        found.append("arguments")
+        found += [("drop", "body", node.body[:at] + node.body[at + 1 :]) for at in range(len(node.body))]
     return found
-
-
-def _change(node: Any, how: str) -> None:
-    word, _, at = how.partition(" ")
-    match word:
-        case "operator":
-            node.op = _SWAPS[type(node.op)]()
-        case "comparison":
-            node.ops[0] = _SWAPS[type(node.ops[0])]()
-        case "not":
-            node.value = not node.value
-        case "+1":
-            node.value += 1
-        case "-1":
-            node.value -= 1
-        case "text":
-            node.value += "x"
-        case "none":
-            node.value = ast.Constant(None)
-        case "wrapped":
-            node.value = ast.List([node.value], ast.Load())
-        case "negated":
-            node.value = ast.UnaryOp(ast.Not(), node.value)
-        case "condition":
-            node.test = ast.UnaryOp(ast.Not(), node.test)
-        case "drop":
-            del node.body[int(at)]
-        case "arguments":
-            node.args.reverse()

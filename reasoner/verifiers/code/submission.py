@@ -1,13 +1,10 @@
 """Finds the submission in a completion, and puts together the program that is run."""
 
-from __future__ import annotations
-
 import re
 
 from reasoner.verifiers.code.task import Task, Unfit
 
-MOST_BYTES = 1_000_000
-"""Of a submission's source."""
+MOST_BYTES = 1_000_000  # of a submission's source
 
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*([^`]*)")
 _PYTHON = frozenset({"python", "py", "python3", "py3"})
@@ -45,8 +42,7 @@ def _keep(found: dict[bool, str], tag: str, block: list[str]) -> None:
         found[bool(tag)] = "".join(f"{line}\n" for line in block)
 
 
-INDENTED = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]+[^\s#]")
-"""What begins, but for comments, with an indented line of code."""
+INDENTED = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*[ \t]+[^\s#]")  # begins, but for comments, with indented code
 _FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+(?:\([^)]*\)|[^\n;#\\]*)", re.MULTILINE)
 
 
@@ -54,7 +50,7 @@ def program(task: Task, submission: str) -> str:
     """Joins the task's setup and the submission. Raises `Unfit` where that is no text to run.
 
     A submission whose first line of code is indented is no program by itself, so nothing that could be right is lost
-    where it is joined to the task's prompt. One without a line of code stays what it is: it defines nothing.
+    where it is joined to the task's prompt, as HumanEval's own harness has it.
     """
     try:
         size = len(submission.encode("utf-8"))

@@ -17,8 +17,6 @@ A task travels as the `answer` of a problem: one line of JSON, `{"schema": 1, ..
 A test is assert lines, or a `check(candidate)` function; `lift` reads it.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import warnings
@@ -29,8 +27,7 @@ from typing import Any, Literal
 SCHEMA = 1
 FIELDS = ("entry_point", "mode", "tests", "hidden_tests", "property", "setup", "prompt", "solution", "again")
 """The keys of a task, beside `schema`."""
-MOST_BYTES = 4_000_000
-"""Of a task's JSON."""
+MOST_BYTES = 4_000_000  # of a task's JSON
 EXAMPLES = 60
 
 
@@ -45,8 +42,7 @@ class Property:
     args: str
     reference: str
     examples: int = EXAMPLES
-    tolerance: float | None = None
-    """Relative and absolute, for the floats of an answer; None compares them exactly."""
+    tolerance: float | None = None  # relative and absolute, for the floats of an answer; None: exact
 
 
 @dataclass(frozen=True)
@@ -82,15 +78,14 @@ def parse(answer: str) -> Task:
         raise Unfit(f"the task has {len(answer):,} characters (at most {MOST_BYTES:,})")
     try:
         row = json.loads(answer)
-    except RecursionError:
-        raise Unfit("the answer is not the JSON of a task: nested too deeply") from None
-    except ValueError as error:
-        raise Unfit(f"the answer is not the JSON of a task: {error}") from None
+    except (RecursionError, ValueError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise Unfit(f"the answer is not the JSON of a task: {why}") from None
     if not isinstance(row, dict):
         raise Unfit("the answer is not the JSON of a task")
-    if row.get("schema") != SCHEMA:
-        raise Unfit(f"the task has schema {row.get('schema')!r}, we read {SCHEMA}")
-    return from_fields({key: value for key, value in row.items() if key != "schema"})
+    if (schema := row.pop("schema", None)) != SCHEMA:
+        raise Unfit(f"the task has schema {schema!r}, we read {SCHEMA}")
+    return from_fields(row)
 
 
 def from_fields(row: Mapping[str, Any]) -> Task:
@@ -105,19 +100,12 @@ def from_fields(row: Mapping[str, Any]) -> Task:
         raise Unfit(f"entry_point is {entry!r}, not a name")
     if mode == "stdio" and entry is not None:
         raise Unfit("entry_point is not null, but the mode is stdio")
-    piles = []
-    for key in ("tests", "hidden_tests"):
-        pile = row.get(key) or []
-        if isinstance(pile, str) and mode == "call":
-            pile = [pile]
-        if not isinstance(pile, list | tuple):
-            raise Unfit(f"{key} is not a list")
-        piles.append(tuple(_test_of(one, mode, f"{key} {number}") for number, one in enumerate(pile, 1)))
+    tests, hidden = (_tests_of(row.get(key) or [], mode, key) for key in ("tests", "hidden_tests"))
     given = row.get("property")
     if given is not None and mode == "stdio":
         raise Unfit("a property is for calls, but the mode is stdio")
     prop = None if given is None else _property_of(given)
-    if not any(piles) and prop is None:
+    if not (tests or hidden or prop):
         raise Unfit("it has no tests")
     texts = {key: row.get(key, "") for key in ("setup", "prompt", "solution")}
     for key, text in texts.items():
@@ -126,19 +114,27 @@ def from_fields(row: Mapping[str, Any]) -> Task:
     again = row.get("again", True)
     if not isinstance(again, bool):
         raise Unfit("again is neither true nor false")
-    return Task(entry, mode, piles[0], piles[1], prop, **texts, again=again)
+    return Task(entry, mode, tests, hidden, prop, **texts, again=again)
 
 
-def _test_of(one: object, mode: str, where: str) -> str | Stdio:
-    if mode == "call":
-        if not isinstance(one, str):
-            raise Unfit(f"{where} is not text")
-        return one
-    if not isinstance(one, dict) or set(one) != {"stdin", "stdout"}:
-        raise Unfit(f'{where} is not {{"stdin", "stdout"}}')
-    if not all(isinstance(text, str) for text in one.values()):
-        raise Unfit(f"{where}: stdin and stdout are not both text")
-    return Stdio(one["stdin"], one["stdout"])
+def _tests_of(pile: object, mode: str, key: str) -> tuple[str | Stdio, ...]:
+    if isinstance(pile, str) and mode == "call":
+        pile = [pile]
+    if not isinstance(pile, list | tuple):
+        raise Unfit(f"{key} is not a list")
+    found: list[str | Stdio] = []
+    for number, one in enumerate(pile, 1):
+        if mode == "call":
+            if not isinstance(one, str):
+                raise Unfit(f"{key} {number} is not text")
+            found.append(one)
+            continue
+        if not isinstance(one, dict) or set(one) != {"stdin", "stdout"}:
+            raise Unfit(f'{key} {number} is not {{"stdin", "stdout"}}')
+        if not all(isinstance(text, str) for text in one.values()):
+            raise Unfit(f"{key} {number}: stdin and stdout are not both text")
+        found.append(Stdio(**one))
+    return tuple(found)
 
 
 def _property_of(given: object) -> Property:
@@ -178,14 +174,9 @@ def from_humaneval(row: Mapping[str, Any]) -> Task:
     if not functions:
         raise Unfit(f"its prompt does not define {entry}")
     lines, above = prompt.splitlines(keepends=True), functions[0].lineno - 1
-    setup = "".join(lines[:above]).strip()
-    return Task(
-        entry,
-        hidden_tests=(str(row["test"]),),
-        setup=f"{setup}\n" if setup else "",
-        prompt="".join(lines[above:]),
-        solution=prompt + str(row["canonical_solution"]),
-    )
+    setup, rest = "".join(lines[:above]).strip(), "".join(lines[above:])
+    setup, solution = setup and f"{setup}\n", prompt + str(row["canonical_solution"])
+    return Task(entry, hidden_tests=(str(row["test"]),), setup=setup, prompt=rest, solution=solution)
 
 
 def from_mbpp(row: Mapping[str, Any], visible: int = 1) -> Task:
@@ -196,21 +187,17 @@ def from_mbpp(row: Mapping[str, Any], visible: int = 1) -> Task:
     shown = [str(test) for test in row["test_list"]]
     tests = [*shown, *(str(test) for test in row.get("challenge_test_list", []))]
     solution = str(row["code"]).replace("\r\n", "\n")
-    defined = {
-        node.name for node in tree(solution).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    } | {
-        target.id
-        for node in tree(solution).body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    called = {
-        node.func.id
-        for test in tests
-        for node in ast.walk(tree(test))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
+    defined, called = set(), set()
+    for node in tree(solution).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                defined.add(name)
+            case ast.Assign(targets=targets):
+                defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+    for part in (part for test in tests for part in ast.walk(tree(test))):
+        match part:
+            case ast.Call(func=ast.Name(id=name)):
+                called.add(name)
     if len(found := sorted(defined & called)) != 1:
         raise Unfit(f"its tests call {', '.join(found) or 'no function'} of its code: not one entry point")
     setup = str(row.get("test_setup_code", "")).replace("\r\n", "\n")

@@ -1,8 +1,7 @@
 """Compares, checks and shows plain values, which are what crosses to the sandbox and back."""
 
-from __future__ import annotations
-
 import math
+from collections.abc import Iterator
 from typing import Any
 
 _TYPES = frozenset({bool, bytes, complex, dict, float, int, list, set, str, tuple})
@@ -10,22 +9,25 @@ _TYPES = frozenset({bool, bytes, complex, dict, float, int, list, set, str, tupl
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple | set | frozenset):
+        for one in value:
+            yield from _leaves(one)
+    elif isinstance(value, dict):
+        for pair in value.items():
+            yield from _leaves(pair)
+    else:
+        yield value
+
+
 def is_plain(value: Any) -> bool:
     """Says whether a value can stand among the arguments of a call."""
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(is_plain, value))
-    if isinstance(value, dict):
-        return all(is_plain(key) and is_plain(one) for key, one in value.items())
-    return type(value) in _PLAIN or (isinstance(value, type) and value in _TYPES)
+    return all(type(one) in _PLAIN or (isinstance(one, type) and one in _TYPES) for one in _leaves(value))
 
 
 def holds_type(value: Any) -> bool:
     """Says whether a type stands among the arguments: such a call cannot be sent as values, only as source."""
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(map(holds_type, value))
-    if isinstance(value, dict):
-        return any(holds_type(part) for pair in value.items() for part in pair)
-    return isinstance(value, type)
+    return any(isinstance(one, type) for one in _leaves(value))
 
 
 def source_of(value: Any) -> str:

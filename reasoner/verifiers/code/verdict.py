@@ -1,8 +1,6 @@
 """Judges a submission, which must pass every test of its task. It runs in the sandbox; the verdict is made here.
 
-The answer is a task (`reasoner.verifiers.code.task`); the submission is the last fenced block of Python in the
-completion, else the last one without a language, else the whole text. Where the task has a prompt and the submission
-begins with an indented line, it is the rest of the prompt's function, as HumanEval's own harness has it.
+The answer is a task (see `task`); `submission` says which part of the completion is run.
 
 All its calls are made in one process, in order: visible tests, hidden tests, then the examples of the property, or,
 where the task has none, the same tests once more in another order: a list of answers that is read off in the order of
@@ -19,45 +17,36 @@ between them is the alarm. The share of hidden tests passed can be a reward too,
 solution, and for a constant that is often right.
 """
 
-from __future__ import annotations
-
 import atexit
+import functools
 import hashlib
 import os
 import random
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from reasoner import sandbox
 from reasoner.errors import USAGE, ReasonerError
+from reasoner.sandbox import Answer, Call, Request, Result
 from reasoner.verifiers.checker import Rows, Verifier, register
 from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
-from reasoner.verifiers.code.interpreter import Asked, Check
-from reasoner.verifiers.code.lift import Ready, Test
+from reasoner.verifiers.code.interpreter import Check
+from reasoner.verifiers.code.lift import Ready
 from reasoner.verifiers.code.submission import program, submission_of
 from reasoner.verifiers.code.task import Stdio, Task, Unfit
 from reasoner.verifiers.code.values import equal, holds_type, shown, source_of
 from reasoner.verifiers.score import Score, Shares
 
-if TYPE_CHECKING:
-    from reasoner.sandbox import Answer, Pool, Request, Result
-
-CPU_S = 5.0
-"""Processor time of one submission with all its calls; of each program in mode "stdio"."""
-AGAIN_S = 2.0
-"""More of it where the tests are asked a second time."""
-WALL_S = 9.0
-"""By the clock, for what sleeps or waits; not counted is for how long the machine kept it from a processor."""
-NEAR_MISSES, NEAR_MISS_S = 6, 1.0
-"""Mutations of one solution that an audit tries, and the processor time after which one is left out."""
+CPU_S = 5.0  # processor time of one submission with all its calls; of each program in mode "stdio"
+AGAIN_S = 2.0  # more of it where the tests are asked a second time
+WALL_S = 9.0  # by the clock, for what sleeps or waits; for how long the machine kept it from a processor is not counted
+NEAR_MISSES, NEAR_MISS_S = 6, 1.0  # mutations that an audit tries; the processor time after which one is left out
 _MOST_SHOWN = 4000
-_MOST_PREPARED = 4096
 
-Count = tuple[int, int]
-"""(held, of)."""
+Count = tuple[int, int]  # (held, of)
 
 
 @dataclass(frozen=True)
@@ -116,7 +105,6 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
 
     That is asked of the tests in one process, as their authors run them.
     """
-    from reasoner.sandbox import Request
     from reasoner.verifiers.code.mutations import mutations, usual
 
     task = lift.read(answer).task
@@ -146,9 +134,8 @@ def outcome(submission: str, answer: str) -> Outcome:
     """Runs the source of a submission and says what it comes to."""
     taken = submission[:_MOST_SHOWN] if submission.strip() else None
     try:
-        task = lift.read(answer)
-        plan = _plan(task, answer)
-        running = _pool().submit(_request(plan, program(task.task, submission)))
+        plan = _plan(lift.read(answer))
+        running = _pool().submit(_request(plan, program(plan.ready.task, submission)))
     except Unfit as error:
         return Outcome(Score("unscored", taken, why=str(error)[:500]))
     result = running.result()
@@ -157,7 +144,7 @@ def outcome(submission: str, answer: str) -> Outcome:
     told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
     rule = ", ".join(f"{held} of {of} {what}" for held, of, what in told if of)
     first = next((why for pile in whys for why in pile if why), "")
-    score = Score("wrong" if first else "right", taken, rule, first[:500], plan.task.mode, shares(*counts))
+    score = Score("wrong" if first else "right", taken, rule, first[:500], plan.ready.task.mode, shares(*counts))
     return Outcome(score, visible, hidden, examples, result.ended, result.tier, result.ms)
 
 
@@ -186,70 +173,68 @@ class _Prepared:
 class _Plan:
     """Holds the calls of a task and what their answers must be. `again` is the order of the second asking."""
 
-    task: Task
-    visible: tuple[Test, ...]
-    hidden: tuple[Test, ...]
-    calls: tuple[Asked, ...]
+    ready: Ready
+    calls: tuple[Call, ...]
     prepared: _Prepared
     again: tuple[int, ...]
 
     def judge(self, result: Result) -> list[list[str]]:
         """Says why each visible test, each hidden test and each example has failed; empty where it holds."""
-        if self.task.mode == "stdio":
-            tests = [*self.task.tests, *self.task.hidden_tests]
-            programs = [*map(_judge_program, tests, self.answers(result, len(tests)))]
-            at = len(self.task.tests)
+        task = self.ready.task
+        if task.mode == "stdio":
+            tests = [*task.tests, *task.hidden_tests]
+            programs = [*map(_judge_program, tests, _answers(result, len(tests)))]
+            at = len(task.tests)
             return [_numbered("test", programs[:at]), _numbered("hidden test", programs[at:]), []]
         num, examples = len(self.calls), self.prepared.examples
-        answers = self.answers(result, num + len(self.again) + len(examples))
+        answers = _answers(result, num + len(self.again) + len(examples))
         first, later = answers[:num], answers[num : num + len(self.again)]
         second = [answer for _, answer in sorted(zip(self.again, later, strict=True), key=lambda pair: pair[0])]
         found, at = [], 0
-        for name, pile in (("test", self.visible), ("hidden test", self.hidden)):
+        for name, pile in (("test", self.ready.visible), ("hidden test", self.ready.hidden)):
             whys: list[str] = []
             for test in pile:
                 part = slice(at, at := at + len(test.calls))
                 checks = test.judge(first[part])
                 whys += map(_why, checks, test.judge(second[part]) if second else checks)
             found.append(_numbered(name, whys))
-        tolerance = self.task.property.tolerance if self.task.property else None
-        expected, answers = self.prepared.expected, answers[num + len(self.again) :]
-        called = [f"{self.task.entry_point}{_listed(args)}" for args in examples]
-        return [*found, [*map(_judge_example, called, expected, answers, [tolerance] * len(examples))]]
-
-    def answers(self, result: Result, num: int) -> list[Answer]:
-        """Returns an answer for each call, also for those that were not reached."""
-        from reasoner.sandbox import Answer
-
-        missing = Answer("none", None, result.why or f"the run ended: {result.ended}")
-        return [*result.answers[:num], *[missing] * (num - len(result.answers))]
+        drawn = zip(examples, self.prepared.expected, answers[num + len(self.again) :], strict=True)
+        return [*found, [_judge_example(task, *one) for one in drawn]]
 
 
-def _plan(ready: Ready, answer: str) -> _Plan:
+def _answers(result: Result, num: int) -> list[Answer]:
+    """Returns an answer for each call, also for those that were not reached."""
+    missing = Answer("none", None, result.why or f"the run ended: {result.ended}")
+    return [*result.answers[:num], *[missing] * (num - len(result.answers))]
+
+
+def _plan(ready: Ready) -> _Plan:
     """Plans the calls of a task. Raises `Unfit` where it cannot be judged."""
-    prepared = _prepared(ready.task, answer)
+    task = ready.task
+    prepared = _Prepared()
+    if task.property or task.setup.strip():
+        with _preparing:
+            prepared = _prepared(task)
     if prepared.problem:
         raise Unfit(prepared.problem)
     calls = tuple(call for test in (*ready.visible, *ready.hidden) for call in test.calls)
     order: list[int] = []
-    if ready.task.again and not ready.task.property:
+    if task.again and not task.property:
         order = list(range(len(calls)))
-        random.Random(hashlib.sha256(ready.task.to_answer().encode("ascii")).digest()).shuffle(order)
+        random.Random(hashlib.sha256(task.to_answer().encode("ascii")).digest()).shuffle(order)
         if order == sorted(order):
             order.reverse()
-    return _Plan(ready.task, ready.visible, ready.hidden, calls, prepared, tuple(order))
+    return _Plan(ready, calls, prepared, tuple(order))
 
 
 def _request(plan: _Plan, source: str) -> Request:
-    from reasoner.sandbox import Call, Request
-
-    task = plan.task
+    task = plan.ready.task
     if task.mode == "stdio":
         tests = [test for test in (*task.tests, *task.hidden_tests) if isinstance(test, Stdio)]
         return Request(source, stdin=tuple(test.stdin for test in tests), cpu_s=CPU_S, wall_s=WALL_S)
-    asked = [*plan.calls, *(plan.calls[at] for at in plan.again), *(Asked(args, {}) for args in plan.prepared.examples)]
-    entry, calls = task.entry_point, [Call(call.args, call.keywords, call.is_listed) for call in asked]
-    if any(holds_type((call.args, call.keywords)) for call in asked):
+    asked = [*plan.calls, *(plan.calls[at] for at in plan.again), *map(Call, plan.prepared.examples)]
+    entry, calls = task.entry_point, asked
+    if any(holds_type((call.args, call.kwargs)) for call in asked):
         # A type among the arguments is no value that can be sent: the calls go in as source, after the submission.
         entry = "lifted_call"
         texts = "".join(f"        lambda: {task.entry_point}({', '.join(_texts(call))}),\n" for call in asked)
@@ -258,8 +243,8 @@ def _request(plan: _Plan, source: str) -> Request:
     return Request(source, entry, tuple(calls), cpu_s=CPU_S + (AGAIN_S if plan.again else 0), wall_s=WALL_S)
 
 
-def _texts(call: Asked) -> list[str]:
-    return [*map(source_of, call.args), *(f"{name}={source_of(value)}" for name, value in call.keywords.items())]
+def _texts(call: Call) -> list[str]:
+    return [*map(source_of, call.args), *(f"{name}={source_of(value)}" for name, value in call.kwargs.items())]
 
 
 # -- judging -----------------------------------------------------------------------------------
@@ -276,10 +261,11 @@ def _why(first: Check, second: Check) -> str:
     return f"{second.source}: asked again in another order, {second.why}" if second.why else ""
 
 
-def _judge_example(what: str, expected: Any, answer: Answer, tolerance: float | None) -> str:
-    if answer.kind == "value" and equal(answer.value, expected, tolerance):
+def _judge_example(task: Task, args: tuple[Any, ...], expected: Any, answer: Answer) -> str:
+    assert task.property is not None
+    if answer.kind == "value" and equal(answer.value, expected, task.property.tolerance):
         return ""
-    return f"property: {what} {_said(answer)}, the reference gives {shown(expected)}"
+    return f"property: {task.entry_point}{_listed(args)} {_said(answer)}, the reference gives {shown(expected)}"
 
 
 def _said(answer: Answer) -> str:
@@ -301,9 +287,7 @@ def _judge_program(test: str | Stdio, answer: Answer) -> str:
     for number, (one, other) in enumerate(zip(wanted, got, strict=False), 1):
         if one != other:
             return f"line {number} is {shown(other)}, not {shown(one)}"
-    if len(wanted) != len(got):
-        return f"it printed {len(got)} lines, not {len(wanted)}"
-    return ""
+    return "" if len(wanted) == len(got) else f"it printed {len(got)} lines, not {len(wanted)}"
 
 
 def _lines(text: str) -> list[str]:
@@ -321,31 +305,15 @@ def _listed(args: tuple[Any, ...]) -> str:
 
 
 _preparing = threading.Lock()
-_known: OrderedDict[str, _Prepared] = OrderedDict()
 
 
-def _prepared(task: Task, answer: str) -> _Prepared:
+@functools.lru_cache(maxsize=4096)
+def _prepared(task: Task) -> _Prepared:
     """Returns the examples of a task and their expected values, from a reference that runs in the same sandbox.
 
     Worked out once and kept: the same examples for a whole group, and for every other completion in this process.
+    Raises `Unfit` where the sandbox may be what failed: that is not kept.
     """
-    if not task.property and not task.setup.strip():
-        return _Prepared()
-    with _preparing:
-        if answer in _known:
-            _known.move_to_end(answer)
-            return _known[answer]
-        found, is_final = _prepare(task)
-        if is_final:
-            _known[answer] = found
-            if len(_known) > _MOST_PREPARED:
-                _known.popitem(last=False)
-        return found
-
-
-def _prepare(task: Task) -> tuple[_Prepared, bool]:
-    """Works that out, and says whether it would come out again: not where the sandbox may be what failed."""
-    from reasoner.sandbox import Call, Request
     from reasoner.verifiers.code import examples
 
     setup = task.setup.rstrip()
@@ -356,40 +324,43 @@ def _prepare(task: Task) -> tuple[_Prepared, bool]:
             why = result.why or result.ended
             if answer is not None and answer.kind == "value":
                 why = f"exit code {answer.value[1]} ({answer.text[:200]})"
-            return _Prepared(problem=f"the task's setup fails: {why}"), result.ended not in ("wall", "died")
+            return _failed(f"the task's setup fails: {why}", result)
     if not task.property:
-        return _Prepared(), True
+        return _Prepared()
     try:
         drawn = examples.draw(task.property.args, task.property.examples)
     except Unfit as error:
-        return _Prepared(problem=str(error)), True
+        return _Prepared(problem=str(error))
     source = f"{setup}\n\n{task.property.reference}" if setup else task.property.reference
     result = _pool().run(Request(source, "reference", tuple(Call(args) for args in drawn), cpu_s=CPU_S))
-    is_final = result.ended not in ("wall", "died")
     for args, answer in zip(drawn, result.answers, strict=False):
         if answer.kind != "value":
             why = f"the property's reference fails: reference{_listed(args)} {_said(answer)}"
-            return _Prepared(problem=why[:300]), is_final
+            return _failed(why[:300], result)
     if len(result.answers) < len(drawn):
-        return _Prepared(problem=f"the property's reference fails: {result.why or result.ended}"), is_final
-    return _Prepared(tuple(drawn), tuple(answer.value for answer in result.answers)), True
+        return _failed(f"the property's reference fails: {result.why or result.ended}", result)
+    return _Prepared(tuple(drawn), tuple(answer.value for answer in result.answers))
+
+
+def _failed(problem: str, result: Result) -> _Prepared:
+    if result.ended in ("wall", "died"):
+        raise Unfit(problem)
+    return _Prepared(problem=problem)
 
 
 # -- the pool ----------------------------------------------------------------------------------
 
 
 _opening = threading.Lock()
-_open: Pool | None = None
+_open: sandbox.Pool | None = None
 
 
-def _pool() -> Pool:
+def _pool() -> sandbox.Pool:
     """Returns the one pool of this process, opened on its first use. Raises `ReasonerError` where no tier works."""
     global _open
     with _opening:
         if _open is None:
-            from reasoner.sandbox import Pool, choose
-
-            _open = Pool(choose())
+            _open = sandbox.Pool(sandbox.choose())
         return _open
 
 
@@ -398,13 +369,12 @@ def close() -> None:
     global _open
     with _opening:
         pool, _open = _open, None
-    _known.clear()
+    _prepared.cache_clear()
     if pool is not None:
         pool.close()
 
 
 def _after_fork() -> None:
-    """Leaves the pool to the process that we were forked from."""
     global _open, _opening, _preparing
     _open, _opening, _preparing = None, threading.Lock(), threading.Lock()
 

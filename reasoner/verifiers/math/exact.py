@@ -3,18 +3,14 @@
 Work is bounded: size of powers and factorials, terms of a sum, number of operations (`TooLarge`).
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from fractions import Fraction
-from functools import partial
+from functools import partial, reduce
 
 from reasoner.verifiers.math import tree as t
-from reasoner.verifiers.math.tree import Node, TooLarge
 
-MAX_BITS = 200_000
-"""Largest exact number, in bits."""
+MAX_BITS = 200_000  # largest exact number, in bits
 MAX_TERMS = 3_000
 MAX_OPERATIONS = 300_000
 _LOCAL = threading.local()
@@ -37,13 +33,12 @@ def allow(operations: int = MAX_OPERATIONS) -> None:
 
 
 def spend(amount: int) -> None:
-    """Takes operations off the count of this thread."""
     _LOCAL.left = getattr(_LOCAL, "left", MAX_OPERATIONS) - amount
     if _LOCAL.left < 0:
-        raise TooLarge("too many operations")
+        raise t.TooLarge("too many operations")
 
 
-def exact(node: Node, at: dict[str, Fraction] | None = None) -> Fraction:
+def exact(node: t.Node, at: dict[str, Fraction] | None = None) -> Fraction:
     """Returns the rational value; symbols take theirs from `at`. Raises `NotRational`, `Undefined`, `TooLarge`."""
     spend(1)
     of = partial(exact, at=at)
@@ -57,10 +52,7 @@ def exact(node: Node, at: dict[str, Fraction] | None = None) -> Fraction:
         case t.Add(parts):
             return _small(sum(map(of, parts), Fraction(0)))
         case t.Mul(parts):
-            result = Fraction(1)
-            for part in parts:
-                result = _small(result * of(part))
-            return result
+            return reduce(lambda result, part: _small(result * of(part)), parts, Fraction(1))
         case t.Neg(inner):
             return -of(inner)
         case t.Div(above, below):
@@ -78,10 +70,8 @@ def exact(node: Node, at: dict[str, Fraction] | None = None) -> Fraction:
             return of(inner) / 100
         case t.Fn((above, below), "binom"):
             return _binomial(of(above), of(below))
-        case t.Fn((inner,), "floor"):
-            return Fraction(math.floor(of(inner)))
-        case t.Fn((inner,), "ceil"):
-            return Fraction(math.ceil(of(inner)))
+        case t.Fn((inner,), "floor" | "ceil" as name):
+            return Fraction((math.floor if name == "floor" else math.ceil)(of(inner)))
         case t.Fn((above, below), "mod"):
             return of(above) % _not_zero(of(below))
         case t.Fn(parts, "max" | "min" as name):
@@ -97,7 +87,7 @@ def _total(node: t.Big, at: dict[str, Fraction]) -> Fraction:
     low, high, body = node.parts
     first, last = _whole([exact(low, at), exact(high, at)])
     if last - first > MAX_TERMS:
-        raise TooLarge(f"a sum of {_shown(last - first)} terms")
+        raise t.TooLarge(f"a sum of {_shown(last - first)} terms")
     result = Fraction(0 if node.name == "sum" else 1)
     for index in range(first, last + 1):
         term = exact(body, {**at, node.variable: Fraction(index)})
@@ -109,7 +99,7 @@ def _factorial(value: Fraction) -> Fraction:
     if value.denominator != 1 or value < 0:
         raise NotRational
     if value > 5_000:
-        raise TooLarge(f"the factorial of {_shown(value)}")
+        raise t.TooLarge(f"the factorial of {_shown(value)}")
     return Fraction(math.factorial(int(value)))
 
 
@@ -119,7 +109,7 @@ def _binomial(n: Fraction, k: Fraction) -> Fraction:
     if k < 0 or k > n:
         return Fraction(0)
     if min(k, n - k) * n.numerator.bit_length() > MAX_BITS:
-        raise TooLarge("a binomial coefficient")
+        raise t.TooLarge("a binomial coefficient")
     return _small(Fraction(math.comb(int(n), int(k))))
 
 
@@ -137,7 +127,7 @@ def _not_zero(value: Fraction) -> Fraction:
 
 def _small(value: Fraction) -> Fraction:
     if value.numerator.bit_length() + value.denominator.bit_length() > MAX_BITS:
-        raise TooLarge("a number of too many digits")
+        raise t.TooLarge("a number of too many digits")
     return value
 
 
@@ -147,17 +137,14 @@ def _shown(value: Fraction | int) -> str:
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction:
     if exponent.denominator != 1:
-        root = _exact_root(base, exponent.denominator)
-        return _power(root, Fraction(exponent.numerator))
+        return _power(_exact_root(base, exponent.denominator), Fraction(exponent.numerator))
     if base == 0 and exponent < 0:
         raise Undefined("division by zero")
     if base in (0, 1, -1):
-        if exponent == 0 or base == 1:
-            return Fraction(1)
-        return Fraction(0) if base == 0 else Fraction(-1 if exponent % 2 else 1)
+        return base if exponent % 2 else base * base if exponent else Fraction(1)
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if exponent.numerator.bit_length() > 40 or bits * abs(exponent) > MAX_BITS:
-        raise TooLarge("a power of too many digits")
+        raise t.TooLarge("a power of too many digits")
     return base ** int(exponent)
 
 
@@ -165,8 +152,7 @@ def _exact_root(value: Fraction, degree: int) -> Fraction:
     """Returns the root where it is rational and no root of a negative (whose principal root is not real)."""
     if value < 0 or degree > 1_000:
         raise NotRational
-    roots = [_whole_root(part, degree) for part in (value.numerator, value.denominator)]
-    return Fraction(roots[0], roots[1])
+    return Fraction(_whole_root(value.numerator, degree), _whole_root(value.denominator, degree))
 
 
 def _whole_root(value: int, degree: int) -> int:

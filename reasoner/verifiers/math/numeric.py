@@ -3,28 +3,26 @@
 Work is bounded as in `exact`, and by the size of numbers and arguments (`TooLarge`).
 """
 
+# ruff: noqa: SIM905  (lists of words are easier to read and to change as text)
+
 from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import threading
-from collections.abc import Iterable
 from fractions import Fraction
 from functools import reduce
 from typing import Any
 
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.exact import MAX_TERMS, Undefined, spend
-from reasoner.verifiers.math.tree import Node, TooLarge, Unreadable
 
-MAX_LOG2 = 4_000_000
-"""Largest number that is computed with, as the power of two."""
-DIGITS = (40, 90, 200)
-"""The precisions at which values are compared, one after the other."""
+MAX_LOG2 = 4_000_000  # largest number that is computed with, as the power of two
+DIGITS = (40, 90, 200)  # the precisions at which values are compared, one after the other
 _LOCAL = threading.local()
 
-Value = Any
-"""A number of mpmath (which has no types), or `Rows` of them."""
+Value = Any  # A number of mpmath (which has no types), or `Rows` of them
 
 
 def context(digits: int) -> Any:
@@ -55,11 +53,11 @@ class Numeric:
     def _of(self, value: Fraction) -> Value:
         return self.mp.mpf(value.numerator) / self.mp.mpf(value.denominator)
 
-    def __call__(self, node: Node) -> Value:
+    def __call__(self, node: t.Node) -> Value:
         """Returns the value; raises `Undefined`, `Unreadable`, `TooLarge`."""
         try:
             value = self._value(node)
-        except (Unreadable, TooLarge):
+        except (t.Unreadable, t.TooLarge):
             raise
         except (ZeroDivisionError, ValueError, OverflowError) as error:
             raise Undefined(str(error)) from None
@@ -70,24 +68,22 @@ class Numeric:
         if mp.isnan(value) or mp.isinf(value):
             raise Undefined("no finite value")
         if value != 0 and abs(mp.mag(value)) > MAX_LOG2:
-            raise TooLarge("a number too large to compute with")
+            raise t.TooLarge("a number too large to compute with")
         return value.real if isinstance(value, mp.mpc) and value.imag == 0 else value
 
     def _size(self, value: Value, limit: float) -> Value:
         if value != 0 and self.mp.mag(value) > math.log2(limit) + 1:
-            raise TooLarge("an argument too large to compute with")
+            raise t.TooLarge("an argument too large to compute with")
         return value
 
-    def _value(self, node: Node) -> Value:
+    def _value(self, node: t.Node) -> Value:
         spend(10)
         mp = self.mp
         match node:
             case t.Num(value):
                 return self._of(value)
-            case t.Sym("pi"):
-                return +mp.pi
-            case t.Sym("e"):
-                return +mp.e
+            case t.Sym("pi" | "e" as name):
+                return +getattr(mp, name)
             case t.Sym("i"):
                 return mp.mpc(0, 1)
             case t.Sym(name):
@@ -97,7 +93,7 @@ class Numeric:
             case t.Inf():
                 raise Undefined("infinity")
             case t.Add(parts):
-                return _total(list(map(self, parts)))
+                return reduce(operator.add, list(map(self, parts)))
             case t.Mul(parts):
                 return reduce(_times, list(map(self, parts)))
             case t.Neg(inner):
@@ -126,7 +122,7 @@ class Numeric:
                 return self._hash(name, list(map(self, parts)))
             case t.Big():
                 return self._big(node)
-        raise Unreadable(f"a {type(node).__name__.lower()} in an expression")
+        raise t.Unreadable(f"a {type(node).__name__.lower()} in an expression")
 
     def _root(self, value: Value, degree: Value) -> Value:
         if degree == int(self.mp.re(degree)) and 0 < degree < 1000:
@@ -135,12 +131,12 @@ class Numeric:
 
     def _pow(self, base: Value, exponent: Value) -> Value:
         if isinstance(base, Rows) or isinstance(exponent, Rows):
-            raise Unreadable("a power of a matrix")
+            raise t.Unreadable("a power of a matrix")
         mp = self.mp
         if base != 0 and exponent != 0:
             growth = abs(mp.mag(base)) + 1
             if mp.mag(exponent) > 60 or growth * (abs(exponent) + 1) > MAX_LOG2:
-                raise TooLarge("a power too large to compute with")
+                raise t.TooLarge("a power too large to compute with")
         if base == 0 and mp.re(exponent) < 0:
             raise Undefined("division by zero")
         return mp.sqrt(base) if exponent == mp.mpf(1) / 2 else base**exponent
@@ -166,11 +162,11 @@ class Numeric:
         mp, name, variable = self.mp, node.name, node.variable
         low, high, body = node.parts
         first, last = self(low), self(high)
-        before = self.at.get(variable)
+        outer, self.at = self.at, dict(self.at)
         try:
             if mp.isint(first) and mp.isint(last) and not t.symbols(low) and not t.symbols(high):
                 if last - first > MAX_TERMS:
-                    raise TooLarge("a sum of too many terms")
+                    raise t.TooLarge("a sum of too many terms")
                 total = mp.mpf(0 if name == "sum" else 1)
                 for index in range(int(first), int(last) + 1):
                     self.at[variable] = mp.mpf(index)
@@ -179,10 +175,7 @@ class Numeric:
             self.at[variable] = self._of(point("bound variable", 0))
             return self._hash(name, [first, last, self(body)])
         finally:
-            if before is None:
-                self.at.pop(variable, None)
-            else:
-                self.at[variable] = before
+            self.at = outer
 
     def _hash(self, name: str, values: list[Value]) -> Value:
         """Returns a number that depends on the name and, to 25 digits, on the values."""
@@ -190,12 +183,11 @@ class Numeric:
         return self._of(point(text, 7))
 
 
-_SIMPLE = {
-    "ln": "ln", "lg": "log10", "sin": "sin", "cos": "cos", "tan": "tan", "cot": "cot", "sec": "sec", "csc": "csc",
-    "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arccot": "acot", "arcsec": "asec", "arccsc": "acsc",
-    "sinh": "sinh", "cosh": "cosh", "tanh": "tanh", "coth": "coth", "floor": "floor", "ceil": "ceil", "sgn": "sign",
-    "exp": "exp",
-}  # fmt: skip
+_SIMPLE = (
+    {name: name for name in "ln sin cos tan cot sec csc sinh cosh tanh coth floor ceil exp".split()}
+    | {f"arc{name}": f"a{name}" for name in "sin cos tan cot sec csc".split()}
+    | {"lg": "log10", "sgn": "sign"}
+)
 """Functions of one argument, and what mpmath calls them."""
 
 
@@ -204,7 +196,7 @@ class Rows(list[Any]):
 
     def __add__(self, other: Value) -> Rows:
         if not isinstance(other, Rows) or self.shape != other.shape:
-            raise Unreadable("matrices of different shapes")
+            raise t.Unreadable("matrices of different shapes")
         return Rows([a + b for a, b in zip(x, y, strict=True)] for x, y in zip(self, other, strict=True))
 
     __radd__ = __add__
@@ -216,20 +208,16 @@ class Rows(list[Any]):
 
 def _number(value: Value) -> Value:
     if isinstance(value, Rows):
-        raise Unreadable("a matrix in the place of a number")
+        raise t.Unreadable("a matrix in the place of a number")
     return value
-
-
-def _total(values: Iterable[Value]) -> Value:
-    return reduce(lambda a, b: a + b, values)
 
 
 def _times(a: Value, b: Value) -> Value:
     if isinstance(a, Rows) and isinstance(b, Rows):
         if a.shape[1] != b.shape[0]:
-            raise Unreadable("matrices that cannot be multiplied")
+            raise t.Unreadable("matrices that cannot be multiplied")
         columns = list(zip(*b, strict=True))
-        return Rows([_total(p * q for p, q in zip(row, column, strict=True)) for column in columns] for row in a)
+        return Rows([reduce(operator.add, map(operator.mul, row, column)) for column in columns] for row in a)
     if isinstance(b, Rows):
         a, b = b, a
     return Rows([b * cell for cell in row] for row in a) if isinstance(a, Rows) else a * b
@@ -237,7 +225,7 @@ def _times(a: Value, b: Value) -> Value:
 
 def _determinant(rows: list[list[Value]]) -> Value:
     if any(len(row) != len(rows) for row in rows) or len(rows) > 4:
-        raise Unreadable("no square matrix")
+        raise t.Unreadable("no square matrix")
     if len(rows) == 1:
         return rows[0][0]
     return sum(
@@ -262,8 +250,6 @@ def near(a: Value, b: Value, digits: int) -> bool:
     """Returns whether two numbers, or matrices, agree in the first 60 % of their digits."""
     if isinstance(a, Rows) or isinstance(b, Rows):
         is_same_shape = isinstance(a, Rows) and isinstance(b, Rows) and a.shape == b.shape
-        return is_same_shape and all(
-            near(p, q, digits) for x, y in zip(a, b, strict=True) for p, q in zip(x, y, strict=True)
-        )
+        return is_same_shape and all(near(p, q, digits) for rows in map(zip, a, b) for p, q in rows)
     scale = max(abs(a), abs(b))
     return bool(scale == 0 or abs(a - b) <= scale * 10 ** -(digits * 0.6))

@@ -7,8 +7,6 @@ a part was dropped is another formula.
 
 # ruff: noqa: SIM905  (lists of words are easier to read and to change as text)
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -17,7 +15,7 @@ from itertools import takewhile
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math import units
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, Token, ascii_math, tokens
-from reasoner.verifiers.math.tree import Node, TooLarge, Unreadable
+from reasoner.verifiers.numerals import NUMBER_WORDS
 
 MAX_DEPTH = 40
 
@@ -38,8 +36,11 @@ _NOT_A_FACTOR = frozenset(
 _BASED = re.compile(r"[0-9A-Z]+(?:\.[0-9A-Z]+)?")
 
 
+_ORDINALS = ("th", "st", "nd", "rd")
+
+
 def _is_ordinal(token: Token) -> bool:
-    return token.kind in ("text", "word") and token.value.lower() in ("th", "st", "nd", "rd")
+    return token.kind in ("text", "word") and token.value.lower() in _ORDINALS
 
 
 def _is_degrees(token: Token) -> bool:
@@ -69,56 +70,50 @@ class _Parser:
 
     def takes(self, kind: str, *values: str) -> bool:
         """Takes the token if it is one of these, and says so."""
-        now, value, _ = self.tokens[self.at]
-        is_it = now == kind and value in values
+        is_it = self.now.kind == kind and self.now.value in values
         self.at += is_it
         return is_it
 
     def is_op(self, *values: str) -> bool:
-        kind, value, _ = self.tokens[self.at]
-        return kind == "op" and value in values
+        return self.now.kind == "op" and self.now.value in values
 
     def is_cmd(self, *values: str) -> bool:
-        kind, value, _ = self.tokens[self.at]
-        return kind == "cmd" and value in values
+        return self.now.kind == "cmd" and self.now.value in values
 
     def is_word(self, *values: str) -> bool:
-        kind, value, _ = self.tokens[self.at]
-        return kind == "word" and value.lower() in values
+        return self.now.kind == "word" and self.now.value.lower() in values
 
     def expect(self, kind: str, value: str, error: str = "") -> None:
         if not self.takes(kind, value):
-            raise Unreadable(error or f"{value!r} is missing")
+            raise t.Unreadable(error or f"{value!r} is missing")
 
     def deeper(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise TooLarge("an answer nested too deeply")
+            raise t.TooLarge("an answer nested too deeply")
 
     def first_letter(self) -> str:
         """Takes the first letter of a word, or the first digit of a number, and leaves the others."""
         kind, value, _ = self.take()
-        self.tokens.insert(self.at, Token(kind, value[1:]))
+        if value[1:]:
+            self.tokens.insert(self.at, Token(kind, value[1:]))
         return value[0]
 
-    def after_sign(self, parse: Callable[[], Node]) -> Node:
-        """Takes a sign and what `parse` reads after it."""
-        is_minus = self.take().value == "-"
-        part = parse()
-        return t.Neg(part) if is_minus else part
+    def after_sign(self, parse: Callable[[], t.Node]) -> t.Node:
+        return t.Neg(parse()) if self.take().value == "-" else parse()
 
     # lists, relations, sets
 
-    def answer(self) -> Node:
+    def answer(self) -> t.Node:
         node = self.items()
         if self.now is not _END:
-            raise Unreadable(f"{self.now.value!r} is left over")
+            raise t.Unreadable(f"{self.now.value!r} is left over")
         return node
 
-    def items(self) -> Node:
+    def items(self) -> t.Node:
         """Reads `a, b and c`; with semicolons, groups of those."""
         self.deeper()
-        groups: list[list[Node]] = [[self.union()]]
+        groups: list[list[t.Node]] = [[self.union()]]
         while self.is_op(",", ";") or self.is_word("and", "or"):
             is_new_group = self.is_op(";")
             last = self.take()
@@ -126,7 +121,7 @@ class _Parser:
                 last = self.take()
             if self.now is _END or self.closes():
                 if last.kind == "word":
-                    raise Unreadable(f"it breaks off after {last.value!r}")
+                    raise t.Unreadable(f"it breaks off after {last.value!r}")
                 break  # a trailing comma
             if is_new_group:
                 groups.append([])
@@ -144,7 +139,7 @@ class _Parser:
             or (self.is_op("|") and self.bars > 0)
         )
 
-    def union(self) -> Node:
+    def union(self) -> t.Node:
         parts = [self.relation()]
         while self.is_cmd("cup") or (
             self.is_word("u") and isinstance(parts[-1], (t.Seq, t.Union, t.Set)) and self.ahead().value in "([{"
@@ -156,22 +151,22 @@ class _Parser:
                 return t.Rel((*sides, t.Union((side, *parts[1:]))), ops)
         return _one_or(t.Union, parts)
 
-    def relation(self) -> Node:
+    def relation(self) -> t.Node:
         sides, ops = [self.ratio()], []
         while (self.now.kind in ("op", "cmd") and self.now.value in _RELATIONS) or self.is_cmd("not"):
             is_negated = self.takes("cmd", "not")
             if self.now.value not in _RELATIONS:
-                raise Unreadable("a relation is missing")
+                raise t.Unreadable("a relation is missing")
             op = _RELATIONS[self.take().value]
             if op in ("<", ">") and self.takes("op", "="):
                 op += "="
             if is_negated and op != "=":
-                raise Unreadable("a negated relation")
+                raise t.Unreadable("a negated relation")
             ops.append("!=" if is_negated else op)
             sides.append(self.ratio())
         return t.Rel(tuple(sides), tuple(ops)) if ops else sides[0]
 
-    def ratio(self) -> Node:
+    def ratio(self) -> t.Node:
         parts = [self.sum()]
         while self.takes("op", ":"):
             parts.append(self.sum())
@@ -179,8 +174,8 @@ class _Parser:
 
     # arithmetic
 
-    def sum(self) -> Node:
-        node: Node | None = None
+    def sum(self) -> t.Node:
+        node: t.Node | None = None
         while True:
             sign = None
             if self.is_op("+", "-"):
@@ -198,14 +193,14 @@ class _Parser:
                 node = (t.Pm if sign == "pm" else t.Mp)(node or t.ZERO, part)
             elif node is None:
                 if sign == "setminus":
-                    raise Unreadable("a set is missing")
+                    raise t.Unreadable("a set is missing")
                 node = part
             elif isinstance(node, t.Add) and sign != "setminus":
                 node = t.Add((*node.parts, part))
             else:
                 node = t.Add((node, part))
 
-    def product(self) -> Node:
+    def product(self) -> t.Node:
         node = self.power()
         while True:
             if self.takes("op", "*"):
@@ -228,10 +223,10 @@ class _Parser:
             else:
                 node = _times(node, self.power())
 
-    def signed(self) -> Node:
+    def signed(self) -> t.Node:
         return self.after_sign(self.signed) if self.is_op("-", "+") else self.power()
 
-    def mixed(self, node: Node) -> Node:
+    def mixed(self, node: t.Node) -> t.Node:
         """Reads `137 1/2`: a whole number, white space, a proper fraction of two numbers."""
         above, slash, below = self.now, self.ahead(1), self.ahead(2)
         match node:
@@ -246,28 +241,27 @@ class _Parser:
             ):
                 self.at += 3
                 return t.Add((node, t.Num(Fraction(int(above.value), int(below.value)))))
-        raise Unreadable("two numbers side by side")
+        raise t.Unreadable("two numbers side by side")
 
     def starts_atom(self) -> bool:
-        kind, value, _ = self.now
-        match kind:
-            case "num" | "begin":
+        match self.now:
+            case "num" | "begin", _, _:
                 return True
-            case "word":
-                return not self.is_word("and", "or")
-            case "cmd":
+            case "word", value, _:
+                return value.lower() not in ("and", "or")
+            case "cmd", value, _:
                 return value not in _NOT_A_FACTOR
-            case "op":
+            case "op", value, _:
                 return value in ("(", "[", "{") or (value == "|" and self.bars == 0)
         return False
 
-    def power(self) -> Node:
+    def power(self) -> t.Node:
         self.deeper()
         node = self.postfix(self.atom())
         self.depth -= 1
         return node
 
-    def postfix(self, node: Node) -> Node:
+    def postfix(self, node: t.Node) -> t.Node:
         while True:
             if self.is_op("!") and self.ahead().value != "=":
                 self.take()
@@ -300,7 +294,7 @@ class _Parser:
         self.at += length
         return length > 0
 
-    def script(self) -> Node:
+    def script(self) -> t.Node:
         """Reads what stands after `^`: a group, or one value; of letters only the first."""
         if self.is_op("{"):
             if not _is_ordinal(self.ahead()):
@@ -313,7 +307,7 @@ class _Parser:
         if _is_ordinal(self.now):
             self.take()
             return t.Ordinal()
-        node: Node
+        node: t.Node
         if self.now.kind == "num":  # plain text writes 10^10 and means it; so do models in LaTeX
             node = _literal(self.take().value)
         elif self.now.kind == "word" and len(self.now.value) > 1:
@@ -326,7 +320,7 @@ class _Parser:
             node = t.Fact(node)
         return node
 
-    def group(self) -> Node:
+    def group(self) -> t.Node:
         """Reads `{…}`, which TeX does not show."""
         self.expect("op", "{")
         node = self.items()
@@ -337,17 +331,14 @@ class _Parser:
         self.expect("op", "}")
         return node
 
-    def argument(self) -> Node:
+    def argument(self) -> t.Node:
         r"""Reads an argument of a TeX command: a group, or one token; of a number, one digit (`\frac34`)."""
         kind, value, _ = self.now
         if kind == "num":
-            is_split = value.isdecimal() and len(value) > 1
-            return _literal(self.first_letter() if is_split else self.take().value)
-        if kind == "word" and len(value) > 1:
-            return t.Sym(self.first_letter())
-        return self.atom()
+            return _literal(self.first_letter() if value.isdecimal() else self.take().value)
+        return t.Sym(self.first_letter()) if kind == "word" and len(value) > 1 else self.atom()
 
-    def atom(self) -> Node:
+    def atom(self) -> t.Node:
         kind, value, _ = self.now
         if kind == "op" and value in ("(", "[", "{"):
             return self.group() if value == "{" else self.brackets()
@@ -367,22 +358,22 @@ class _Parser:
                 return self.command(value)
             case "op":
                 if value != "|":
-                    raise Unreadable(f"{value!r} stands where a value should")
+                    raise t.Unreadable(f"{value!r} stands where a value should")
                 self.bars += 1
                 inner = self.items()
                 self.bars -= 1
                 self.expect("op", "|")
                 return t.Abs(inner)
-        raise Unreadable("a value is missing")
+        raise t.Unreadable("a value is missing")
 
-    def in_base(self, digits: str) -> Node:
+    def in_base(self, digits: str) -> t.Node:
         self.take()
         base = self.script()
         if not isinstance(base, t.Num) or base.value.denominator != 1 or not 2 <= base.value <= 36:
-            raise Unreadable("a number with an index")
+            raise t.Unreadable("a number with an index")
         return t.Based(digits.lstrip("0") or "0", int(base.value))
 
-    def mixed_fraction(self, digits: str) -> Node:
+    def mixed_fraction(self, digits: str) -> t.Node:
         r"""Reads `1\frac{4}{5}`, a mixed number where both parts are plain and the fraction is proper."""
         at, number = self.at, _literal(digits)
         match self.atom():
@@ -393,8 +384,8 @@ class _Parser:
         self.at = at
         return number
 
-    def word(self, value: str) -> Node:
-        if len(value) > 1 and (value.lower() in units.NUMBER_WORDS or len(value) > 3):
+    def word(self, value: str) -> t.Node:
+        if len(value) > 1 and (value.lower() in NUMBER_WORDS or len(value) > 3):
             return self.text(value)
         # letters side by side are a product
         self.tokens[self.at : self.at] = [Token("word", letter) for letter in value[1:]]
@@ -408,7 +399,7 @@ class _Parser:
             return t.App(inner.parts if isinstance(inner, t.Seq) else (inner,), name)
         return t.Sym(name)
 
-    def text(self, value: str) -> Node:
+    def text(self, value: str) -> t.Node:
         return self.in_base(value) if self.is_op("_") and _BASED.fullmatch(value) else t.Text(value)
 
     def index(self) -> str:
@@ -418,41 +409,39 @@ class _Parser:
             while depth:
                 token = self.take()
                 if token is _END:
-                    raise Unreadable("a brace is not closed")
+                    raise t.Unreadable("a brace is not closed")
                 depth += (token[:2] == ("op", "{")) - (token[:2] == ("op", "}"))
                 if token.value not in "{}":
                     parts.append(token.value)
             return "".join(parts).strip()
         if self.now is _END or self.now.value in ("(", ")"):
-            raise Unreadable("an index is missing")
-        if self.now.kind == "word":
-            return self.first_letter() if len(self.now.value) > 1 else self.take().value
-        return self.take().value.strip()
+            raise t.Unreadable("an index is missing")
+        return self.first_letter() if self.now.kind == "word" else self.take().value.strip()
 
-    def brackets(self) -> Node:
+    def brackets(self) -> t.Node:
         opening = self.take().value
         if self.is_op(")", "]"):
-            raise Unreadable("empty brackets")
+            raise t.Unreadable("empty brackets")
         bars, self.bars = self.bars, 0
         node = self.items()
         self.bars = bars
         if not self.is_op(")", "]"):
-            raise Unreadable("a bracket is not closed")
+            raise t.Unreadable("a bracket is not closed")
         closing = self.take().value
         if isinstance(node, t.List):
             return t.Seq(node.parts, opening, closing)
         if closing != _CLOSES[opening]:
-            raise Unreadable("brackets that do not belong together")
+            raise t.Unreadable("brackets that do not belong together")
         return t.Paren(node) if isinstance(node, (t.Sym, t.Text)) else node
 
-    def braces(self) -> Node:
+    def braces(self) -> t.Node:
         r"""Reads `\{…\}` after its first brace: a set, or where a bar stands in it, the condition of one."""
         if self.takes("cmd", "}"):
             return t.Set(())
         bar = self.bar()
         if bar is None:
             found = self.items()
-            node: Node = t.Set(found.parts if isinstance(found, t.List) else (found,))
+            node: t.Node = t.Set(found.parts if isinstance(found, t.List) else (found,))
         else:
             head = _Parser(self.tokens[self.at : bar]).answer()
             self.at = bar + 1
@@ -476,10 +465,10 @@ class _Parser:
                     return None
         return None
 
-    def matrix(self, kind: str) -> Node:
+    def matrix(self, kind: str) -> t.Node:
         if kind not in _MATRICES:
-            raise Unreadable(f"a block of {kind}" if kind in _BLOCKS else f"an unknown block {kind}")
-        rows: list[list[Node]] = [[]]
+            raise t.Unreadable(f"a block of {kind}" if kind in _BLOCKS else f"an unknown block {kind}")
+        rows: list[list[t.Node]] = [[]]
         while self.now.kind != "end":
             if self.takes("cmd", "\\\\"):
                 rows.append([])
@@ -488,19 +477,19 @@ class _Parser:
         self.take()
         rows = [row for row in rows if row]
         if not rows or len({len(row) for row in rows}) != 1:
-            raise Unreadable("rows of different lengths")
+            raise t.Unreadable("rows of different lengths")
         return t.Matrix(tuple(cell for row in rows for cell in row), len(rows[0]), kind == "vmatrix")
 
     # commands
 
-    def command(self, name: str) -> Node:
+    def command(self, name: str) -> t.Node:
         match name:
             case "frac":
                 return t.Div(self.argument(), self.argument())
             case "binom":
                 return t.Fn((self.argument(), self.argument()), "binom")
             case "sqrt" | "cbrt":
-                index: Node = t.Num(Fraction(3 if name == "cbrt" else 2))
+                index = t.number(3 if name == "cbrt" else 2)
                 if name == "sqrt" and self.takes("op", "["):
                     index = self.sum()
                     self.expect("op", "]")
@@ -539,16 +528,16 @@ class _Parser:
             return self.function(name)
         if name in _GREEK:
             return t.Sym(f"{name}_{self.index()}" if self.takes("op", "_") else name)
-        raise Unreadable(f"\\{name} is not known")
+        raise t.Unreadable(f"\\{name} is not known")
 
-    def brackets_or_argument(self) -> Node:
+    def brackets_or_argument(self) -> t.Node:
         if self.is_op("("):
             return _unwrapped(self.brackets())
         if self.now.kind == "num":  # √13 in plain text; \sqrt13 by TeX would be √1·3
             return _literal(self.take().value)
         return self.argument()
 
-    def big(self, name: str) -> Node:
+    def big(self, name: str) -> t.Node:
         r"""Reads `\sum_{k=1}^{n} body` after its name."""
         self.expect("op", "_")
         below = self.script()
@@ -557,9 +546,9 @@ class _Parser:
         match below:
             case t.Rel((t.Sym(variable), low), ("=",)):
                 return t.Big((low, above, self.product()), name, variable)
-        raise Unreadable("a sum without an index")
+        raise t.Unreadable("a sum without an index")
 
-    def opaque(self, name: str) -> Node:
+    def opaque(self, name: str) -> t.Node:
         """Takes a limit or an integral, unread: everything up to a relation or a comma."""
         parts, depth = [name], 0
         while self.now is not _END and (
@@ -569,9 +558,8 @@ class _Parser:
             parts.append(self.take().value)
         return t.Opaque(" ".join(parts))
 
-    def function(self, name: str) -> Node:
-        power: Node | None = None
-        base: Node | None = None
+    def function(self, name: str) -> t.Node:
+        power = base = None
         while self.is_op("^", "_") and not self.degree_length():
             if self.take().value == "^":
                 power = self.script()
@@ -581,18 +569,18 @@ class _Parser:
             inner = self.brackets()
             arguments = inner.parts if isinstance(inner, t.Seq) else (_unwrapped(inner),)
         elif name in ("gcd", "lcm", "max", "min"):
-            raise Unreadable(f"{name} without its arguments")
+            raise t.Unreadable(f"{name} without its arguments")
         else:
             arguments = (self.juxtaposed(),)
         if base is not None:
             if name != "log":
-                raise Unreadable(f"{name} with an index")
+                raise t.Unreadable(f"{name} with an index")
             arguments = (*arguments, base)
         if power == t.number(-1) and name in ("sin", "cos", "tan", "cot", "sec", "csc"):
             return t.Fn(arguments, "arc" + name)
         return t.Fn(arguments, name) if power is None else t.Pow(t.Fn(arguments, name), power)
 
-    def juxtaposed(self) -> Node:
+    def juxtaposed(self) -> t.Node:
         """Reads the argument of a function without brackets: factors side by side, up to an operator or a function."""
         if self.is_op("-", "+"):
             return self.after_sign(self.juxtaposed)
@@ -607,18 +595,16 @@ class _Parser:
 
     # units
 
-    def is_unit(self, node: Node) -> bool:
+    def is_unit(self, node: t.Node) -> bool:
         """Returns whether a word after a value is its unit: never where it changes the value."""
         kind, value, is_spaced = self.now
-        if kind not in ("word", "text"):
-            return False
-        if isinstance(node, (t.Text, t.List, t.Rel)):
+        if kind not in ("word", "text") or isinstance(node, (t.Text, t.List, t.Rel)):
             return False
         if kind == "text":
             return not _is_degrees(self.now)
         return value in units.SHORT_UNITS or (is_spaced and len(value) > 3)
 
-    def unit(self, node: Node) -> Node:
+    def unit(self, node: t.Node) -> t.Node:
         words = []
         while self.now.kind in ("text", "word") and not self.is_word("and", "or"):
             words.append(self.take().value)
@@ -630,7 +616,7 @@ class _Parser:
                 return node
         if text in ("percent", "per cent", "pct", "%"):
             return t.Pct(node)
-        if text in ("th", "st", "nd", "rd"):
+        if text in _ORDINALS:
             return node
         if text == "degrees":
             return t.Deg(node)
@@ -638,24 +624,24 @@ class _Parser:
         if self.takes("op", "^"):
             power = self.script()
             if not isinstance(power, t.Num) or power.value.denominator != 1:
-                raise Unreadable("a power of a unit")
+                raise t.Unreadable("a power of a unit")
             name += f"^{int(power.value)}"
         return t.Unit(node, name)
 
 
-def _one_or(kind: Callable[[tuple[Node, ...]], Node], parts: list[Node]) -> Node:
+def _one_or(kind: Callable[[tuple[t.Node, ...]], t.Node], parts: list[t.Node]) -> t.Node:
     return parts[0] if len(parts) == 1 else kind(tuple(parts))
 
 
-def _times(node: Node, factor: Node) -> Node:
+def _times(node: t.Node, factor: t.Node) -> t.Node:
     return t.Mul((*node.parts, factor) if isinstance(node, t.Mul) else (node, factor))
 
 
-def _unwrapped(node: Node) -> Node:
+def _unwrapped(node: t.Node) -> t.Node:
     return node.inner if isinstance(node, t.Paren) else node
 
 
-def _ends_in_number(node: Node) -> bool:
+def _ends_in_number(node: t.Node) -> bool:
     while isinstance(node, (t.Mul, t.Add, t.Neg, t.Div)):
         node = node.children()[-1]
     return isinstance(node, (t.Num, t.Based))
@@ -665,8 +651,7 @@ def _literal(text: str) -> t.Num:
     return t.Num(Fraction(text), text if "." in text and "e" not in text.lower() else "")
 
 
-def _letter(node: Node) -> str:
-    """Returns what stands after `\\mathbb`, as part of a name."""
+def _letter(node: t.Node) -> str:
     match node:
         case t.Sym(name) | t.Text(name):
             return name
@@ -703,13 +688,13 @@ def strip(text: str) -> str:
     return _LOOSE_END.sub("", text[loose.end() :] if loose else text)
 
 
-def read(text: str, *, commas: bool = True) -> Node:
+def read(text: str, *, commas: bool = True) -> t.Node:
     """Returns the tree of an answer; raises `Unreadable` or `TooLarge`. `commas` is as for `tokens`."""
     if len(text) > MAX_CHARS:
-        raise TooLarge(f"an answer of {len(text):,} characters")
+        raise t.TooLarge(f"an answer of {len(text):,} characters")
     text = strip(ascii_math(text))
     if not text:
-        raise Unreadable("nothing")
+        raise t.Unreadable("nothing")
     condition = _CONDITION.search(text)
     if condition and condition.start():
         return t.Given(read(text[: condition.start()], commas=commas), condition["name"], condition["set"])
@@ -723,18 +708,18 @@ def read(text: str, *, commas: bool = True) -> Node:
         if any(
             isinstance(part, t.Text) for one in t.walk(node) if isinstance(one, _ARITHMETIC) for part in one.children()
         ):
-            raise Unreadable("words in a formula")
+            raise t.Unreadable("words in a formula")
         return node
-    except Unreadable:
+    except t.Unreadable:
         words = _plain_words(text)
         if words is None:
             raise
         return t.Text(words)
     except RecursionError:
-        raise TooLarge("an answer nested too deeply") from None
+        raise t.TooLarge("an answer nested too deeply") from None
 
 
-def _tidy(node: Node) -> Node:
+def _tidy(node: t.Node) -> t.Node:
     """Returns the tree without brackets around symbols and words; a capital letter in brackets is a choice."""
     match node:
         case t.Paren(t.Sym(name)) if re.fullmatch("[A-Z]", name):

@@ -9,8 +9,6 @@ r"""Are two answers the same? Each rule compares answers of one type, as a mathe
 - words: letter case, brackets and full stops aside.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +18,6 @@ from typing import NamedTuple
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.exact import NotRational, Undefined, exact
 from reasoner.verifiers.math.single import No, special, texts, values
-from reasoner.verifiers.math.tree import Node, TooLarge
 from reasoner.verifiers.math.values import equal, proportion, real, variants
 
 MAX_ITEMS = 64
@@ -28,7 +25,7 @@ _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _EQUALITY = {"=", "~"}
 
 
-def same(ref: Node, got: Node) -> str | None:
+def same(ref: t.Node, got: t.Node) -> str | None:
     """Returns the rule by which two answers are the same; None where they are not."""
     if ref == got:
         return "the same form"
@@ -47,33 +44,32 @@ def same(ref: Node, got: Node) -> str | None:
     return None
 
 
-def _all_same(a: Sequence[Node], b: Sequence[Node]) -> bool:
+def _all_same(a: Sequence[t.Node], b: Sequence[t.Node]) -> bool:
     return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _spread(node: Node) -> Node:
+def _spread(node: t.Node) -> t.Node:
     r"""Returns `1 \pm x` as the list of its values; in a list or set, each item spread in place."""
     if not t.has((t.Pm, t.Mp), node):
         return node
     match node:
         case t.List(parts) | t.Set(parts):
-            items: list[Node] = []
+            items: list[t.Node] = []
             for part in parts:
                 found = _spread(part)
                 items += found.parts if found is not part and isinstance(found, (t.List, t.Set)) else [part]
             return replace(node, parts=tuple(items))
         case t.Rel((left, right), ("=",)):
             found = _spread(right)
-            if not isinstance(found, t.List):
-                return node
-            return t.List(tuple(t.Rel((left, part), ("=",)) for part in found.parts))
+            named = found.parts if isinstance(found, t.List) else ()
+            return t.List(tuple(t.Rel((left, part), ("=",)) for part in named)) if named else node
     return t.List(tuple(variants(node)))
 
 
 # -- names ----------------------------------------------------------------------------------------
 
 
-def _is_name(node: Node) -> bool:
+def _is_name(node: t.Node) -> bool:
     """Returns whether a side of an equation only names what the other side is."""
     match node:
         case t.Sym(name):
@@ -93,7 +89,7 @@ def _is_name(node: Node) -> bool:
     return False
 
 
-def _split_name(node: Node) -> tuple[Node | None, Node]:
+def _split_name(node: t.Node) -> tuple[t.Node | None, t.Node]:
     r"""Returns name and value of `x = 5`, `5 = x`, `x \in A`; of a chain of equations without a name, its last side."""
     match node:
         case t.Rel((name, value), ("in",)) if _is_name(name):
@@ -112,11 +108,11 @@ def _split_name(node: Node) -> tuple[Node | None, Node]:
     return None, node
 
 
-def _is_number(node: Node) -> bool:
+def _is_number(node: t.Node) -> bool:
     return not t.symbols(node) and not isinstance(node, (t.Text, t.Seq, t.List, t.Set, t.Rel))
 
 
-def _chain(sides: Sequence[Node], ops: Sequence[str]) -> Node | None:
+def _chain(sides: Sequence[t.Node], ops: Sequence[str]) -> t.Node | None:
     r"""Returns the value of `9 \cdot 2 = 18`: its last side, where all are numbers and equal.
 
     `2/3 \approx 0.67` says 2/3.
@@ -129,7 +125,7 @@ def _chain(sides: Sequence[Node], ops: Sequence[str]) -> Node | None:
     return last if all(isinstance(side, t.Opaque) or same(side, last) for side in others) else None
 
 
-def _names(ref: Node, got: Node) -> str | None:
+def _names(ref: t.Node, got: t.Node) -> str | None:
     if not isinstance(ref, t.Rel) and not isinstance(got, t.Rel):
         return None
     (ref_name, ref_value), (got_name, got_value) = _split_name(ref), _split_name(got)
@@ -148,7 +144,7 @@ def _names(ref: Node, got: Node) -> str | None:
     return (same(ref_value, got_value) and "the same, a name aside") or No
 
 
-def _same_name(a: Node, b: Node) -> bool:
+def _same_name(a: t.Node, b: t.Node) -> bool:
     match a, b:
         case (t.App(), t.Sym("y")) | (t.Sym("y"), t.App()):  # y = 2x and f(x) = 2x draw one line
             return True
@@ -157,18 +153,17 @@ def _same_name(a: Node, b: Node) -> bool:
     return a == b
 
 
-def _renamed(ref: Node, got: Node, value: Node) -> Node | None:
+def _renamed(ref: t.Node, got: t.Node, value: t.Node) -> t.Node | None:
     """Returns `value` in the variable of `ref`, where the names are one function of differently named variables."""
     match ref, got:
         case t.App(new, name), t.App(old, other) if name == other and len(new) == len(old):
-            before = [x.name for x in old if isinstance(x, t.Sym)]
-            after = [x.name for x in new if isinstance(x, t.Sym)]
+            before, after = ([x.name for x in side if isinstance(x, t.Sym)] for side in (old, new))
             if len(before) == len(after) == len(new):
                 return t.rename(value, dict(zip(before, after, strict=True)))
     return None
 
 
-def _unnamed_list(ref: Node, got: Node) -> tuple[Node, Node]:
+def _unnamed_list(ref: t.Node, got: t.Node) -> tuple[t.Node, t.Node]:
     """Returns both without names of items: `a = 2, b = 1` is the tuple of its values, `x = 1, x = 2` a list."""
     a, b = _named_items(ref), _named_items(got)
     if a is None and b is None:
@@ -179,7 +174,7 @@ def _unnamed_list(ref: Node, got: Node) -> tuple[Node, Node]:
             return t.Seq(tuple(a[1])), t.Seq(tuple(found[0] for found in by_name))
     is_ordered = bool((a and a[0]) or (b and b[0]))
 
-    def without(node: Node, found: tuple[list[Node], list[Node]] | None) -> Node:
+    def without(node: t.Node, found: tuple[list[t.Node], list[t.Node]] | None) -> t.Node:
         if found is not None:
             return t.Seq(tuple(found[1])) if is_ordered else t.List(tuple(found[1]))
         return t.Seq(node.parts) if is_ordered and isinstance(node, t.List) else node
@@ -187,12 +182,12 @@ def _unnamed_list(ref: Node, got: Node) -> tuple[Node, Node]:
     return without(ref, a), without(got, b)
 
 
-def _named_items(node: Node) -> tuple[list[Node], list[Node]] | None:
+def _named_items(node: t.Node) -> tuple[list[t.Node], list[t.Node]] | None:
     """Returns names (empty where all are one) and values of a list with named items; None where none is named."""
     if not isinstance(node, t.List):
         return None
-    names: list[Node] = []
-    found: list[Node] = []
+    names: list[t.Node] = []
+    found: list[t.Node] = []
     for item in node.parts:
         name, value = _split_name(item)
         if name is not None:
@@ -218,7 +213,7 @@ def _named_items(node: Node) -> tuple[list[Node], list[Node]] | None:
 # -- collections ----------------------------------------------------------------------------------
 
 
-def _lists(ref: Node, got: Node) -> str | None:
+def _lists(ref: t.Node, got: t.Node) -> str | None:
     match ref, got:
         case (t.List(a) | t.Set(a), t.List(b) | t.Set(b)):
             return "the same items" if _matched(a, b) else No
@@ -229,8 +224,7 @@ def _lists(ref: Node, got: Node) -> str | None:
     return None
 
 
-def _matched(a: Sequence[Node], b: Sequence[Node]) -> bool:
-    """Returns whether the items can be paired off, in any order."""
+def _matched(a: Sequence[t.Node], b: Sequence[t.Node]) -> bool:
     _check_items("list", max(len(a), len(b)), "items")
     if len(b) > len(a):  # a solution told twice, where the reference tells none twice
         b = [item for i, item in enumerate(b) if not any(same(item, other) for other in b[:i])]
@@ -247,10 +241,10 @@ def _matched(a: Sequence[Node], b: Sequence[Node]) -> bool:
 
 def _check_items(what: str, number: int, of: str) -> None:
     if number > MAX_ITEMS:
-        raise TooLarge(f"a {what} of {number} {of}")
+        raise t.TooLarge(f"a {what} of {number} {of}")
 
 
-def _tuples(ref: Node, got: Node) -> str | None:
+def _tuples(ref: t.Node, got: t.Node) -> str | None:
     a, b = _row(ref), _row(got)
     if a is None or b is None or not (isinstance(ref, t.Seq) or isinstance(got, t.Seq)):
         return None
@@ -261,8 +255,7 @@ def _tuples(ref: Node, got: Node) -> str | None:
     return "the same in order" if _all_same(a, b) else No
 
 
-def _row(node: Node) -> Sequence[Node] | None:
-    """Returns the entries of a tuple, or of a matrix of one row or column."""
+def _row(node: t.Node) -> Sequence[t.Node] | None:
     match node:
         case t.Seq(parts):
             return parts
@@ -271,7 +264,7 @@ def _row(node: Node) -> Sequence[Node] | None:
     return None
 
 
-def _matrices(ref: Node, got: Node) -> str | None:
+def _matrices(ref: t.Node, got: t.Node) -> str | None:
     if not t.has(t.Matrix, ref, got):
         return None
     match ref, got:
@@ -280,16 +273,15 @@ def _matrices(ref: Node, got: Node) -> str | None:
                 return No
             _check_items("matrix", len(a), "entries")
             return "the same entries" if _all_same(a, b) else No
-    is_determinant = any(
-        (isinstance(node, t.Matrix) and node.bars) or (isinstance(node, t.Fn) and node.name == "det")
-        for node in t.walk(ref, got)
-    )
-    if is_determinant or (t.has(t.Matrix, ref) and t.has(t.Matrix, got)):
-        return "the same value" if equal(ref, got) else No
-    return No
+    is_value = t.has(t.Matrix, ref) and t.has(t.Matrix, got)
+    for node in t.walk(ref, got):
+        match node:
+            case t.Matrix(_, _, True) | t.Fn(_, "det"):
+                is_value = True
+    return "the same value" if is_value and equal(ref, got) else No
 
 
-def _builders(ref: Node, got: Node) -> str | None:
+def _builders(ref: t.Node, got: t.Node) -> str | None:
     """Compares sets by a rule, such as the even numbers: the same rule, whatever its variable is called."""
     match ref, got:
         case t.Builder(), t.Builder():
@@ -309,9 +301,9 @@ def _builders(ref: Node, got: Node) -> str | None:
 class Interval(NamedTuple):
     """Is an interval: its ends, and whether they belong to it."""
 
-    low: Node
+    low: t.Node
     has_low: bool
-    high: Node
+    high: t.Node
     has_high: bool
 
 
@@ -319,7 +311,10 @@ _LOW, _HIGH = t.Neg(t.Inf()), t.Inf()
 _LINE = Interval(_LOW, False, _HIGH, False)
 
 
-def _sets(ref: Node, got: Node) -> str | None:
+_SETS = (t.Union, t.Where, t.Rel, t.Seq, t.Add, t.Set)
+
+
+def _sets(ref: t.Node, got: t.Node) -> str | None:
     """Compares intervals, unions of them, inequalities in one variable and set-builders as sets of numbers."""
     if not isinstance(ref, _SETS) and not isinstance(got, _SETS):
         return None
@@ -334,10 +329,7 @@ def _sets(ref: Node, got: Node) -> str | None:
     return "the same set" if _same_intervals(a, b) else No
 
 
-_SETS = (t.Union, t.Where, t.Rel, t.Seq, t.Add, t.Set)
-
-
-def _is_range(node: Node) -> bool:
+def _is_range(node: t.Node) -> bool:
     match node:
         case t.Union() | t.Where() | t.REALS:
             return True
@@ -350,7 +342,7 @@ def _is_range(node: Node) -> bool:
     return False
 
 
-def _intervals(node: Node) -> list[Interval] | None:
+def _intervals(node: t.Node) -> list[Interval] | None:
     match node:
         case t.REALS:
             return [_LINE]
@@ -371,7 +363,7 @@ def _intervals(node: Node) -> list[Interval] | None:
     return None
 
 
-def _all_of(node: Node) -> list[Interval] | None:
+def _all_of(node: t.Node) -> list[Interval] | None:
     """Returns what satisfies every inequality of a list; None where it is no such list, or an end is no number."""
     if not isinstance(node, t.List) or not all(isinstance(item, t.Rel) for item in node.parts):
         return None
@@ -406,9 +398,8 @@ def _without(whole: list[Interval], out: list[Interval]) -> list[Interval] | Non
             if left < point < right:
                 rest += [one._replace(high=hole.low, has_high=False), one._replace(low=hole.low, has_low=False)]
             else:
-                rest.append(
-                    one._replace(has_low=one.has_low and left != point, has_high=one.has_high and right != point)
-                )
+                has_low, has_high = one.has_low and left != point, one.has_high and right != point
+                rest.append(one._replace(has_low=has_low, has_high=has_high))
         whole = rest
     return whole
 
@@ -426,20 +417,18 @@ def _solved(node: t.Rel) -> list[Interval] | None:
                 return [Interval(low, ops[0] == "<=", high, ops[1] == "<=")]
             return [Interval(high, ops[1] == ">=", low, ops[0] == ">=")] if set(ops) <= {">", ">="} else None
         case t.Rel((left, right), (("<" | "<=" | ">" | ">=") as op,)):
-            if not (_is_name(left) and (isinstance(left, t.Sym) or not _is_name(right))):
-                if not _is_name(right):
-                    return _linear(left, right, op)
-                return [_half_line(left, _FLIPPED[op])]
-            return [_half_line(right, op)]
+            if _is_name(left) and (isinstance(left, t.Sym) or not _is_name(right)):
+                return [_half_line(right, op)]
+            return [_half_line(left, _FLIPPED[op])] if _is_name(right) else _linear(left, right, op)
     return None
 
 
-def _half_line(end: Node, op: str) -> Interval:
+def _half_line(end: t.Node, op: str) -> Interval:
     is_closed = op.endswith("=")
     return Interval(_LOW, False, end, is_closed) if op[0] == "<" else Interval(end, is_closed, _HIGH, False)
 
 
-def _linear(left: Node, right: Node, op: str) -> list[Interval] | None:
+def _linear(left: t.Node, right: t.Node, op: str) -> list[Interval] | None:
     difference = t.Add((left, t.Neg(right)))
     names = t.symbols(difference)
     if len(names) != 1:
@@ -475,15 +464,14 @@ def _ordered(intervals: list[Interval]) -> list[Interval]:
 # -- relations ------------------------------------------------------------------------------------
 
 
-def _relations(ref: Node, got: Node) -> str | None:
+def _relations(ref: t.Node, got: t.Node) -> str | None:
     if not isinstance(ref, t.Rel) or not isinstance(got, t.Rel):
         return No
     a_ops, b_ops = (tuple("=" if op == "~" else op for op in node.ops) for node in (ref, got))
     flipped = tuple(_FLIPPED.get(op, op) for op in reversed(b_ops))
-    if (a_ops == b_ops and _all_same(ref.parts, got.parts)) or (
-        a_ops == flipped and _all_same(ref.parts, got.parts[::-1])
-    ):
-        return "the same relation"
+    for ops, sides in ((b_ops, got.parts), (flipped, got.parts[::-1])):
+        if a_ops == ops and _all_same(ref.parts, sides):
+            return "the same relation"
     if len(a_ops) != 1 or len(b_ops) != 1 or "in" in a_ops + b_ops:
         return No
     if any(isinstance(side, _NO_SIDES) for side in ref.parts + got.parts):
@@ -492,7 +480,7 @@ def _relations(ref: Node, got: Node) -> str | None:
     sign = proportion(a, b)
     if a_ops == b_ops and a_ops[0] in ("=", "!="):
         return "the same equation" if sign else No
-    is_same = (sign > 0 and a_ops == b_ops) or (sign < 0 and a_ops == flipped)
+    is_same = sign and a_ops == (b_ops if sign > 0 else flipped)
     return "the same inequality" if is_same else No
 
 

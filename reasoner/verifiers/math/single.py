@@ -3,14 +3,11 @@ r"""Rules for single answers: words, times, ratios, numbers in a base and values
 A rule returns how two answers are the same, `No` where they are not, and None where it does not judge them.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math import units
-from reasoner.verifiers.math.tree import Node
 from reasoner.verifiers.math.values import equal, is_rounding
 
 No = ""
@@ -23,7 +20,7 @@ def _plain(text: str) -> str:
     return " ".join(words)
 
 
-def _as_words(node: Node) -> str | None:
+def _as_words(node: t.Node) -> str | None:
     """Returns a node as words: text, or letters that were read as symbols (`C`, `east` in italics)."""
     match node:
         case t.Text(words):
@@ -38,7 +35,7 @@ def _as_words(node: Node) -> str | None:
     return None
 
 
-def texts(ref: Node, got: Node) -> str | None:
+def texts(ref: t.Node, got: t.Node) -> str | None:
     """Compares words with words, or with a number."""
     if not isinstance(ref, t.Text) and not isinstance(got, t.Text):
         return None
@@ -54,7 +51,7 @@ def texts(ref: Node, got: Node) -> str | None:
     return No
 
 
-def special(ref: Node, got: Node) -> str | None:
+def special(ref: t.Node, got: t.Node) -> str | None:
     """Compares times, ratios and numbers in a base: equal among themselves only."""
     match ref, got:
         case t.Time(), t.Time():
@@ -71,7 +68,7 @@ def special(ref: Node, got: Node) -> str | None:
     return None
 
 
-def bare(node: Node) -> tuple[Node, str, str]:
+def bare(node: t.Node) -> tuple[t.Node, str, str]:
     """Returns a value without its unit, degree or percent sign; which of them it had, and the unit's name."""
     match node:
         case t.Unit(inner, "rad"):
@@ -95,7 +92,7 @@ _DRESSED = (t.Unit, t.Deg, t.Pct)
 _NO_VALUES = (t.Text, t.Where, t.Union)
 
 
-def values(ref: Node, got: Node) -> str | None:
+def values(ref: t.Node, got: t.Node) -> str | None:
     """Compares values; a unit, degree sign or percent sign that only one of them has is left out."""
     if isinstance(ref, t.Rel) or isinstance(got, t.Rel):
         return None
@@ -119,11 +116,11 @@ def values(ref: Node, got: Node) -> str | None:
     return "the same value, the unit aside" if _same_value(a, b) else No
 
 
-def _same_value(a: Node, b: Node) -> bool:
+def _same_value(a: t.Node, b: t.Node) -> bool:
     return equal(a, b) or _same_periods(a, b) or is_rounding(a, b) or is_rounding(b, a)
 
 
-def _same_periods(a: Node, b: Node) -> bool:
+def _same_periods(a: t.Node, b: t.Node) -> bool:
     r"""Compares `\frac{\pi}{6} + \pi k` and `\frac{\pi}{6} + n \pi`: the count of periods has no fixed name."""
     left, right = t.symbols(a), t.symbols(b)
     if left == right or len(left) != 1 or len(right) != 1 or not (left | right) <= {"k", "n", "m", "l"}:

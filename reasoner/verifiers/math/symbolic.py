@@ -1,7 +1,5 @@
 """Math-Verify's verdict, for what `reading` leaves unread. Runs in a worker that can be killed: sympy has no limits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from math_verify import LatexExtractionConfig, parse, verify

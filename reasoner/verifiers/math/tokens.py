@@ -6,8 +6,6 @@ money and size commands: a formula of which a part was dropped is another formul
 
 # ruff: noqa: SIM905  (lists of words are easier to read and to change as text)
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from fractions import Fraction
@@ -18,30 +16,27 @@ from reasoner.verifiers.math.tree import TooLarge, Unreadable
 MAX_CHARS = 3_000
 MAX_TOKENS = 1_200
 MAX_DIGITS = 1_000
-MAX_EXPONENT = 100_000
-"""Largest power of ten in computer notation (`1.5e3`)."""
+MAX_EXPONENT = 100_000  # largest power of ten in computer notation (`1.5e3`)
 
-_CHARACTERS = {
+_CHARACTERS = str.maketrans({
     "\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-", "\u2014": "-", "\ufe63": "-", "\uff0d": "-",
     "×": r"\times ", "✕": r"\times ", "⋅": r"\cdot ", "·": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ", "÷": r"\div ",
     "∗": "*", "⁄": "/", "∕": "/", "±": r"\pm ", "∓": r"\mp ", "√": r"\sqrt ", "∛": r"\sqrt[3] ", "π": r"\pi ",
     "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
     "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∖": r"\setminus ", "°": r"^\circ ", "º": r"^\circ ",
     "∅": r"\emptyset ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
-    "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ", "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
-    "ℚ": r"\mathbb{Q}", "…": r"\ldots ", "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
-    "⌈": r"\lceil ", "⌉": r"\rceil ", "′": "'", "’": "'", "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,",
-    "\u2062": "", "\u2061": "", "\u200b": "", "\ufeff": "",
-}  # fmt: skip
+    "λ": r"\lambda ", "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "σ": r"\sigma ", "…": r"\ldots ",
+    "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "′": "'", "’": "'",
+    "⟨": r"\langle ", "⟩": r"\rangle ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ",
+    "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,", "\u2062": "", "\u2061": "", "\u200b": "", "\ufeff": "",
+} | {
+    char: "\\frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", char).split("⁄")) for char in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+})  # fmt: skip
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+-n", strict=True))
-_VULGAR = {
-    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5), "⅘": (4, 5),
-    "⅙": (1, 6), "⅚": (5, 6), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
-}  # fmt: skip
 _RAISED = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _LOWERED = re.compile(f"[{''.join(_SUBSCRIPTS)}]+")
+_STYLED = re.compile("[\U0001d400-\U0001d7ff\uff01-\uff5e]")
 
 
 def ascii_math(text: str) -> str:
@@ -50,17 +45,7 @@ def ascii_math(text: str) -> str:
         return text
     text = _RAISED.sub(lambda m: "^{" + "".join(_SUPERSCRIPTS[c] for c in m[0]) + "}", text)
     text = _LOWERED.sub(lambda m: "_{" + "".join(_SUBSCRIPTS[c] for c in m[0]) + "}", text)
-    out = []
-    for c in text:
-        if c in _CHARACTERS:
-            out.append(_CHARACTERS[c])
-        elif c in _VULGAR:
-            out.append("\\frac{{{}}}{{{}}}".format(*_VULGAR[c]))
-        elif "\U0001d400" <= c <= "\U0001d7ff" or "\uff01" <= c <= "\uff5e":
-            out.append(unicodedata.normalize("NFKC", c))
-        else:
-            out.append(c)
-    return "".join(out)
+    return _STYLED.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text.translate(_CHARACTERS))
 
 
 _BLANK = re.compile(
@@ -113,8 +98,7 @@ class Token(NamedTuple):
 
     kind: str
     value: str
-    is_spaced: bool = False
-    """Whether white space stood before it."""
+    is_spaced: bool = False  # whether white space stood before it
 
 
 def tokens(text: str, *, commas: bool = True) -> list[Token]:
@@ -150,8 +134,7 @@ class _Tokenizer:
             raise TooLarge("an answer of too many parts")
 
     def blank(self) -> bool:
-        space = _BLANK.match(self.text, self.at)
-        if space:
+        if space := _BLANK.match(self.text, self.at):
             self.at, self.is_spaced = space.end(), True
         return bool(space)
 

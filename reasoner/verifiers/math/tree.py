@@ -39,17 +39,13 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Num(Node):
-    """Is a number; `written` keeps a decimal as it was written and is empty for any other."""
-
+class Num(Node):  # a number; `written` keeps a decimal as it was written and is empty for any other
     value: Fraction
     written: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Sym(Node):
-    """Is a symbol: a letter with its index and primes, or a marked name such as that of a segment."""
-
+class Sym(Node):  # a symbol: a letter with its index and primes, or a marked name such as that of a segment
     name: str
 
 
@@ -59,17 +55,13 @@ class Text(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Based(Node):
-    """Is a number in a base, its leading zeros left out."""
-
+class Based(Node):  # a number in a base, its leading zeros left out
     digits: str
     base: int
 
 
 @dataclass(frozen=True, slots=True)
-class Time(Node):
-    """Is a time of day; `half` is `a`, `p`, empty, or `?` for a mark that breaks off."""
-
+class Time(Node):  # a time of day; `half` is `a`, `p`, empty, or `?` for a mark that breaks off
     hour: int
     minute: str
     second: str
@@ -77,9 +69,7 @@ class Time(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Opaque(Node):
-    """Is a limit or an integral, unread."""
-
+class Opaque(Node):  # a limit or an integral, unread
     text: str
 
 
@@ -88,8 +78,7 @@ class Inf(Node): ...
 
 
 @dataclass(frozen=True, slots=True)
-class Ordinal(Node):
-    """Is the `th` of `4^{th}`."""
+class Ordinal(Node): ...  # the `th` of `4^{th}`
 
 
 # -- with one -------------------------------------------------------------------------------------
@@ -136,16 +125,12 @@ class Where(Unary):  # the real numbers of which a condition holds
 
 
 @dataclass(frozen=True, slots=True)
-class Unit(Unary):
-    """Is a value with the name of its unit in one spelling."""
-
+class Unit(Unary):  # a value with the name of its unit in one spelling
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Given(Unary):
-    """Is an answer whose parameter runs over the whole numbers of a domain, `Z` or `N`."""
-
+class Given(Unary):  # an answer whose parameter runs over the whole numbers of a domain, `Z` or `N`
     parameter: str
     domain: str
 
@@ -230,46 +215,34 @@ class Union(Many):  # a ∪ b ∪ …
 
 
 @dataclass(frozen=True, slots=True)
-class Seq(Many):
-    """Is a tuple or an interval, `(a, b, …]`."""
-
+class Seq(Many):  # a tuple or an interval, `(a, b, …]`
     opening: str = "("
     closing: str = ")"
 
 
 @dataclass(frozen=True, slots=True)
-class Rel(Many):
-    """Is a chain of relations; between each two sides stands an operator: `= ~ < <= > >= != in`."""
-
+class Rel(Many):  # a chain of relations; between each two sides stands an operator: `= ~ < <= > >= != in`
     ops: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Fn(Many):
-    """Is a known function of its arguments. A second argument of `log` is its base."""
-
+class Fn(Many):  # a known function of its arguments. A second argument of `log` is its base
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class App(Many):
-    """Is an unknown function of its arguments."""
-
+class App(Many):  # an unknown function of its arguments
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix(Many):
-    """Is a matrix, row after row, or between bars its determinant."""
-
+class Matrix(Many):  # a matrix, row after row, or between bars its determinant
     columns: int
     bars: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Big(Many):
-    """Is a `sum` or `prod`; its parts are the lowest and the highest value of the variable, and the body."""
-
+class Big(Many):  # a `sum` or `prod`; its parts are the lowest and the highest value of the variable, and the body
     name: str
     variable: str
 
@@ -281,7 +254,6 @@ REALS = Sym("mathbb R")
 
 
 def number(value: Fraction | int) -> Node:
-    """Returns the tree of a number."""
     return Num(Fraction(value)) if value >= 0 else Neg(Num(Fraction(-value)))
 
 

@@ -2,22 +2,12 @@
 
 # ruff: noqa: SIM905  (lists of words are easier to read and to change as text)
 
-from __future__ import annotations
-
 import re
 
 from reasoner.verifiers.math.tree import Unreadable
+from reasoner.verifiers.numerals import NUMBER_WORDS, ONES, TENS
 
-NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen".split()
-    )
-} | {w: 10 * (i + 2) for i, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
-_TENS = re.compile(
-    r"(twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[- ](one|two|three|four|five|six|seven|eight|nine))?"
-)
+_TENS = re.compile(rf"({'|'.join(TENS)})[- ]({'|'.join(ONES[1:10])})")
 _SCALES = frozenset(
     "dozen dozens score hundred hundreds thousand thousands million millions billion billions trillion trillions k"
     " hundredth hundredths tenth tenths thousandth thousandths half halves third thirds quarter quarters squared cubed"
@@ -35,8 +25,8 @@ _UNITS = {
     "mile": "mi", "gram": "g", "kilogram": "kg", "pound": "lb", "lb": "lb", "ounce": "oz", "second": "s", "sec": "s",
     "minute": "min", "min": "min", "hour": "h", "hr": "h", "day": "day", "week": "week", "month": "month",
     "year": "year", "yr": "year", "liter": "l", "litre": "l", "milliliter": "ml", "dollar": "$", "cent": "cent",
-    "euro": "€", "unit": "unit",
-    "square": "square", "sq": "square", "cubic": "cubic", "radian": "rad", "rad": "rad", "mph": "mi/h", "kph": "km/h",
+    "euro": "€", "unit": "unit", "square": "square", "sq": "square", "cubic": "cubic", "radian": "rad", "rad": "rad",
+    "mph": "mi/h", "kph": "km/h",
 }  # fmt: skip
 SHORT_UNITS = frozenset(
     "cm mm km kg mg ml ft in yd mi lb lbs oz mph kph hr hrs min mins sec secs inches feet units pct".split()
@@ -47,9 +37,9 @@ def unit_name(text: str) -> str:
     """Returns a unit in one spelling; raises `Unreadable` for words that change the value or hedge it."""
     words = re.findall(r"[^\W\d_]+\d*", text.lower())
     is_short = 0 < len(words) <= 5
-    if is_short and any(word in _SCALES or word in NUMBER_WORDS for word in words):
+    if is_short and not (_SCALES | NUMBER_WORDS.keys()).isdisjoint(words):
         raise Unreadable(f"{text[:40]!r} changes the value")
-    if not is_short or any(word in _NO_UNIT for word in words):
+    if not is_short or not _NO_UNIT.isdisjoint(words):
         raise Unreadable(f"{text[:40]!r} is no unit")
     names = [_UNITS.get(word) or _UNITS.get(word.removesuffix("s")) or word.removesuffix("s") for word in words]
     match names:
@@ -71,6 +61,5 @@ def number_word(text: str) -> int | None:
         if text.startswith(sign):
             value = number_word(text[len(sign) :])
             return None if value is None else -value
-    if match := _TENS.fullmatch(text):
-        return NUMBER_WORDS[match[1]] + (NUMBER_WORDS[match[2]] if match[2] else 0)
-    return NUMBER_WORDS.get(text)
+    match = _TENS.fullmatch(text)
+    return NUMBER_WORDS[match[1]] + NUMBER_WORDS[match[2]] if match else NUMBER_WORDS.get(text)

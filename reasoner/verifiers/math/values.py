@@ -4,28 +4,24 @@ r"""Are two expressions equal? Exactly where rational, else by evaluation to gro
   numbers (Schwartz 1980, Zippel 1979: two different ones agree at such a point with negligible chance, and never by
   rounding).
 - Anything else is evaluated at several points. The difference of equal values shrinks with the precision, that of
-  different ones does not; tiny values are told apart by that, not by a tolerance. What differs by less than 1e-120 of
-  itself is not told apart.
+  different ones does not; tiny values are told apart by that, not by a tolerance, down to 1e-120 of themselves.
 """
-
-from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import product
 
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.exact import NotRational, Undefined, exact
 from reasoner.verifiers.math.numeric import DIGITS, Numeric, Rows, Value, context, is_real, near, point
-from reasoner.verifiers.math.tree import Node, TooLarge, Unreadable
 
 EXACT_POINTS = 3
-MANY_DIGITS = 15
-"""Significant digits from which on a decimal stands for the number it is the rounding of."""
+MANY_DIGITS = 15  # significant digits from which on a decimal stands for the number it is the rounding of
 
 
-def equal(a: Node, b: Node) -> bool:
+def equal(a: t.Node, b: t.Node) -> bool:
     """Returns whether two expressions have the same value (for all values of their symbols, where both are real)."""
     try:
         return a == b or _equal(a, b)
@@ -33,7 +29,7 @@ def equal(a: Node, b: Node) -> bool:
         return False
 
 
-def _equal(a: Node, b: Node) -> bool:
+def _equal(a: t.Node, b: t.Node) -> bool:
     if t.has(t.Inf, a, b):
         return infinite(a) is not None and infinite(a) == infinite(b)
     names = t.symbols(a)
@@ -48,7 +44,7 @@ def _equal(a: Node, b: Node) -> bool:
     return any(_numerically(a, b, names, base) for base in ((0, 10) if is_ambiguous else (0,)))
 
 
-def infinite(node: Node) -> int | None:
+def infinite(node: t.Node) -> int | None:
     """Returns the sign of an infinity; None for anything else."""
     match node:
         case t.Inf():
@@ -59,7 +55,7 @@ def infinite(node: Node) -> int | None:
     return None
 
 
-def _exactly(a: Node, b: Node, names: frozenset[str]) -> bool:
+def _exactly(a: t.Node, b: t.Node, names: frozenset[str]) -> bool:
     if not names:
         return exact(a) == exact(b)
     for node in t.walk(a, b):
@@ -72,17 +68,16 @@ def _exactly(a: Node, b: Node, names: frozenset[str]) -> bool:
     for index in range(EXACT_POINTS):
         draws = {name: hashlib.sha256(f"exact {index}:{name}".encode()).digest()[:4] for name in names}
         at = {name: Fraction(int.from_bytes(draw, "big") + 2**31) for name, draw in draws.items()}
-        try:
+        with suppress(Undefined):
             if exact(a, at) != exact(b, at):
                 return False
             agreed += 1
-        except Undefined:
-            continue
     return agreed > 0
 
 
-def _at_points(a: Node, b: Node, digits: int, *, base: int = 0, num_points: int = 6) -> Iterator[tuple[Value, Value]]:
-    """Yields both values at each point where both have one."""
+def _at_points(
+    a: t.Node, b: t.Node, digits: int, *, base: int = 0, num_points: int = 6
+) -> Iterator[tuple[Value, Value]]:
     for index in range(num_points):
         at = {name: point(name, index) for name in t.symbols(a)}
         try:
@@ -92,7 +87,7 @@ def _at_points(a: Node, b: Node, digits: int, *, base: int = 0, num_points: int 
         yield found
 
 
-def _numerically(a: Node, b: Node, names: frozenset[str], base: int) -> bool:
+def _numerically(a: t.Node, b: t.Node, names: frozenset[str], base: int) -> bool:
     """Returns whether they are equal at every point where both are real; where they never are, as complex numbers."""
     if not names:
         return _same_limit(a, b, base)
@@ -113,7 +108,7 @@ def _numerically(a: Node, b: Node, names: frozenset[str], base: int) -> bool:
     return False
 
 
-def _same_limit(a: Node, b: Node, base: int) -> bool:
+def _same_limit(a: t.Node, b: t.Node, base: int) -> bool:
     """Returns whether the difference of two constants goes to zero as the precision grows."""
     before: int | None = None
     for digits in DIGITS:
@@ -138,7 +133,7 @@ def _same_limit(a: Node, b: Node, base: int) -> bool:
     return True
 
 
-def proportion(a: Node, b: Node) -> int:
+def proportion(a: t.Node, b: t.Node) -> int:
     """Returns the sign of c where a = c b for all values of the symbols, c a number other than 0; else 0."""
     names = t.symbols(a)
     if names != t.symbols(b) or not names:
@@ -153,7 +148,7 @@ def proportion(a: Node, b: Node) -> int:
     return 1 if ratios[0].real > 0 else -1
 
 
-def real(node: Node) -> float | None:
+def real(node: t.Node) -> float | None:
     """Returns a value as a float, infinities included; None where it is no real number."""
     sign = infinite(node)
     if sign is not None:
@@ -161,11 +156,11 @@ def real(node: Node) -> float | None:
     try:
         value = Numeric(DIGITS[0])(node)
         return None if isinstance(value, Rows) or not is_real(value) else float(value.real)
-    except (Undefined, Unreadable):
+    except (Undefined, t.Unreadable):
         return None
 
 
-def is_rounding(decimal: Node, other: Node) -> bool:
+def is_rounding(decimal: t.Node, other: t.Node) -> bool:
     """Returns whether a decimal of many digits is the rounding of a value that is no decimal itself."""
     sign = -1 if isinstance(decimal, t.Neg) else 1
     match decimal:
@@ -179,7 +174,7 @@ def is_rounding(decimal: Node, other: Node) -> bool:
         return False
     try:
         exact_value = Numeric(DIGITS[1])(other)
-    except (Undefined, Unreadable):
+    except (Undefined, t.Unreadable):
         return False
     if isinstance(exact_value, Rows) or not is_real(exact_value):
         return False
@@ -187,16 +182,16 @@ def is_rounding(decimal: Node, other: Node) -> bool:
     return bool(abs(exact_value - sign * mpf(value.numerator) / value.denominator) <= mpf(10) ** -places)
 
 
-def variants(node: Node) -> Iterator[Node]:
+def variants(node: t.Node) -> Iterator[t.Node]:
     r"""Yields every reading of the `\pm` in a tree, each on its own; `\mp` goes against the first `\pm`."""
     count = sum(isinstance(one, t.Pm) for one in t.walk(node))
     if count > 4:
-        raise TooLarge("too many signs of two values")
+        raise t.TooLarge("too many signs of two values")
     for signs in product((1, -1), repeat=max(count, int(t.has(t.Mp, node)))):
         yield _signed(node, list(signs), signs[0] if signs else 1)
 
 
-def _signed(node: Node, signs: list[int], first: int) -> Node:
+def _signed(node: t.Node, signs: list[int], first: int) -> t.Node:
     if not isinstance(node, (t.Pm, t.Mp)):
         return node.map(lambda part: _signed(part, signs, first))
     sign = signs.pop(0) if isinstance(node, t.Pm) else -first

@@ -11,8 +11,6 @@ worker that is killed after `SYMBOLIC_SECONDS`; an answer with one, where the re
 left undone. Over a bound there is no verdict (`unscored`). Nothing of a completion is ever evaluated.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,13 +26,11 @@ from reasoner.verifiers.math.exact import NotRational, Undefined, allow, exact
 from reasoner.verifiers.math.same import same
 from reasoner.verifiers.math.single import bare
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, ascii_math
-from reasoner.verifiers.math.tree import Node, TooLarge, Unreadable
 from reasoner.verifiers.math.values import equal
 from reasoner.verifiers.score import Score, Verdict
 from reasoner.verifiers.sentence import UNSURE, last_sentence, stated
 
-SYMBOLIC_SECONDS = 2.0
-"""Wall time of one comparison by Math-Verify and sympy."""
+SYMBOLIC_SECONDS = 2.0  # wall time of one comparison by Math-Verify and sympy
 _NUMBERS = ("integer", "rational", "decimal", "percent", "degree", "expression")
 
 
@@ -73,10 +69,10 @@ register(Verifier("math", "1", math, commit, strict, contract="math", family="ma
 def _check(completion: str, answer: str) -> Score:
     wanted = reference_of(answer)
     try:
-        reference = _reference(wanted)
-    except TooLarge as limit:
+        reference = _read_reference(wanted)
+    except t.TooLarge as limit:
         return Score("unscored", why=f"the reference is over a limit: {limit}")
-    except Unreadable as error:
+    except t.Unreadable as error:
         return Score("unscored", why=f"the reference cannot be read: {error}")
     type_ = type_of(reference)
     spans, rule = _spans(completion, type_)
@@ -89,9 +85,9 @@ def _check(completion: str, answer: str) -> Score:
         return _by_math_verify(completion, wanted)
     try:
         is_right, why = _judge(spans, reference, wanted)
-    except TooLarge as limit:
+    except t.TooLarge as limit:
         return Score("unscored", taken[:300], rule, f"over a limit: {limit}", type_)
-    except Unreadable as error:
+    except t.Unreadable as error:
         return Score("wrong", taken[:300], rule, f"the committed answer cannot be read: {error}", type_)
     return Score("right" if is_right else "wrong", taken[:300], rule, why, type_)
 
@@ -110,8 +106,7 @@ _ENDING = re.compile(
 """A sentence that ends in its value."""
 _NEGATED = re.compile(r"\bnot\b|n['’]t\b|\b(?:that|which) (?:could|can|may|might) be\b", re.IGNORECASE)
 """Of the signs of doubt, those that are about something else: another value, or what the value is of."""
-_LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")
-"""White space that parts no two letters or digits: `4 2` is not `42`."""
+_LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")  # not in `4 2`, which is not `42`
 
 
 def _text_key(text: str) -> str:
@@ -121,24 +116,21 @@ def _text_key(text: str) -> str:
     return _LOOSE_SPACE.sub("", " ".join(text.split()))
 
 
-@lru_cache(maxsize=4096)
-def _reference_key(text: str) -> str:
-    return _text_key(text)
+_read_reference = lru_cache(maxsize=4096)(reader.read)
+_reference_key = lru_cache(maxsize=4096)(_text_key)
 
 
 def reference_of(answer: str) -> str:
     """Returns the answer in a reference: of a worked solution what it commits to, else the whole of it."""
     if "\\begin" not in answer:  # escaped twice; as TeX it would be a line break and letters
         answer = re.sub(r"\\\\(?=[A-Za-z])", r"\\", answer)
-    if "\\boxed" in answer or "####" in answer or (len(answer) > 60 and " answer " in answer):
-        found = committed(answer)
-        if found is not None:
-            return ", ".join(found.spans)
+    may_commit = "\\boxed" in answer or "####" in answer or (len(answer) > 60 and " answer " in answer)
+    if may_commit and (found := committed(answer)):
+        return ", ".join(found.spans)
     return _ANSWER_IS.sub("", answer.strip())
 
 
 def _spans(completion: str, type_: str) -> tuple[tuple[str, ...], str]:
-    """Returns what the completion commits to, and the rule that found it."""
     found = committed(completion)
     if found is not None:
         is_prose = found.rule == "phrase" and len(_PROSE.findall(found.spans[0])) >= 3
@@ -179,20 +171,13 @@ def _is_formula(text: str, type_: str) -> bool:
         return False
     plain = re.sub(r"\\(?:text\w*|mbox|mathrm|begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+|[$]", " ", text)
     num_words = sum(word not in FUNCTIONS | {"and", "or"} for word in _PROSE.findall(plain))
-    if type_ == "text":
-        return num_words <= 4
-    return num_words <= (3 if re.match(r"[\s\d$€£(\[.+-]", text) else 1)
+    return num_words <= (4 if type_ == "text" else 3 if re.match(r"[\s\d$€£(\[.+-]", text) else 1)
 
 
 # -- types ---------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096)
-def _reference(text: str, commas: bool = True) -> Node:
-    return reader.read(text, commas=commas)
-
-
-def type_of(node: Node) -> str:
+def type_of(node: t.Node) -> str:
     """Returns the type of an answer in a word."""
     match node:
         case t.Time() | t.Ratio() | t.Set() | t.Matrix() | t.Text() | t.List():
@@ -224,7 +209,7 @@ def type_of(node: Node) -> str:
         case _ if t.has(t.Matrix, node):
             return "matrix"
         case t.Div() | t.Add() | t.Mul() | t.Pow() if not t.has(t.Inf, node) and not t.symbols(node):
-            with suppress(NotRational, Undefined, TooLarge):
+            with suppress(NotRational, Undefined, t.TooLarge):
                 return "integer" if exact(node).denominator == 1 else "rational"
     return "expression"
 
@@ -232,29 +217,26 @@ def type_of(node: Node) -> str:
 # -- judging -------------------------------------------------------------------------------------
 
 
-def _judge(spans: Sequence[str], reference: Node, wanted: str) -> tuple[bool, str]:
+def _judge(spans: Sequence[str], reference: t.Node, wanted: str) -> tuple[bool, str]:
     """Returns whether the spans say the reference, and the rule that decided. A comma has one meaning at a time."""
-    tried: list[tuple[Node, Node]] = []
-    errors: list[Unreadable] = []
+    tried: list[tuple[t.Node, t.Node]] = []
+    errors: list[t.Unreadable] = []
     for commas in (True, False):
         try:
             nodes = [reader.read(span, commas=commas) for span in spans]
-        except Unreadable as error:
+        except t.Unreadable as error:
             errors.append(error)
             continue
         got = nodes[0] if len(nodes) == 1 else t.List(tuple(nodes))
-        if (reference, got) not in tried:
-            tried.append((reference, got))
+        tried.append((reference, got))
         if not commas:
-            with suppress(Unreadable):
-                ref = _reference(wanted, commas)
-                if (ref, got) not in tried:
-                    tried.append((ref, got))
-    for ref, got in tried:
+            with suppress(t.Unreadable):
+                tried.append((_read_reference(wanted, commas=False), got))
+    for ref, got in dict.fromkeys(tried):
         try:
             if why := same(ref, got):
                 return True, why
-        except Unreadable as error:
+        except t.Unreadable as error:
             errors.append(error)
     if len(spans) == 1 and (why := _other_spelling(reference, wanted, spans[0])):
         return True, why
@@ -276,7 +258,7 @@ _TOLD = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?) ([A-Za-z]+(?: [A-Za-z]+\d*){1,4})
 _DECIMAL_COMMA = re.compile(r"(-?(?:0|(?!0)\d+)),(\d{1,2}|\d{4,}|(?<=0,)\d{3})")
 
 
-def _other_spelling(reference: Node, wanted: str, span: str) -> str | None:
+def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
     """Returns which spelling only the reference explains: a number in words, words after it, a decimal comma."""
     core = bare(reference)[0]
     text = reader.strip(ascii_math(span))
@@ -291,18 +273,17 @@ def _other_spelling(reference: Node, wanted: str, span: str) -> str | None:
             try:
                 units.unit_name(told[2])
                 return "the same value, the words after it aside" if equal(core, reader.read(told[1])) else None
-            except Unreadable:
+            except t.Unreadable:
                 return None
     if _is_with_comma(reference, text):
         return "a decimal comma"
-    with suppress(Unreadable):
+    with suppress(t.Unreadable):
         if _DECIMAL_COMMA.fullmatch(reader.strip(wanted)) and _is_with_comma(reader.read(text), reader.strip(wanted)):
             return "a decimal comma"
     return None
 
 
-def _is_with_comma(decimal: Node, text: str) -> bool:
-    """Returns whether a text is this decimal with a comma for its point."""
+def _is_with_comma(decimal: t.Node, text: str) -> bool:
     comma = _DECIMAL_COMMA.fullmatch(text)
     if not comma or not isinstance(decimal, (t.Num, t.Neg)) or type_of(decimal) != "decimal":
         return False

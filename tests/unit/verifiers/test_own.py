@@ -58,7 +58,7 @@ def path(tmp_path_factory):
     (folder / "beside.py").write_text("RULE = 'from beside'\n")
     (folder / "judge ü.py").write_text(FILE)
     yield folder / "judge ü.py"
-    worker._end_all()
+    worker.end_all()
 
 
 def judged(path, name, completion="5", answer="5"):
@@ -149,7 +149,7 @@ def test_a_file_that_changed_under_a_run_gives_no_verdict(tmp_path):
     path.write_text("def f(completion, answer): return True")
     checker = registry.load(f"{path}:f")
     path.write_text("def f(completion, answer): return False")
-    worker._end_all()  # a new worker reads the file anew
+    worker.end_all()  # a new worker reads the file anew
     score = registry.verify(checker, "x", "y")
     assert score.verdict == "unscored"
     assert "has changed since it was loaded" in score.why
