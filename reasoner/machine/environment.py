@@ -1,9 +1,8 @@
-"""The Python environment of a checkout: the pinned packages, each by its hash, into `.venv`.
+"""Installs the pinned packages of a checkout, each by its hash, into `.venv`. Needs nothing but Python, pip and uv.
 
-Called by the Makefile once `.venv` has pip and uv; needs nothing but Python itself. On Linux without a card torch comes
-as PyTorch's CPU build, from PyTorch's own index where that answers: the default index has only the build with CUDA's
-libraries, which is twenty times as large. Its hashes are those that the index gives over TLS; the lock knows only those
-of the default index.
+On Linux without a card torch comes as PyTorch's CPU build, from PyTorch's own index where that answers: the default
+index has only the build with CUDA's libraries, which is twenty times as large. Its hashes are those that the index
+gives over TLS; the lock knows only those of the default index.
 """
 
 from __future__ import annotations
@@ -37,12 +36,11 @@ def install(root: Path) -> None:
         size = "about 10 GB, with CUDA"
     else:
         requirements, index, why = for_cpu(pinned(root / "requirements.lock"))
-        size = (
-            f"about 1.3 GB: torch's CPU build from {index}"
-            if index
-            else f"about 5 GB: the default index's torch, {why}"
-        )
-    _say(f"installing {len(requirements)} pinned packages into {sys.prefix} ({size}; usually 1-5 minutes)")
+        size = f"about 5 GB: the default index's torch, {why}"
+        if index:
+            size = f"about 1.3 GB: torch's CPU build from {index}"
+    what = f"{len(requirements)} pinned packages into {sys.prefix} ({size}; usually 1-5 minutes)"
+    sys.stderr.write(f"reasoner: installing {what}\n")
     _uv(requirements, *(("--index", index, "--index-strategy", "unsafe-best-match") if index else ()))
     _run(*_pip_install(), "--no-deps", "-e", str(root))
 
@@ -105,10 +103,6 @@ def _run(*argv: str) -> None:
             fix="look at the network, the index and the disk, then run the command again;"
             " REASONER_TORCH_INDEX=none takes torch from the default index",
         )
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"reasoner: {text}\n")
 
 
 def main() -> None:
