@@ -27,32 +27,26 @@ from reasoner.verifiers.score import Score
 KILL_S = 60.0
 """Wall time after which a check is killed, and has failed: long, so that it fails on no machine but for a hang."""
 MOST_KILLED = 3
-"""Checks killed after which no more are tried."""
-MEMORY_BYTES = 3_000_000_000
-"""Most memory that the process may ask for (Linux)."""
+MEMORY_BYTES = 3_000_000_000  # that the process may ask for (Linux)
 START_S = 60.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """Holds a score and what it cost: seconds, bytes grown, files that appeared.
-
-    `failed`: the verifier failed on it. `gone`: so did the process.
-    """
+    """Holds a score and what it cost: seconds, bytes grown, files that appeared."""
 
     score: Score
     seconds: float
     bytes: int
     files: list[str]
-    failed: bool
-    gone: bool = False
+    failed: bool  # the verifier failed on it
+    gone: bool = False  # so did the process
 
 
 def judged(checker: registry.Verifier, cases: Sequence[Case], folder: Path) -> Iterator[Found]:
     """Gives what the verifier says of each case, in a process whose current folder is `folder`.
 
-    One that does not answer in time is killed, and the next case gets another; after `MOST_KILLED` the rest is not
-    tried.
+    One that does not answer in time is killed, and the next case gets another; after `MOST_KILLED` no more is tried.
     """
     child: subprocess.Popen[bytes] | None = None
     killed = 0

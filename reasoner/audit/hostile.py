@@ -1,7 +1,6 @@
 """Tries hostile text on a verifier: a table of adversarial rows, bombs of time and memory, and canaries.
 
-A bomb costs time or memory to read; a canary is a file that appears if text is ever executed. Both are judged in a
-process that can be killed (`child`).
+A canary is a file that appears if text is ever executed. It and bombs are judged in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ from reasoner.verifiers.registry import Verifier
 
 LIMIT_S = 5.0
 """Wall time of a check above which it is called slow: information, for a busy machine is no fault of a verifier."""
-LIMIT_BYTES = 1_000_000_000
-"""Most memory that one bomb may cost."""
+LIMIT_BYTES = 1_000_000_000  # that one bomb may cost
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,6 @@ class Row:
 
 
 def table() -> list[Row]:
-    """Reads the rows of `adversarial.jsonl`."""
     text = Path(__file__).with_name("adversarial.jsonl").read_text(encoding="utf-8")
     return [Row(**json.loads(line)) for line in text.rstrip("\n").split("\n")]
 

@@ -9,9 +9,7 @@ from reasoner.verifiers.checker import Contract
 from reasoner.verifiers.registry import Verifier, verify
 from reasoner.verifiers.score import Score, Verdict
 
-EXAMPLES = 10
-"""Failures of a check that are kept with their text."""
-CONFIDENCE = 0.95
+EXAMPLES = 10  # failures of a check that are kept with their text
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def rate(failed: int, n: int) -> Rate:
         return Rate(0, 0, None, None)
     from scipy.stats import binomtest
 
-    found = binomtest(failed, n).proportion_ci(CONFIDENCE, method="exact")
+    found = binomtest(failed, n).proportion_ci(0.95, method="exact")
     return Rate(n, failed, failed / n, [round(float(found.low), 5), round(float(found.high), 5)])
 
 
@@ -106,8 +104,7 @@ class Check:
         return not self.must_hold or self.failed == 0
 
 
-Counts = dict[str, tuple[int, int]]
-"""(failed, of) by name."""
+Counts = dict[str, tuple[int, int]]  # (failed, of) by name
 
 
 @dataclass
