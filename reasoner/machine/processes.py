@@ -76,7 +76,7 @@ def run(
     if is_late.is_set():
         raise ReasonerError(f"`{name}` was still running after {timeout_s:g} s", why=why, log=log)
     if code != 0:
-        raise ReasonerError(f"`{name}` failed ({_ended(code)})", why=why, log=log)
+        raise ReasonerError(f"`{name}` failed ({ended(code)})", why=why, log=log)
 
 
 @contextlib.contextmanager
@@ -117,7 +117,8 @@ def end_group(pid: int, process: subprocess.Popen[str] | None = None) -> None:
         process.wait()
 
 
-def _ended(code: int) -> str:
+def ended(code: int) -> str:
+    """Says how a program ended, by its `returncode`."""
     if code >= 0:
         return f"exit {code}"
     with contextlib.suppress(ValueError):

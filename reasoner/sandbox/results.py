@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from reasoner.machine import processes
 from reasoner.sandbox import frames
 from reasoner.sandbox.server import MAX_TEXT
 
@@ -121,15 +122,7 @@ def end_of(run: Run, request: Request, wall_s: float) -> tuple[Ended, str]:
     number = os.WTERMSIG(run.status)
     if run.is_over or (number == signal.SIGKILL and run.cpu_s > request.cpu_s):
         return "cpu", f"more than {request.cpu_s:g} s of processor"
-    hint = ": out of memory?" if number == signal.SIGKILL else ""
-    return "died", f"its process was killed by {_signal(number)}{hint}"
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return "died", f"its process was killed by {processes.ended(-number)}"
 
 
 def _text(data: bytes) -> str:
