@@ -12,19 +12,19 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from queue import Queue
+from typing import BinaryIO, NamedTuple
 
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.verifiers.checker import Rows
 from reasoner.verifiers.registry import Verifier, verify
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 EVERY_S = 10.0  # between two words on how far it is
 SHAPE = 'one {"id": …, "answer": "…", "completion": "…"} on each line'
@@ -90,10 +90,8 @@ def score(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Callabl
     return counts
 
 
-Verdict = dict[str, object]
-"""A row of verdict, as it is written."""
-Numbered = Iterator[tuple[int, Verdict | Malformed]]
-"""Each after the number of its line."""
+Verdict = dict[str, object]  # a row of verdict, as it is written
+Numbered = Iterator[tuple[int, Verdict | Malformed]]  # each after the number of its line
 
 
 def _judge(row: Row, checker: Verifier) -> Verdict:
@@ -124,10 +122,6 @@ def _in_turn(lines: Iterable[bytes], checker: Verifier) -> Numbered:
 
 def _side_by_side(lines: Iterable[bytes], checker: Verifier) -> Numbered:
     """Judges while another thread reads on."""
-    import threading
-    from concurrent.futures import ThreadPoolExecutor
-    from queue import Queue
-
     num = 2 * (os.cpu_count() or 1)
     waiting: Queue[tuple[int, Malformed | OSError | Future[Verdict] | None]] = Queue(num)
 
@@ -135,8 +129,7 @@ def _side_by_side(lines: Iterable[bytes], checker: Verifier) -> Numbered:
         with ThreadPoolExecutor(num) as threads:
             try:
                 for number, row in _rows(lines, checker.rows):
-                    held = row if isinstance(row, Malformed) else threads.submit(_judge, row, checker)
-                    waiting.put((number, held))
+                    waiting.put((number, threads.submit(_judge, row, checker) if isinstance(row, Row) else row))
             except OSError as error:
                 waiting.put((0, error))
         waiting.put((0, None))

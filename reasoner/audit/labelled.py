@@ -13,7 +13,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ def labelled(checker: Verifier, path: Path) -> Labelled:
     accepts, rejects = Tally("wrong accepted", must_hold=False), Tally("right rejected", must_hold=False)
     malformed: list[Malformed] = []
     disagreed: list[Example] = []
-    unscored = {True: 0, False: 0}
     disputed, slowest = 0, 0.0
     try:
         content = path.read_text(encoding="utf-8")
@@ -50,24 +48,23 @@ def labelled(checker: Verifier, path: Path) -> Labelled:
         score = verify(checker, case.completion, case.answer, is_finished=case.is_finished)
         slowest = max(slowest, time.perf_counter() - started)
         is_failure = (score.verdict == "right") != case.expected
+        tally = rejects if case.expected else accepts
         if score.verdict == "unscored":
-            unscored[case.expected] += 1
+            tally.unscored += 1
         else:
-            (rejects if case.expected else accepts).add(case, score, is_failure=is_failure)
+            tally.add(case, score, is_failure=is_failure)
         if is_failure or score.verdict == "unscored":
             disagreed.append(example(case, score))
-    if not accepts.n + rejects.n + sum(unscored.values()):
+    if not accepts.n + accepts.unscored + rejects.n + rejects.unscored:
         raise ReasonerError(
             f"{path} has no row that can be read",
             why="\n".join(f"line {row.line}: {row.why}" for row in malformed[:5]) or "it is empty",
             fix='one JSON object a line: {"completion": "…", "answer": "…", "expected": true}',
             code=USAGE,
         )
-    wrong_accepted, right_rejected = (
-        replace(tally.check(), unscored=unscored[expected]) for tally, expected in ((accepts, False), (rejects, True))
-    )
-    return Labelled(path.name, files.sha256_file(path), wrong_accepted, right_rejected, disputed, malformed,
-                    round(slowest, 3), disagreed)  # fmt: skip
+    sha256 = files.sha256_file(path)
+    found = (accepts.check(), rejects.check(), disputed, malformed, round(slowest, 3), disagreed)
+    return Labelled(path.name, sha256, *found)
 
 
 _COMMITS = re.compile(r"\\boxed|\\fbox|####|answer\s+is", re.IGNORECASE)

@@ -14,7 +14,10 @@ EXAMPLES = 10  # failures of a check that are kept with their text
 
 @dataclass(frozen=True)
 class Case:
-    """Holds one completion whose verdict is known. `family` is the generator or the table's family."""
+    """Holds one completion whose verdict is known. `family` is the generator or the table's family.
+
+    A row of the table says in `reads` to which contracts it speaks, and `why` it is expected to be right or wrong.
+    """
 
     family: str
     completion: str
@@ -24,6 +27,8 @@ class Case:
     type: str = ""
     is_finished: bool = True
     format: str = ""
+    reads: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)

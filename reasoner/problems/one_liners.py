@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.problems.generator import SPLITS as SPLITS
 from reasoner.problems.generator import check, distinct, integer, is_of, named_after, pick
 
 KINDS = ("number", "pair", "text", "list")

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TypedDict
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.problems.generator import SPLITS as SPLITS
 from reasoner.problems.generator import check, check_whole, distinct, integer, is_of, named_after, pick
 from reasoner.problems.problem import Step
 
