@@ -12,9 +12,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from reasoner import files
 from reasoner.audit.results import Case, Example, Labelled, Malformed, Tally, example
@@ -74,12 +72,12 @@ def _case(checker: Verifier, row: object, at: int) -> Case:
     """Reads one row as a case; `ValueError` says what is wrong with it."""
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    answer = _first(row, "answer", "gold")
+    answer = row.get("answer", row.get("gold"))
     if not isinstance(answer, str):
         raise ValueError("no text `answer` (or `gold`)")
     if not isinstance(row.get("expected"), bool):
         raise ValueError("`expected` is not true or false")
-    completion = _first(row, "completion", "response")
+    completion = row.get("completion", row.get("response"))
     if completion is None and "response_parts" in row:
         try:
             completion = "".join(text * times for text, times in row["response_parts"])
@@ -94,7 +92,3 @@ def _case(checker: Verifier, row: object, at: int) -> Case:
     is_finished = row.get("finish_reason", "stop") == "stop"
     id_, form = str(row.get("id", f"line {at}")), str(row.get("format", ""))
     return Case(str(family), completion, answer, row["expected"], id_, is_finished=is_finished, format=form)
-
-
-def _first(row: Mapping[str, Any], *names: str) -> Any:
-    return next((row[name] for name in names if name in row), None)

@@ -74,7 +74,6 @@ class Example:
 
 
 def example(case: Case, score: Score, failure: str | None = None, seconds: float | None = None) -> Example:
-    """Shortens a case and its score to what is worth keeping."""
     completion = case.completion if len(case.completion) <= 400 else f"{case.completion[:390]}…"
     extracted = None if score.extracted is None else score.extracted[:200]
     return Example(case.id, case.family, case.answer[-200:], completion, case.expected, score.verdict, extracted,

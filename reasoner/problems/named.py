@@ -309,5 +309,4 @@ SETS = {
 
 
 def by_hub(id_: str) -> NamedSet | None:
-    """Returns the named set that has this hub data set."""
     return next((known for known in SETS.values() if any(part.hub == id_ for part in known.parts)), None)

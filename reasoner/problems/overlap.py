@@ -80,7 +80,6 @@ def exact(train: Sequence[Problem], held_out: Iterable[Problem]) -> set[int]:
 
 
 def find_overlap(train: Sequence[Problem], held_out: Sequence[Problem]) -> Overlap:
-    """Compares every problem of one set with every one of the other."""
     gone = exact(train, held_out)
     grams: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = {}
     short = 0

@@ -46,7 +46,11 @@ def fill(found: Pile, given: Iterable[tuple[str, object]], reader: Reader, name:
     bad = []
     for index, (label, row) in enumerate(given):
         try:
-            problem = _taken(row, index, reader)
+            if isinstance(row, UnreadableError):
+                raise row
+            if not isinstance(row, dict):
+                raise UnreadableError(f"it is no JSON object: {short(row)}")
+            problem = reader(row, index)
         except DroppedError as error:
             found.dropped[str(error)] += 1
         except UnreadableError as error:
@@ -62,14 +66,6 @@ def fill(found: Pile, given: Iterable[tuple[str, object]], reader: Reader, name:
         raise ReasonerError(f"{name} has rows that are no problems", why=why, fix=fix, code=USAGE)
     _make_ids_unique(found.problems)
     return found
-
-
-def _taken(row: object, index: int, reader: Reader) -> Problem | None:
-    if isinstance(row, UnreadableError):
-        raise row
-    if not isinstance(row, dict):
-        raise UnreadableError(f"it is no JSON object: {short(row)}")
-    return reader(row, index)
 
 
 def _make_ids_unique(problems: list[Problem]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 MAX_DEPTH = 100
@@ -63,11 +64,9 @@ def _listed(value: Any, most: int) -> object:
         steps = iter(value)
     except TypeError:
         return value
-    found = []
-    for one in steps:
-        found.append(one)
-        if len(found) > most:
-            raise FrameError("too many values")
+    found = list(islice(steps, most + 1))
+    if len(found) > most:
+        raise FrameError("too many values")
     return found
 
 

@@ -74,7 +74,6 @@ class Pool:
         _pools.discard(self)
 
     def servers(self) -> list[Server]:
-        """Returns the servers that live now."""
         with self._gate:
             return [server for server in (*self._idle, *self._busy) if server is not None]
 
@@ -115,11 +114,10 @@ class Pool:
         run = self._kept(data, request, mode, wall_s, is_alone=False)
         if run.stopped == "wall" and run.is_starved and run.cpu_s < BUSY * wall_s:
             run = self._kept(data, request, mode, wall_s, is_alone=True)
-        ended, why = end_of(run, request, wall_s)
         if mode == PROGRAM:
-            answer, ended, why = answer_of(run, ended, why)
+            answer, ended, why = answer_of(run, *end_of(run, request, wall_s))
             return [answer], ended, why, run.cpu_s
-        return *answers_of(run, len(request.calls), ended, why), run.cpu_s
+        return *answers_of(run, len(request.calls), *end_of(run, request, wall_s)), run.cpu_s
 
     def _kept(self, data: bytes, request: Request, mode: int, wall_s: float, is_alone: bool) -> Run:
         """Runs once, and once more on a fresh server where the first did not live to tell the end."""
