@@ -1,17 +1,13 @@
 r"""Says whether a verifier is fit to be a reward: by its references, rewrites of them, near misses, and hostile text.
 
 Must hold, and stops a training otherwise: every reference that can be judged is right against itself; rewrites that
-change nothing are right, near misses are not; the adversarial table; bombs of time and memory; and a canary, a file
-that would appear if text were ever executed. A reference that cannot be judged is no failure: it is listed, and left
-out of training and evaluation with its count.
+change nothing are right, near misses are not; the adversarial table, the bombs and the canary of `hostile`. A reference
+that cannot be judged is no failure: it is listed, and left out of training and evaluation with its count.
 
 What is promised depends on the verifier (`Verifier.contract`). The built-in ones read a committed answer (`\boxed{…}`,
 a `####` line, "the answer is …") and are held to all of it. A person's own verifier promises nothing about formats: it
 is held to its references, to near misses in its own format (`Verifier.commit`), to bombs and canary; the rest is shown
-as information. A verifier may add near misses of its own (`Verifier.near_misses`): `code` has mutations.
-
-What it is not: a proof. It finds faults of the kinds written down here; rates on a person's own labelled rows
-(`labelled`) are the measure of the rest, and no condition.
+as information. What it is not: a proof. Rates on a person's own labelled rows (`labelled`) are no condition.
 """
 
 from __future__ import annotations
@@ -26,17 +22,14 @@ from reasoner.audit import hostile, render
 from reasoner.audit.results import Audit, Case, Check, Judge, References, Tally, Unjudged
 from reasoner.audit.rewrites import Cases, Reference, near_misses, number_in, rewrites
 from reasoner.errors import GATE, USAGE, ReasonerError
-from reasoner.problems import generated, load
+from reasoner.problems import generated, load, stories
 from reasoner.problems.problem import Problem, split_sha256
 from reasoner.verifiers import registry
 from reasoner.verifiers.checker import Contract
 
-SAMPLE = 500
-"""References, evenly over types, of which rewrites and near misses are made."""
-SAMPLE_PARALLEL = 50
-"""The same for a verifier that asks another process: each check costs milliseconds."""
-NOT_COMMITTED = "\0no commitment\0"
-"""In the place of a completion that cannot be made; the case is left out."""
+SAMPLE = 500  # references, evenly over types, of which rewrites and near misses are made
+SAMPLE_PARALLEL = 50  # the same for a verifier that asks another process: each check costs milliseconds
+NOT_COMMITTED = "\0no commitment\0"  # in the place of a completion that cannot be made; the case is left out
 
 
 def run(checker: registry.Verifier, problems: Sequence[Problem], source: str) -> Audit:
@@ -95,8 +88,6 @@ def asked(
 
 def built_in(contract: Contract) -> list[Problem]:
     """Makes references where no data is named: generated problems, and for `math` the typed answers of the table."""
-    from reasoner.problems import stories
-
     problems = [Problem(row["id"], row["question"], row["answer"]) for row in stories.generate("train", 300)]
     if contract != "math":
         return problems
@@ -153,8 +144,7 @@ def _references(
     return tally.check(), [with_other(one, judged, at) for at, one in enumerate(judged)], unjudged
 
 
-_APART = ("integer", "interval", "tuple", "matrix", "text", "set")
-"""Types between which no two answers are the same."""
+_APART = {"integer", "interval", "tuple", "matrix", "text", "set"}  # no two answers of two of these are the same
 
 
 def with_other(one: Reference, judged: Sequence[Reference], at: int) -> Reference:
@@ -164,7 +154,7 @@ def with_other(one: Reference, judged: Sequence[Reference], at: int) -> Referenc
         if one.value is not None and next_.value is not None:
             differs = one.value != next_.value and one.type == next_.type
         else:
-            differs = one.type != next_.type and {one.type, next_.type} <= set(_APART)
+            differs = one.type != next_.type and {one.type, next_.type} <= _APART
         if differs:
             return dataclasses.replace(one, other=next_.text)
     return one

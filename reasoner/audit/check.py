@@ -3,11 +3,8 @@
 A row is a JSON object on a line of its own: `answer` and `completion` are text, `id` is any text or number (without
 one, the row's is its line number), `finish_reason: "length"` says that the completion was cut off. Other keys are
 passed over. Every row that can be read gives one row of verdict, in the order of the rows; one that cannot is named by
-its line number and counted, and stops nothing.
-
-A verifier may read rows of another layout too (`Verifier.rows`): for `code`, `submission`, source as it is, stands in
-the place of `completion`, and the fields of a task in the place of `answer`. Where a verifier waits for another
-process, several rows are on their way at once; their verdicts come in the order of the rows all the same.
+its line number and counted, and stops nothing. A verifier may read rows of another layout too (`Verifier.rows`): for
+`code`, `submission`, source as it is, stands in the place of `completion`, and a task's fields in that of `answer`.
 """
 
 from __future__ import annotations
@@ -15,24 +12,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from queue import Queue
+from typing import BinaryIO, NamedTuple
 
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.verifiers.checker import Rows
 from reasoner.verifiers.registry import Verifier, verify
-from reasoner.verifiers.score import Score
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-EVERY_S = 10.0
-"""Seconds between two words on how far it is."""
-
+EVERY_S = 10.0  # between two words on how far it is
 SHAPE = 'one {"id": …, "answer": "…", "completion": "…"} on each line'
 
 Identity = str | int | float
@@ -46,14 +40,6 @@ class Row(NamedTuple):
     text: str
     is_finished: bool = True
     is_source: bool = False
-
-
-class Judged(NamedTuple):
-    """Holds the score of a row, and the seconds that it took."""
-
-    id: Identity
-    score: Score
-    seconds: float
 
 
 class Malformed(Exception):
@@ -96,76 +82,57 @@ def score(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Callabl
             counts["malformed"] += 1
             say(f"line {number}: {found}")
             continue
-        counts[found.score.verdict] += 1
-        _write(out, found)
+        counts[str(found["verdict"])] += 1
+        out.write(json.dumps(found).encode("ascii") + b"\n")
         if time.monotonic() - said > EVERY_S:
             said = time.monotonic()
             say(f"{number} lines so far")
     return counts
 
 
-def _write(out: BinaryIO, found: Judged) -> None:
-    score = found.score
-    verdict = {
-        "id": found.id,
-        "verdict": score.verdict,
-        "extracted": score.extracted,
-        "type": score.type,
-        "rule": score.rule,
-        "why": score.why,
-        "ms": round(found.seconds * 1000, 3),
-    }
-    out.write(json.dumps(verdict).encode("ascii") + b"\n")
-    out.flush()
+Verdict = dict[str, object]  # a row of verdict, as it is written
+Numbered = Iterator[tuple[int, Verdict | Malformed]]  # each after the number of its line
 
 
-Numbered = Iterator[tuple[int, Judged | Malformed]]
-"""Each after the number of its line."""
-
-
-def _judge(row: Row, checker: Verifier) -> Judged:
+def _judge(row: Row, checker: Verifier) -> Verdict:
     if row.is_source and checker.rows is not None:
         checker = replace(checker, function=checker.rows.check_source)
     started = time.perf_counter()
-    found = verify(checker, row.text, row.answer, is_finished=row.is_finished)
-    return Judged(row.id, found, time.perf_counter() - started)
+    score = verify(checker, row.text, row.answer, is_finished=row.is_finished)
+    ms = round((time.perf_counter() - started) * 1000, 3)
+    told = {key: getattr(score, key) for key in ("verdict", "extracted", "type", "rule", "why")}
+    return {"id": row.id, **told, "ms": ms}
 
 
-def _in_turn(lines: Iterable[bytes], checker: Verifier) -> Numbered:
+def _rows(lines: Iterable[bytes], layout: Rows | None) -> Iterator[tuple[int, Row | Malformed]]:
     for number, line in enumerate(lines, 1):
         try:
-            row = read(line, number, checker.rows)
+            row = read(line, number, layout)
         except Malformed as error:
             yield number, error
             continue
         if row is not None:
-            yield number, _judge(row, checker)
+            yield number, row
+
+
+def _in_turn(lines: Iterable[bytes], checker: Verifier) -> Numbered:
+    for number, row in _rows(lines, checker.rows):
+        yield number, row if isinstance(row, Malformed) else _judge(row, checker)
 
 
 def _side_by_side(lines: Iterable[bytes], checker: Verifier) -> Numbered:
     """Judges while another thread reads on."""
-    import threading
-    from concurrent.futures import ThreadPoolExecutor
-    from queue import Queue
-
     num = 2 * (os.cpu_count() or 1)
-    waiting: Queue[tuple[int, Malformed | OSError | Future[Judged] | None]] = Queue(num)
+    waiting: Queue[tuple[int, Malformed | OSError | Future[Verdict] | None]] = Queue(num)
 
     def read_on() -> None:
-        number = 0
         with ThreadPoolExecutor(num) as threads:
             try:
-                for number, line in enumerate(lines, 1):
-                    try:
-                        row = read(line, number, checker.rows)
-                    except Malformed as error:
-                        waiting.put((number, error))
-                        continue
-                    if row is not None:
-                        waiting.put((number, threads.submit(_judge, row, checker)))
+                for number, row in _rows(lines, checker.rows):
+                    waiting.put((number, threads.submit(_judge, row, checker) if isinstance(row, Row) else row))
             except OSError as error:
-                waiting.put((number, error))
-        waiting.put((number, None))
+                waiting.put((0, error))
+        waiting.put((0, None))
 
     # A daemon: where nobody reads our verdicts, it is left at its next line.
     threading.Thread(target=read_on, daemon=True).start()
@@ -244,7 +211,5 @@ def summary(counts: Counter[str]) -> str:
 
 
 def _kind(value: object) -> str:
-    if value is None:
-        return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
-    return names[type(value)]
+    return names.get(type(value), "null")

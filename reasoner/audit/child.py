@@ -27,32 +27,26 @@ from reasoner.verifiers.score import Score
 KILL_S = 60.0
 """Wall time after which a check is killed, and has failed: long, so that it fails on no machine but for a hang."""
 MOST_KILLED = 3
-"""Checks killed after which no more are tried."""
-MEMORY_BYTES = 3_000_000_000
-"""Most memory that the process may ask for (Linux)."""
+MEMORY_BYTES = 3_000_000_000  # that the process may ask for (Linux)
 START_S = 60.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """Holds a score and what it cost: seconds, bytes grown, files that appeared.
-
-    `failed`: the verifier failed on it. `gone`: so did the process.
-    """
+    """Holds a score and what it cost: seconds, bytes grown, files that appeared."""
 
     score: Score
     seconds: float
     bytes: int
     files: list[str]
-    failed: bool
-    gone: bool = False
+    failed: bool  # the verifier failed on it
+    gone: bool = False  # so did the process
 
 
 def judged(checker: registry.Verifier, cases: Sequence[Case], folder: Path) -> Iterator[Found]:
     """Gives what the verifier says of each case, in a process whose current folder is `folder`.
 
-    One that does not answer in time is killed, and the next case gets another; after `MOST_KILLED` the rest is not
-    tried.
+    One that does not answer in time is killed, and the next case gets another; after `MOST_KILLED` no more is tried.
     """
     child: subprocess.Popen[bytes] | None = None
     killed = 0
@@ -61,13 +55,14 @@ def judged(checker: registry.Verifier, cases: Sequence[Case], folder: Path) -> I
             child = child or _start(checker, folder)
             assert child.stdin is not None and child.stdout is not None
             started = time.monotonic()
-            try:
+            line, why = b"", ""
+            with contextlib.suppress(BrokenPipeError):
                 child.stdin.write(json.dumps([case.completion, case.answer]).encode() + b"\n")
                 child.stdin.flush()
-                is_there = select.select([child.stdout], [], [], KILL_S)[0]
-                line = child.stdout.readline() if is_there else b""
-            except BrokenPipeError:
-                is_there, line = [child.stdout], b""
+                if select.select([child.stdout], [], [], KILL_S)[0]:
+                    line = child.stdout.readline()
+                else:
+                    why = f"no verdict after {KILL_S:g} s: killed"
             if line:
                 found = json.loads(line)
                 yield Found(**found | {"score": Score(**found["score"])})
@@ -75,7 +70,7 @@ def judged(checker: registry.Verifier, cases: Sequence[Case], folder: Path) -> I
             seconds = time.monotonic() - started
             code = _end(child)
             child = None
-            why = f"its process ended ({code})" if is_there else f"no verdict after {KILL_S:g} s: killed"
+            why = why or f"its process ended ({code})"
             yield Found(Score("unscored", why=why), seconds, 0, _appeared(folder), failed=True, gone=True)
             killed += 1
             if killed == MOST_KILLED:
@@ -86,7 +81,6 @@ def judged(checker: registry.Verifier, cases: Sequence[Case], folder: Path) -> I
 
 
 def _start(checker: registry.Verifier, folder: Path) -> subprocess.Popen[bytes]:
-    """Starts a process that has loaded the verifier and waits for cases."""
     here = str(Path(__file__).resolve().parents[2])
     child = subprocess.Popen(
         [sys.executable, "-c", "from reasoner.audit import child; child.serve()", checker.name],

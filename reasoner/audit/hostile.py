@@ -1,7 +1,6 @@
 """Tries hostile text on a verifier: a table of adversarial rows, bombs of time and memory, and canaries.
 
-A bomb costs time or memory to read; a canary is a file that appears if text is ever executed. Both are judged in a
-process that can be killed (`child`).
+A canary is a file that appears if text is ever executed. It and bombs are judged in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from reasoner.audit import child
@@ -18,35 +16,23 @@ from reasoner.verifiers.registry import Verifier
 
 LIMIT_S = 5.0
 """Wall time of a check above which it is called slow: information, for a busy machine is no fault of a verifier."""
-LIMIT_BYTES = 1_000_000_000
-"""Most memory that one bomb may cost."""
+LIMIT_BYTES = 1_000_000_000  # that one bomb may cost
 
 
-@dataclass(frozen=True)
-class Row:
-    """Holds a row of the table; `reads` names the contracts that it speaks to."""
-
-    family: str
-    answer: str
-    completion: str
-    expected: bool
-    reads: list[str]
-    why: str = ""
-
-
-def table() -> list[Row]:
-    """Reads the rows of `adversarial.jsonl`."""
+def table() -> list[Case]:
+    """Reads the adversarial rows."""
     text = Path(__file__).with_name("adversarial.jsonl").read_text(encoding="utf-8")
-    return [Row(**json.loads(line)) for line in text.rstrip("\n").split("\n")]
+    lines = enumerate(text.rstrip("\n").split("\n"), 1)
+    return [Case(**json.loads(line), id=f"adversarial-{at}") for at, line in lines]
 
 
 def adversarial(checker: Verifier) -> Check:
     """Judges the table. For a person's own verifier it is information: another format makes many rows moot."""
     is_own = checker.contract == "own"
     tally = Tally("adversarial table", must_hold=not is_own)
-    for at, row in enumerate(table(), 1):
-        if ("number" if is_own else checker.contract) in row.reads:
-            tally.judge(checker, Case(row.family, row.completion, row.answer, row.expected, f"adversarial-{at}"))
+    for case in table():
+        if ("number" if is_own else checker.contract) in case.reads:
+            tally.judge(checker, case)
     return tally.check()
 
 

@@ -12,10 +12,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from reasoner import files
 from reasoner.audit.results import Case, Example, Labelled, Malformed, Tally, example
@@ -28,7 +25,6 @@ def labelled(checker: Verifier, path: Path) -> Labelled:
     accepts, rejects = Tally("wrong accepted", must_hold=False), Tally("right rejected", must_hold=False)
     malformed: list[Malformed] = []
     disagreed: list[Example] = []
-    unscored = {True: 0, False: 0}
     disputed, slowest = 0, 0.0
     try:
         content = path.read_text(encoding="utf-8")
@@ -50,24 +46,23 @@ def labelled(checker: Verifier, path: Path) -> Labelled:
         score = verify(checker, case.completion, case.answer, is_finished=case.is_finished)
         slowest = max(slowest, time.perf_counter() - started)
         is_failure = (score.verdict == "right") != case.expected
+        tally = rejects if case.expected else accepts
         if score.verdict == "unscored":
-            unscored[case.expected] += 1
+            tally.unscored += 1
         else:
-            (rejects if case.expected else accepts).add(case, score, is_failure=is_failure)
+            tally.add(case, score, is_failure=is_failure)
         if is_failure or score.verdict == "unscored":
             disagreed.append(example(case, score))
-    if not accepts.n + rejects.n + sum(unscored.values()):
+    if not accepts.n + accepts.unscored + rejects.n + rejects.unscored:
         raise ReasonerError(
             f"{path} has no row that can be read",
             why="\n".join(f"line {row.line}: {row.why}" for row in malformed[:5]) or "it is empty",
             fix='one JSON object a line: {"completion": "…", "answer": "…", "expected": true}',
             code=USAGE,
         )
-    wrong_accepted, right_rejected = (
-        replace(tally.check(), unscored=unscored[expected]) for tally, expected in ((accepts, False), (rejects, True))
-    )
-    return Labelled(path.name, files.sha256_file(path), wrong_accepted, right_rejected, disputed, malformed,
-                    round(slowest, 3), disagreed)  # fmt: skip
+    sha256 = files.sha256_file(path)
+    found = (accepts.check(), rejects.check(), disputed, malformed, round(slowest, 3), disagreed)
+    return Labelled(path.name, sha256, *found)
 
 
 _COMMITS = re.compile(r"\\boxed|\\fbox|####|answer\s+is", re.IGNORECASE)
@@ -77,12 +72,12 @@ def _case(checker: Verifier, row: object, at: int) -> Case:
     """Reads one row as a case; `ValueError` says what is wrong with it."""
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    answer = _first(row, "answer", "gold")
+    answer = row.get("answer", row.get("gold"))
     if not isinstance(answer, str):
         raise ValueError("no text `answer` (or `gold`)")
     if not isinstance(row.get("expected"), bool):
         raise ValueError("`expected` is not true or false")
-    completion = _first(row, "completion", "response")
+    completion = row.get("completion", row.get("response"))
     if completion is None and "response_parts" in row:
         try:
             completion = "".join(text * times for text, times in row["response_parts"])
@@ -97,7 +92,3 @@ def _case(checker: Verifier, row: object, at: int) -> Case:
     is_finished = row.get("finish_reason", "stop") == "stop"
     id_, form = str(row.get("id", f"line {at}")), str(row.get("format", ""))
     return Case(str(family), completion, answer, row["expected"], id_, is_finished=is_finished, format=form)
-
-
-def _first(row: Mapping[str, Any], *names: str) -> Any:
-    return next((row[name] for name in names if name in row), None)

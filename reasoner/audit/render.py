@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reasoner import words
 from reasoner.audit.hostile import LIMIT_S
 from reasoner.audit.results import EXAMPLES, Audit, Check, Example, Labelled, Rate
 
@@ -51,10 +52,7 @@ def _labelled(found: Labelled) -> list[str]:
 
 
 def _row(check: Check) -> str:
-    share = ""
-    if check.rate is not None and check.ci95 is not None:
-        low, high = check.ci95
-        share = f"{100 * check.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
+    share = "" if check.rate is None else words.share(check.rate, check.ci95, 2)
     return f"  {check.name:<42}{check.n:>8,}{check.failed:>8,}   {share}"
 
 

@@ -9,14 +9,15 @@ from reasoner.verifiers.checker import Contract
 from reasoner.verifiers.registry import Verifier, verify
 from reasoner.verifiers.score import Score, Verdict
 
-EXAMPLES = 10
-"""Failures of a check that are kept with their text."""
-CONFIDENCE = 0.95
+EXAMPLES = 10  # failures of a check that are kept with their text
 
 
 @dataclass(frozen=True)
 class Case:
-    """Holds one completion whose verdict is known. `family` is the generator or the table's family."""
+    """Holds one completion whose verdict is known. `family` is the generator or the table's family.
+
+    A row of the table says in `reads` to which contracts it speaks, and `why` it is expected to be right or wrong.
+    """
 
     family: str
     completion: str
@@ -26,6 +27,8 @@ class Case:
     type: str = ""
     is_finished: bool = True
     format: str = ""
+    reads: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def rate(failed: int, n: int) -> Rate:
         return Rate(0, 0, None, None)
     from scipy.stats import binomtest
 
-    found = binomtest(failed, n).proportion_ci(CONFIDENCE, method="exact")
+    found = binomtest(failed, n).proportion_ci(0.95, method="exact")
     return Rate(n, failed, failed / n, [round(float(found.low), 5), round(float(found.high), 5)])
 
 
@@ -71,7 +74,6 @@ class Example:
 
 
 def example(case: Case, score: Score, failure: str | None = None, seconds: float | None = None) -> Example:
-    """Shortens a case and its score to what is worth keeping."""
     completion = case.completion if len(case.completion) <= 400 else f"{case.completion[:390]}…"
     extracted = None if score.extracted is None else score.extracted[:200]
     return Example(case.id, case.family, case.answer[-200:], completion, case.expected, score.verdict, extracted,
@@ -106,8 +108,7 @@ class Check:
         return not self.must_hold or self.failed == 0
 
 
-Counts = dict[str, tuple[int, int]]
-"""(failed, of) by name."""
+Counts = dict[str, tuple[int, int]]  # (failed, of) by name
 
 
 @dataclass

@@ -15,10 +15,8 @@ from reasoner.audit.results import Case
 from reasoner.verifiers.checker import Contract
 from reasoner.verifiers.numerals import value_of_token
 
-Cases = Iterator[tuple[Case, bool]]
-"""Each with whether the verifier's contract promises it."""
-Texts = Iterator[tuple[str, str]]
-"""Completions or answers, each after a name for its kind."""
+Cases = Iterator[tuple[Case, bool]]  # each with whether the verifier's contract promises it
+Texts = Iterator[tuple[str, str]]  # completions or answers, each after a name for its kind
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,7 @@ class Reference:
     text: str
     type: str
     value: Fraction | None
-    other: str = ""
-    """Another problem's answer, which differs in value or kind; empty where none does for sure."""
+    other: str = ""  # another problem's answer, which differs in value or kind; empty where none does for sure
 
 
 _ONE_NUMBER = re.compile(r"-?(?:[\d,]+(?:\.\d+)?|\d+/\d+)")

@@ -40,19 +40,12 @@ def tools_dir() -> Path:
 
 @lru_cache(maxsize=1)
 def machine_key() -> str:
-    """Names the kind of CPU that a native build belongs to.
-
-    A home folder shared by two machines holds one build for each, so that no program meets an
-    instruction its CPU lacks.
-    """
+    """Names the kind of CPU that a native build belongs to: machines that share a home folder have one for each."""
     machine, features = platform.machine(), [platform.processor()]
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        flags: list[str] = []
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith(("flags", "Features")):
-                flags = line.partition(":")[2].split()
-                break
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "").split()
         isa = ("sse", "ssse", "avx", "fma", "f16c", "bmi", "amx")
         features = sorted(flag for flag in flags if machine.startswith("aarch") or flag.startswith(isa))
     digest = hashlib.sha256(f"{machine} {' '.join(features)}".encode()).hexdigest()[:8]
@@ -85,10 +78,8 @@ def finish_folder(partial: Path, final: Path, facts: dict[str, Any]) -> None:
 def locked(name: str, progress: Progress) -> Iterator[None]:
     """Lets one process at a time do the named work in this cache; others wait, and say so."""
 
-    def busy(holder: str) -> None:
-        progress(f"{name}: waiting for another reasoner (process {holder})")
-
-    with files.locked(cache_dir() / "locks" / f"{name}.lock", busy):
+    path = cache_dir() / "locks" / f"{name}.lock"
+    with files.locked(path, lambda holder: progress(f"{name}: waiting for another reasoner (process {holder})")):
         yield
 
 

@@ -1,9 +1,8 @@
-"""The Python environment of a checkout: the pinned packages, each by its hash, into `.venv`.
+"""Installs the pinned packages of a checkout, each by its hash, into `.venv`. Needs nothing but Python, pip and uv.
 
-Called by the Makefile once `.venv` has pip and uv; needs nothing but Python itself. On Linux without a card torch comes
-as PyTorch's CPU build, from PyTorch's own index where that answers: the default index has only the build with CUDA's
-libraries, which is twenty times as large. Its hashes are those that the index gives over TLS; the lock knows only those
-of the default index.
+On Linux without a card torch comes as PyTorch's CPU build, from PyTorch's own index where that answers: the default
+index has only the build with CUDA's libraries, which is twenty times as large. Its hashes are those that the index
+gives over TLS; the lock knows only those of the default index.
 """
 
 from __future__ import annotations
@@ -31,20 +30,18 @@ _OF_CUDA = re.compile(r"(nvidia-|cuda-|triton==)")
 
 
 def install(root: Path) -> None:
-    """Install what the product needs into the environment that runs this."""
     if has_card():
         requirements, index = pinned(root / "requirements-gpu.lock"), None
         size = "about 10 GB, with CUDA"
     else:
         requirements, index, why = for_cpu(pinned(root / "requirements.lock"))
-        size = (
-            f"about 1.3 GB: torch's CPU build from {index}"
-            if index
-            else f"about 5 GB: the default index's torch, {why}"
-        )
-    _say(f"installing {len(requirements)} pinned packages into {sys.prefix} ({size}; usually 1-5 minutes)")
-    _uv(requirements, *(("--index", index, "--index-strategy", "unsafe-best-match") if index else ()))
-    _run(*_pip_install(), "--no-deps", "-e", str(root))
+        size = f"about 5 GB: the default index's torch, {why}"
+        if index:
+            size = f"about 1.3 GB: torch's CPU build from {index}"
+    what = f"{len(requirements)} pinned packages into {sys.prefix} ({size}; usually 1-5 minutes)"
+    sys.stderr.write(f"reasoner: installing {what}\n")
+    _install_pinned(requirements, *(("--index", index, "--index-strategy", "unsafe-best-match") if index else ()))
+    _install("--no-deps", "-e", str(root))
 
 
 def has_card() -> bool:
@@ -85,19 +82,16 @@ def for_cpu(requirements: Sequence[str]) -> tuple[list[str], str | None, str]:
     return [*others, ours], index, ""
 
 
-def _uv(requirements: Sequence[str], *options: str) -> None:
+def _install_pinned(requirements: Sequence[str], *options: str) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write("\n".join(requirements) + "\n")
         file.flush()
-        _run(*_pip_install(), "--require-hashes", *NO_LIBRARY, *options, "-r", file.name)
+        _install("--require-hashes", *NO_LIBRARY, *options, "-r", file.name)
 
 
-def _pip_install() -> tuple[str, ...]:
-    return (str(Path(sys.prefix) / "bin" / "uv"), "pip", "install", "--quiet", "--python", sys.executable)
-
-
-def _run(*argv: str) -> None:
-    done = subprocess.run(argv, check=False)
+def _install(*options: str) -> None:
+    uv = Path(sys.prefix) / "bin" / "uv"
+    done = subprocess.run([uv, "pip", "install", "--quiet", "--python", sys.executable, *options], check=False)
     if done.returncode:
         raise ReasonerError(
             "the packages could not be installed",
@@ -107,10 +101,6 @@ def _run(*argv: str) -> None:
         )
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"reasoner: {text}\n")
-
-
 def main() -> None:
     """Entry point of `python -m reasoner.machine.environment [--tests]`, in the root of a checkout.
 
@@ -118,7 +108,7 @@ def main() -> None:
     """
     root = Path.cwd()
     try:
-        _uv(pinned(root / "requirements-dev.lock")) if "--tests" in sys.argv[1:] else install(root)
+        _install_pinned(pinned(root / "requirements-dev.lock")) if "--tests" in sys.argv[1:] else install(root)
     except ReasonerError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.code)

@@ -1,8 +1,7 @@
-"""Runs one outside program: everything it prints goes into a log, a failure is typed.
+"""Runs one outside program, without a shell and without input: what it prints goes into a log, a failure is typed.
 
-The program gets a process group of its own, so that Ctrl-C, a time limit or an error in a line
-callback ends it together with everything it started. What it does not do: no shell, no input on
-the program's stdin, no capture for parsing (pass `on_line`).
+The program gets a process group of its own, so that Ctrl-C, a time limit or an error in a line callback ends it
+together with everything it started.
 """
 
 from __future__ import annotations
@@ -23,11 +22,8 @@ from typing import IO
 
 from reasoner.errors import MISSING, ReasonerError
 
-LAST_LINES = 8
-"""Lines of a failed program's output that the error itself shows."""
-
-GRACE_S = 5.0
-"""Seconds between asking a process group to end and killing it."""
+LAST_LINES = 8  # of a failed program's output that the error itself shows
+GRACE_S = 5.0  # between asking a process group to end and killing it
 
 
 def run(
@@ -41,9 +37,8 @@ def run(
 ) -> None:
     """Runs a program and returns once it has ended well; anything else is a `ReasonerError`.
 
-    The log is appended to, under a line with the command, so one log can hold several programs.
-    `env` is the whole environment (None: ours). `on_line` sees every line as it is printed;
-    progress bars that redraw with carriage returns arrive as lines too.
+    The log is appended to, under a line with the command. `env` is the whole environment (None: ours). `on_line` sees
+    every line as it is printed; progress bars that redraw with carriage returns arrive as lines too.
     """
     args = [str(part) for part in argv]
     name = Path(args[0]).name
@@ -58,7 +53,6 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
                 encoding="utf-8",
                 errors="replace",
                 env=None if env is None else dict(env),
@@ -82,7 +76,7 @@ def run(
     if is_late.is_set():
         raise ReasonerError(f"`{name}` was still running after {timeout_s:g} s", why=why, log=log)
     if code != 0:
-        raise ReasonerError(f"`{name}` failed ({_ended(code)})", why=why, log=log)
+        raise ReasonerError(f"`{name}` failed ({ended(code)})", why=why, log=log)
 
 
 @contextlib.contextmanager
@@ -94,19 +88,17 @@ def _watched(process: subprocess.Popen[str], timeout_s: float | None) -> Iterato
         is_late.set()
         end_group(process.pid)
 
-    timer = threading.Timer(timeout_s, stop) if timeout_s is not None else None
+    timer = threading.Timer(timeout_s if timeout_s is not None else threading.TIMEOUT_MAX, stop)
+    timer.daemon = True
     assert process.stdout is not None
     try:
-        if timer:
-            timer.daemon = True
-            timer.start()
+        timer.start()
         yield process.stdout, is_late
     except BaseException:
         end_group(process.pid, process)
         raise
     finally:
-        if timer:
-            timer.cancel()
+        timer.cancel()
         process.stdout.close()
 
 
@@ -125,7 +117,8 @@ def end_group(pid: int, process: subprocess.Popen[str] | None = None) -> None:
         process.wait()
 
 
-def _ended(code: int) -> str:
+def ended(code: int) -> str:
+    """Says how a program ended, by its `returncode`."""
     if code >= 0:
         return f"exit {code}"
     with contextlib.suppress(ValueError):

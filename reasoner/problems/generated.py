@@ -10,8 +10,7 @@ from reasoner.problems.splits import Provenance, Split
 from reasoner.verifiers.code import task as tasks
 
 WORDPROBLEMS, LINETASKS = "wordproblems", "linetasks"
-GENERATORS = {WORDPROBLEMS: "number", LINETASKS: "code"}
-"""Sources that are made here, and the family of checkers that reads their references."""
+GENERATORS = {WORDPROBLEMS: "number", LINETASKS: "code"}  # and the family of checkers that reads their references
 
 
 def read(data: Data, split: str, num: int | None) -> Split:
@@ -27,12 +26,11 @@ def _stories(data: Data, split: str, num: int | None, dial: dict[str, int]) -> l
         raise ReasonerError(
             "generated problems have no end", fix="set data.num_train and eval.num_problems", code=USAGE
         )
-    rows = stories.generate(split, num, data.seed, balanced=data.balanced, **dial)
-    sizes = [max(max(step["left"], step["right"], step["result"]) for step in row["steps"]) for row in rows]
-    return [
-        Problem(row["id"], row["question"], row["answer"], row["kind"], size, tuple(row["steps"]))
-        for row, size in zip(rows, sizes, strict=True)
-    ]
+    problems = []
+    for row in stories.generate(split, num, data.seed, balanced=data.balanced, **dial):
+        size = max(max(step["left"], step["right"], step["result"]) for step in row["steps"])
+        problems.append(Problem(row["id"], row["question"], row["answer"], row["kind"], size, tuple(row["steps"])))
+    return problems
 
 
 def _line_tasks(data: Data, split: str, num: int | None, dial: dict[str, int]) -> list[Problem]:

@@ -1,8 +1,5 @@
 """The way to problems: any source, its splits, and which of them a run trains and is scored on.
 
-Every source comes out as the same problems. The sets scored beside the main one are generated, or read from files that
-the person has (SVAMP, GSM8K); where the files are not found, the set is left out.
-
 Where a run is scored on another source than it trains on (`eval.source`, `eval.beside`), `training` drops the problems
 that an evaluated set asks too, and `contamination` is the record of that and of near copies.
 """
@@ -15,10 +12,9 @@ from pathlib import Path
 
 from reasoner.config import Config, Data
 from reasoner.errors import USAGE, ReasonerError, nearest
-from reasoner.problems import generated, hub, local, named, overlap
+from reasoner.problems import generated, named, overlap, rows
 from reasoner.problems.generated import GENERATORS
 from reasoner.problems.problem import Problem
-from reasoner.problems.rows import OWN_FIX
 from reasoner.problems.splits import Provenance, Split, settle
 from reasoner.verifiers import registry
 
@@ -38,7 +34,7 @@ def read(data: Data, split: str, num: int | None = None) -> Split:
     if not found.problems:
         where, why, fix = f" in split {split!r}", None, "name another split"
         if split == "all":
-            where, fix = "", OWN_FIX
+            where, fix = "", rows.OWN_FIX
         elif carved := found.provenance.carved:
             why = f"of {found.provenance.rows} rows, {sum(carved.values())} are held out"
             fix = "give it more problems, or train.jsonl and test.jsonl in a folder"
@@ -58,10 +54,10 @@ def _existing(data: Data, split: str) -> Split:
         return named.read(known, split)
     path = Path(data.source).expanduser()
     if path.exists():
-        piles = local.own_piles(path, split if split == "all" else "train")
-        piles = piles or hub.own_piles(str(path), data.subset, None)
+        piles = rows.file_piles(path, split if split == "all" else "train")
+        piles = piles or rows.hub_piles(str(path), data.subset, None)
     else:
-        local.check_is_no_path(data.source)
+        rows.check_is_no_path(data.source)
         if not _HUB_ID.fullmatch(data.source):
             raise ReasonerError(
                 f"no data source {data.source!r}",
@@ -69,7 +65,7 @@ def _existing(data: Data, split: str) -> Split:
                 fix=nearest(data.source, [*GENERATORS, *named.SETS]),
                 code=USAGE,
             )
-        piles = hub.own_piles(data.source, data.subset, data.revision)
+        piles = rows.hub_piles(data.source, data.subset, data.revision)
     known = named.by_hub(data.source)
     licence, verifier = (known.licence, known.verifier) if known else (None, None)
     return settle(piles, Provenance(data.source, licence, verifier, split))
@@ -83,7 +79,7 @@ def default_split(source: str) -> str:
     if known := named.SETS.get(source):
         return known.splits[0]
     path = Path(source).expanduser()
-    return next(iter(local.split_files(path)), "train") if path.is_dir() else "train"
+    return next(iter(rows.split_files(path)), "train") if path.is_dir() else "train"
 
 
 def verifier_for(source: str) -> str | None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reasoner.errors import MISSING, USAGE, ReasonerError
-from reasoner.problems import hub, local, rows
+from reasoner.problems import rows
 from reasoner.problems.problem import Problem, code_question, normalised
 from reasoner.problems.rows import DroppedError, Reader, Row, UnreadableError
 from reasoner.problems.splits import PRIORITY, Pile, Provenance, Split, hashed, settle
@@ -66,10 +66,7 @@ class NamedSet:
 
 @dataclass(frozen=True)
 class Overview:
-    """Says what is here of a named set: its files in `sets_dir()`, and the sizes of the splits that they make.
-
-    `error` says why files that are here cannot be read.
-    """
+    """Says what is here of a named set: its files, the sizes of their splits, and the `error` of what is unreadable."""
 
     source: str
     licence: str
@@ -89,19 +86,15 @@ def sets_dir() -> Path:
 def read(known: NamedSet, split: str) -> Split:
     """Reads a split from the set's files where they are, else from the hub."""
     if split not in known.splits:
-        is_for_testing = split == "train" and known.splits == ["test"]
-        raise ReasonerError(
-            f"{known.name} has no split {split!r}",
-            why="its problems are for testing only" if is_for_testing else f"it has {', '.join(known.splits)}",
-            fix="train on another data.source, and score this one beside it (eval.beside)"
-            if is_for_testing
-            else "name another split (eval.split, --split)",
-            code=USAGE,
-        )
+        why, fix = f"it has {', '.join(known.splits)}", "name another split (eval.split, --split)"
+        if split == "train" and known.splits == ["test"]:
+            why = "its problems are for testing only"
+            fix = "train on another data.source, and score this one beside it (eval.beside)"
+        raise ReasonerError(f"{known.name} has no split {split!r}", why, fix, code=USAGE)
     parts = known.needed(split)
     if _are_here(parts):
         fix = "put the published file there, or take it away"
-        piles = [local.pile(part.path, part.split, part.reader, fix) for part in parts]
+        piles = [rows.file_pile(part.path, part.split, part.reader, fix) for part in parts]
     else:
         piles = [_from_hub(known, part) for part in parts]
     found = settle(piles, Provenance(known.name, known.licence, known.verifier, split), may_carve_test=False)
@@ -124,7 +117,7 @@ def read_local(name: str, split: str) -> list[Problem] | None:
 
 def overview() -> list[Overview]:
     """Lists every named set and what is here of it. Reads local files only."""
-    rows = []
+    found_sets = []
     for known in SETS.values():
         sizes, why = {}, None
         try:
@@ -136,8 +129,8 @@ def overview() -> list[Overview]:
         hubs = list(dict.fromkeys(f"{part.hub}@{part.revision}" for part in known.parts))
         files = {part.file: part.path.is_file() for part in known.parts}
         found, missing = ([file for file, is_here in files.items() if is_here is wanted] for wanted in (True, False))
-        rows.append(Overview(known.name, known.licence, known.verifier, hubs, found, missing, sizes, why))
-    return rows
+        found_sets.append(Overview(known.name, known.licence, known.verifier, hubs, found, missing, sizes, why))
+    return found_sets
 
 
 def _are_here(parts: Iterable[Part]) -> bool:
@@ -146,7 +139,7 @@ def _are_here(parts: Iterable[Part]) -> bool:
 
 def _from_hub(known: NamedSet, part: Part) -> Pile:
     try:
-        loaded, _ = hub.load(part.hub, part.subset, part.revision)
+        loaded, _ = rows.load_hub(part.hub, part.subset, part.revision)
     except ReasonerError as error:
         if error.code != MISSING:
             raise
@@ -160,7 +153,7 @@ def _from_hub(known: NamedSet, part: Part) -> Pile:
             code=MISSING,
         ) from None
     place = {"hub": part.hub, "subset": part.subset, "revision": part.revision}
-    found = hub.numbered(row for name in part.hub_splits for row in loaded[name])
+    found = rows.numbered(row for name in part.hub_splits for row in loaded[name])
     return rows.fill(Pile(part.split, place), found, part.reader, f"{part.hub} ({part.split})")
 
 
@@ -202,7 +195,6 @@ def _math(row: Row, index: int) -> Problem:
     return Problem(f"math-{id_.removesuffix('.json')}", question, answer, str(kind))
 
 
-_FIRST_TASK, _LAST_TASK = 1, 974
 _MBPP_TASKS = {"test": range(11, 511), "dev": range(511, 601), "train": range(601, 975)}
 """Task ids by split, as the authors define them; 1-10 are their few-shot examples."""
 
@@ -212,8 +204,8 @@ def _mbpp(split: str) -> Reader:
 
     def problem(row: Row, index: int) -> Problem | None:
         id_ = row.get("task_id")
-        if isinstance(id_, bool) or not isinstance(id_, int) or not _FIRST_TASK <= id_ <= _LAST_TASK:
-            raise UnreadableError(f"`task_id` is none of {_FIRST_TASK}-{_LAST_TASK}: {rows.short(id_)}")
+        if isinstance(id_, bool) or not isinstance(id_, int) or not 1 <= id_ <= 974:
+            raise UnreadableError(f"`task_id` is none of 1-974: {rows.short(id_)}")
         if id_ not in _MBPP_TASKS[split]:
             if split == "train" and all(id_ not in ids for ids in _MBPP_TASKS.values()):
                 raise DroppedError("few-shot example")
@@ -238,7 +230,7 @@ def _humaneval(row: Row, index: int) -> Problem:
 
 
 def _judgeable(task_of: Callable[[Row], tasks.Task], row: Row) -> tasks.Task:
-    """Reads the task of a row. Raises `DroppedError`, without the number of the test, where that cannot be lifted."""
+    """Reads the task of a row; drops one whose tests cannot be lifted, all such for one reason, whatever the test."""
     try:
         task = task_of(row)
         lift.read(task.to_answer())
@@ -317,5 +309,4 @@ SETS = {
 
 
 def by_hub(id_: str) -> NamedSet | None:
-    """Returns the named set that has this hub data set."""
     return next((known for known in SETS.values() if any(part.hub == id_ for part in known.parts)), None)

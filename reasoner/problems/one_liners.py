@@ -4,19 +4,12 @@ A task asks for one function of one or two steps on a number, two numbers, a tex
 grow(x) that adds 7 to x, then doubles the result."). Rows carry a reference solution, one visible test, hidden tests
 and a property (a hypothesis strategy and a trusted reference), so that they become problems as those of MBPP do.
 
-What the splits promise:
-
-- train, dev and test have function and parameter names of their own. `ood` uses those of test.
-- No train task is a test task with the names changed (`generator`).
-- `ood` is told only in words that no other split uses.
-- Kinds (`number`, `pair`, `text`, `list`) come in turn. The same arguments give the same rows on every machine and
-  Python version; a smaller `n` gives a prefix.
-- Expected values are computed by this module's own functions, never by running the text of a solution. The hidden
-  tests tell a function from its input, from a single value and, of two steps, from either one alone; none of their
-  inputs is a visible one.
-
-What they do not promise: train, dev and test share operations and their combinations, in other words or with other
-numbers; a test may have one right answer in several spellings, but never two right values.
+What the splits promise stands in `generator`; parameters have names of a split's own, as functions do. Kinds (`number`,
+`pair`, `text`, `list`) come in turn. Expected values are computed by this module's own functions, never by running the
+text of a solution. The hidden tests tell a function from its input, from a single value and, of two steps, from either
+one alone; none of their inputs is a visible one. Not promised: train, dev and test share operations and their
+combinations, in other words or with other numbers; a test may have one right answer in several spellings, but never two
+right values.
 """
 
 from __future__ import annotations
@@ -28,12 +21,10 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.problems.generator import SPLITS as SPLITS
 from reasoner.problems.generator import check, distinct, integer, is_of, named_after, pick
 
 KINDS = ("number", "pair", "text", "list")
-SIZES = {"train": 2000, "dev": 200, "test": 500, "ood": 200}
-"""Problems of a split where no number is asked for."""
+SIZES = {"train": 2000, "dev": 200, "test": 500, "ood": 200}  # where no number is asked for
 MIN_STEPS, MAX_STEPS = 1, 2
 NUM_HIDDEN = 7
 
@@ -170,8 +161,8 @@ OPERATIONS = (
     Op("within", "list", "truth", "checks whether {c} is in {v} | checks whether {v} contains {c}",
           "tells if {c} stands among {v}", "{c} in {v}", lambda v, c: c in v, tuple(range(0, 10))),
 )  # fmt: skip
-_MAY_EMPTY, _NEEDS_ONE = {"keep", "keep_even"}, {"largest", "smallest", "first", "last"}
-"""Steps that may leave nothing, and those that must not come after them."""
+_MAY_EMPTY = {"keep", "keep_even"}
+_NEEDS_ONE = {"largest", "smallest", "first", "last"}  # must not come after those
 OPENINGS = (
     "Write a Python function {f} that {does} and returns the result.",
     "Write a function {f} that {does}. Return the result.",
@@ -238,8 +229,7 @@ def generate(
     return distinct(n, draw, lambda row: row["text"], f"{split} tasks", why, fix)
 
 
-_Steps = list[tuple[Op, Any, str]]
-"""Operations in order, each with its constant and its wording."""
+_Steps = list[tuple[Op, Any, str]]  # each operation with its constant and its wording
 
 
 def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineTask | None:
@@ -258,10 +248,8 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
         of = step.to
     openings, links = (OOD_OPENINGS, OOD_LINKS) if is_ood else (OPENINGS, LINKS)
     opening, link = pick(rng, openings), pick(rng, links)
-    bones = " ".join(
-        [f"{'ood-' if is_ood else ''}{kind}", str(openings.index(opening)), str(links.index(link))]
-        + [f"{step.name}:{constant}:{says}" for step, constant, says in steps]
-    )
+    bones = f"{'ood-' if is_ood else ''}{kind} {openings.index(opening)} {links.index(link)}"
+    bones = " ".join([bones, *(f"{step.name}:{constant}:{says}" for step, constant, says in steps)])
     if not is_of(split, bones):
         return None
     entry = pick(rng, NAMES[names].split())
@@ -287,8 +275,7 @@ def _attempt(rng: random.Random, split: str, kind: str, num_steps: int) -> LineT
 
 def _filled(given: list[str], constant: Any, place: int, result: str) -> dict[str, object]:
     """Returns what fills the braces of a step: the parameters in the first one, the result so far in a later one."""
-    value = given[0] if not place else result
-    return {"v": value, "a": given[0], "b": given[-1], "c": constant}
+    return {"v": result if place else given[0], "a": given[0], "b": given[-1], "c": constant}
 
 
 def _source(name: str, given: list[str], steps: _Steps) -> str:
@@ -298,11 +285,7 @@ def _source(name: str, given: list[str], steps: _Steps) -> str:
 
 
 def _tests(rng: random.Random, kind: str, entry: str, steps: _Steps) -> list[str] | None:
-    """Returns assert lines on different inputs, the visible one first; None where they tell too little.
-
-    They are to tell the function from one that gives its input back, from one with a single value, and, where it has
-    two steps, from either step alone.
-    """
+    """Returns assert lines on different inputs, the visible one first; None where they tell too little."""
     cases: dict[str, tuple[Any, Any]] = {}
     for given in _inputs(rng, kind):
         told = ", ".join(map(repr, given)) if kind == "pair" else repr(given)

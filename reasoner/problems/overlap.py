@@ -20,7 +20,6 @@ RULE = (
 )
 """After GPT-3 (Brown et al. 2020, arXiv 2005.14165, appendix C): any shared n-gram counts, with n from 8 to 13 words by
 the length of the problems, there of a whole set, here of each. EleutherAI's harness takes 13 alone."""
-MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,12 @@ class Contamination:
     seconds: float
 
     def line(self) -> str:
-        """Returns the record in one line."""
         parts = []
         for name, one in self.sets.items():
             if one is None:
                 parts.append(f"{name} not here when training began")
             else:
-                share = f"{one.near:,} of {one.held_out:,}"
-                parts.append(f"{name} {one.exact:,} exact (dropped), {share} near")
+                parts.append(f"{name} {one.exact:,} exact (dropped), {one.near:,} of {one.held_out:,} near")
         return f"overlap of {self.train:,} training problems with {'; '.join(parts)}"
 
 
@@ -83,7 +80,6 @@ def exact(train: Sequence[Problem], held_out: Iterable[Problem]) -> set[int]:
 
 
 def find_overlap(train: Sequence[Problem], held_out: Sequence[Problem]) -> Overlap:
-    """Compares every problem of one set with every one of the other."""
     gone = exact(train, held_out)
     grams: dict[tuple[str, ...], list[tuple[int, tuple[str, ...]]]] = {}
     short = 0
@@ -106,7 +102,7 @@ def find_overlap(train: Sequence[Problem], held_out: Sequence[Problem]) -> Overl
                 if tuple(words[k : k + len(gram)]) == gram:
                     near_train.add(index)
                     near.setdefault(place, Pair(held_out[place].id, problem.id, " ".join(gram)))
-    first = [near[place] for place in sorted(near)[:MOST_NAMED]]
+    first = [near[place] for place in sorted(near)[:10]]
     return Overlap(len(train), len(held_out), len(gone), len(near), len(near_train), short, first)
 
 
@@ -116,7 +112,4 @@ def _keys(problem: Problem) -> set[str]:
 
 def _words(problem: Problem) -> list[str]:
     text = unicodedata.normalize("NFKC", problem.prose or problem.question).casefold()
-    return _WORD.findall(text)
-
-
-_WORD = re.compile(r"[^\W_]+")
+    return re.findall(r"[^\W_]+", text)

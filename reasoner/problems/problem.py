@@ -1,7 +1,4 @@
-"""A problem: one question and its reference answer, whatever source it comes from.
-
-The pipeline cannot tell sources apart: it sees only what stands here.
-"""
+"""A problem: one question and its reference answer. The pipeline cannot tell sources apart: it sees only this."""
 
 from __future__ import annotations
 
@@ -38,8 +35,7 @@ class Problem:
     answer: str
     kind: str = ""
     size: int = 0
-    steps: tuple[Step, ...] = ()
-    """The known steps of a generated problem; for reports only."""
+    steps: tuple[Step, ...] = ()  # of a generated problem; for reports only
     prose: str = ""
     """What other sets are searched for, where the question says more than that, such as tests; empty: all of it."""
 

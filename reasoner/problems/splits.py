@@ -17,12 +17,10 @@ from dataclasses import dataclass, field
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems.problem import Problem, normalised, split_sha256
 
-PRIORITY = ("test", "ood", "all", "dev", "train")
-"""A question that stands in two splits stays in the first of these; `all` is a whole file, nothing held out."""
+PRIORITY = ("test", "ood", "all", "dev", "train")  # `all` is a whole file, nothing held out
 ALIASES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",), "ood": ("ood",)}
 """What a split may be called in a folder or at a hub, the first name before the others."""
-MOST_CARVED = 500
-"""Problems carved for one held-out split: a tenth of train, and never more than this."""
+MOST_CARVED = 500  # problems for one held-out split
 
 Place = Mapping[str, str | int | None]
 """Where rows were found: a file's `path` and `sha256`, a folder's `path` and `subset`, a hub data set's `hub`, `subset`
@@ -64,10 +62,8 @@ class Split:
         """Returns the first `num` problems (None: all), and their record."""
         taken = self.problems[:num]
         kinds = dict(sorted(Counter(problem.kind for problem in taken if problem.kind).items()))
-        return Split(
-            taken,
-            dataclasses.replace(self.provenance, problems=len(taken), kinds=kinds, sha256=split_sha256(taken)),
-        )
+        sha256 = split_sha256(taken)
+        return Split(taken, dataclasses.replace(self.provenance, problems=len(taken), kinds=kinds, sha256=sha256))
 
 
 @dataclass

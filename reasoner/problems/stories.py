@@ -3,16 +3,9 @@
 A problem is a chain of 1-8 exact steps on one running value, told as a short story. Rows carry the fields of
 `openai/gsm8k` (`question`, `answer` ending in `#### N`), so the pipeline cannot tell the two apart.
 
-What the splits promise:
-
-- train, dev and test have names, objects and activities of their own. `ood` uses those of test.
-- No train problem is a test problem with the names changed (`generator`).
-- `ood` is told only in sentence patterns that no other split uses.
-- The same arguments give the same rows on every machine and Python version; a smaller `n` gives a prefix.
-
-What they do not promise: train, dev and test share sentence patterns and arithmetic facts (`12 + 5` may stand
-in all of them), units are shared too, two seeds may overlap inside one split, and the stories know four
-operations on whole numbers only.
+What the splits promise stands in `generator`; objects and activities are a split's own, as names are. Not promised:
+train, dev and test share sentence patterns, units and arithmetic facts (`12 + 5` may stand in all of them), two seeds
+may overlap inside one split, and the stories know four operations on whole numbers only.
 
 Words and sentence patterns stand in `stories.txt`. Words: `list split: word word …`, those of test also serve `ood`.
 Patterns: a theme opens with its name, its word list and its units. Then come lines of a key and patterns: `=` opens
@@ -31,13 +24,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.problems.generator import SPLITS as SPLITS
 from reasoner.problems.generator import check, check_whole, distinct, integer, is_of, named_after, pick
 from reasoner.problems.problem import Step
 
-MIN_STEPS, MAX_STEPS, MAX_VALUE = 1, 5, 50
-"""The default difficulty dial: what the `pocket` profile trains and is scored on."""
-
+MIN_STEPS, MAX_STEPS, MAX_VALUE = 1, 5, 50  # what the `pocket` profile trains and is scored on
 _OPERATIONS = "+-*/"
 _WEIGHTS = {"+": 3, "-": 3, "*": 2, "/": 2}
 _LINKS = ("Then ", "Later ", "After that, ", "Next, ")
@@ -77,7 +67,14 @@ def generate(
     >>> terse(row) == f"#### {row['steps'][-1]['result']}"
     True
     """
-    _check(split, n, seed, min_steps, max_steps, max_value)
+    check(split, n, seed)
+    check_whole(1, min_steps=min_steps, max_steps=max_steps)
+    if not min_steps <= max_steps <= 8:
+        raise ReasonerError(
+            f"steps {min_steps}-{max_steps} make no range", fix="use 1 <= min_steps <= max_steps <= 8", code=USAGE
+        )
+    if type(max_value) is not int or not 20 <= max_value <= 1_000_000:
+        raise ReasonerError(f"max_value must be a whole number from 20 to 1000000, not {max_value!r}", code=USAGE)
     dial = f"{split}:{seed}:{min_steps}:{max_steps}:{max_value}{':balanced' if balanced else ''}"
     rng = random.Random(f"wordproblems-1:{dial}")
 
@@ -94,17 +91,6 @@ def generate(
 def terse(problem: Story) -> str:
     """Returns the reference answer without its work: only the `#### N` line."""
     return problem["answer"].rsplit("\n", 1)[-1]
-
-
-def _check(split: str, n: int, seed: int, min_steps: int, max_steps: int, max_value: int) -> None:
-    check(split, n, seed)
-    check_whole(1, min_steps=min_steps, max_steps=max_steps)
-    if not min_steps <= max_steps <= 8:
-        raise ReasonerError(
-            f"steps {min_steps}-{max_steps} make no range", fix="use 1 <= min_steps <= max_steps <= 8", code=USAGE
-        )
-    if type(max_value) is not int or not 20 <= max_value <= 1_000_000:
-        raise ReasonerError(f"max_value must be a whole number from 20 to 1000000, not {max_value!r}", code=USAGE)
 
 
 @dataclass
@@ -124,15 +110,12 @@ class Grammar:
 
     words: dict[str, dict[str, list[str]]]
     themes: dict[str, Theme]
-    often: list[Theme]
-    """Themes to draw from, as often as each is to come."""
-    people: dict[str, list[tuple[str, str, str]]]
-    """Name, `she` or `he`, `her` or `him`."""
+    often: list[Theme]  # to draw from, as often as each is to come
+    people: dict[str, list[tuple[str, str, str]]]  # name, `she` or `he`, `her` or `him`
 
 
 @cache
 def grammar() -> Grammar:
-    """Reads `stories.txt`."""
     text = Path(__file__).with_name("stories.txt").read_text(encoding="utf-8")
     word_text, _, story_text = text.partition("\n\n")
     words: dict[str, dict[str, list[str]]] = {}
@@ -186,10 +169,8 @@ def _attempt(rng: random.Random, split: str, min_steps: int, max_steps: int, max
     }
 
 
-_Opening = tuple[str, str, int, int]
-"""Pattern id, pattern, and its two numbers (the second 0 where there is one)."""
-_Sentence = tuple[str, str, int]
-"""Pattern id, pattern, operand."""
+_Opening = tuple[str, str, int, int]  # pattern id, pattern, and its two numbers (the second 0 where there is one)
+_Sentence = tuple[str, str, int]  # pattern id, pattern, operand
 
 
 def _plan(
@@ -219,12 +200,7 @@ def _plan(
         value = step(a, "/", b)
     while len(steps) < num_steps:
         divisors = [d for d in range(2, 11) if value % d == 0 and value >= 2 * d]
-        options = {
-            "+": max_value - value >= 2,
-            "-": value >= 4,
-            "*": value * 2 <= max_value,
-            "/": bool(divisors),
-        }
+        options = {"+": max_value - value >= 2, "-": value >= 4, "*": value * 2 <= max_value, "/": bool(divisors)}
         ops = [op for op, possible in options.items() if possible for _ in range(_WEIGHTS[op])]
         if not ops:
             return None
@@ -258,10 +234,8 @@ def _tell(rng: random.Random, theme: Theme, split: str, opening: _Opening, story
     said = [pattern.format(N=who[0], s=who[1], o=object_, u=unit, a=a, b=b)]
     clear = True
     for key, pattern, operand in story:
-        other = pick(rng, people)
-        while other[0] == who[0]:
-            other = pick(rng, people)
-        hands_over = pattern.startswith(">")
+        while (other := pick(rng, people))[0] == who[0]:
+            pass
         pronoun = clear and rng.random() < 0.7
         subject = who[1] if pronoun else who[0]
         link = ""
@@ -284,6 +258,6 @@ def _tell(rng: random.Random, theme: Theme, split: str, opening: _Opening, story
             )
         )
         clear = "{F}" not in pattern
-        if hands_over:
+        if pattern.startswith(">"):
             who = other
     return " ".join(said)

@@ -14,11 +14,8 @@ What it does not promise: to hold against a bug of the kernel. For that, run the
 
 from __future__ import annotations
 
-from reasoner.sandbox.frames import FrameError, shown
 from reasoner.sandbox.pool import Pool
-from reasoner.sandbox.results import Answer, Call, Ended, Request, Result, Tier, Value
+from reasoner.sandbox.results import Answer, Call, Request, Result
 from reasoner.sandbox.selftest import choose
 
-__all__ = [
-    "Answer", "Call", "Ended", "FrameError", "Pool", "Request", "Result", "Tier", "Value", "choose", "shown",
-]  # fmt: skip
+__all__ = ["Answer", "Call", "Pool", "Request", "Result", "choose"]

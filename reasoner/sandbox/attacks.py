@@ -49,19 +49,17 @@ class Bait:
         key.write_text(secrets.token_hex(16), encoding="ascii")
         key.parent.chmod(0o755)
         key.chmod(0o666)
-        self.listeners = [
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM),
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
-        ]
         abstract = f"\0reasoner-selftest-{secrets.token_hex(8)}"
-        self.listeners[0].bind(("127.0.0.1", 0))
-        self.listeners[1].bind(("127.0.0.1", 0))
-        self.listeners[2].bind(abstract)
-        for listener in self.listeners:
+        self.listeners = {
+            "TCP": socket.create_server(("127.0.0.1", 0)),
+            "UDP": socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+            "an abstract socket": socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+        }
+        self.listeners["UDP"].bind(("127.0.0.1", 0))
+        self.listeners["an abstract socket"].bind(abstract)
+        self.listeners["an abstract socket"].listen()
+        for listener in self.listeners.values():
             listener.setblocking(False)
-        self.listeners[0].listen()
-        self.listeners[2].listen()
         self.facts = {
             "mark": f"reasoner-leak-{secrets.token_hex(4)}",
             "key": str(key),
@@ -69,21 +67,21 @@ class Bait:
             "planted": hashlib.sha256(_PLANTED.encode("ascii")).hexdigest(),
             "home": os.path.expanduser("~"),
             "ours": str(Path(__file__).resolve()),
-            "tcp": self.listeners[0].getsockname()[1],
-            "udp": self.listeners[1].getsockname()[1],
+            "tcp": self.listeners["TCP"].getsockname()[1],
+            "udp": self.listeners["UDP"].getsockname()[1],
             "abstract": abstract,
             "pid": os.getpid(),
         }
         return self
 
     def __exit__(self, *_: object) -> None:
-        for listener in self.listeners:
+        for listener in self.listeners.values():
             listener.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def heard(self) -> str:
         """Returns what arrived at a listener; empty where nothing did."""
-        for listener, name in zip(self.listeners, ("TCP", "UDP", "an abstract socket"), strict=True):
+        for name, listener in self.listeners.items():
             with contextlib.suppress(BlockingIOError):
                 if listener.type == socket.SOCK_DGRAM:
                     listener.recv(1)
@@ -116,6 +114,7 @@ class Bait:
 
 _PRELUDE = """
 import ctypes, os, socket, sys
+from contextlib import suppress
 libc = ctypes.CDLL(None, use_errno=True)
 got = []
 def tried(name, function, *args):
@@ -179,11 +178,9 @@ ATTACKS = (
     Attack("write files", _source("""
         def attack(facts):
             for path in (facts["folder"], "/var/tmp", "/dev/shm", "/tmp", "/", os.path.expanduser("~")):
-                try:
+                with suppress(OSError):
                     open(path + "/" + facts["mark"], "w").close()
                     os.symlink("x", path + "/" + facts["mark"] + "-2")
-                except OSError:
-                    pass
             for name in ("chmod", "truncate"):
                 done(name, getattr(libc, name), facts["key"].encode(), 0)
             tried("write to the library", open, os.__file__, "r+b")
@@ -250,15 +247,13 @@ ATTACKS = (
                     time.sleep(0.05)
             threading.Thread(target=stay, daemon=True).start()
             threading.Thread(target=stay).start()
-            try:
+            with suppress(OSError):
                 if os.fork() == 0:
                     os.setsid()
                     if os.fork() == 0:
                         time.sleep(2)
                     os._exit(0)
                 got.append("fork twice")
-            except OSError:
-                pass
             return got
         """)),
     Attack("signals to others", _source("""
@@ -326,18 +321,14 @@ ATTACKS = (
     Attack("a full disk", _source("""
         def attack(facts):
             total = 0
-            for number in range(40):
-                try:
+            with suppress(OSError):
+                for number in range(40):
                     with open(f"/tmp/{number}", "wb") as file:
                         total += file.write(bytes(1 << 20))
-                except OSError:
-                    break
-            try:
+            with suppress(OSError):
                 with open("/tmp/large", "wb") as file:
                     file.write(bytes(2 << 20))
                 got.append("write a file of 2 MiB")
-            except OSError:
-                pass
             return got + [f"write {total} bytes"] * (total > 20 << 20)
         """)),
     Attack("endless output", "def attack(facts):\n    while True:\n        print('x' * 1000)\n", ends=("output",)),
@@ -347,10 +338,8 @@ ATTACKS = (
         import signal
         def attack(facts):
             for number in signal.valid_signals():
-                try:
+                with suppress(OSError, ValueError):
                     signal.signal(number, signal.SIG_IGN)
-                except (OSError, ValueError):
-                    pass
             signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             while True:
                 pass
@@ -385,10 +374,8 @@ ATTACKS = (
                 if type(one) is mmap.mmap:
                     one[:] = b"\\xff" * len(one)
             for descriptor in range(3, 64):
-                try:
+                with suppress(OSError):
                     os.write(descriptor, b"\\xff" * 100)
-                except OSError:
-                    pass
             os._exit(0)
         """), ends=("died",)),
     Attack("a broken encoder", _source("""

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from itertools import islice
 from typing import Any
 
 MAX_DEPTH = 100
-MAX_COST = 1_000_000
-"""The most that all values together may cost; a container costs `CONTAINER`, anything else 1."""
-CONTAINER = 4
+MAX_COST = 1_000_000  # that all values together may cost
+CONTAINER = 4  # what a container costs; anything else costs 1
 MAX_EQUAL_HASHES, MAX_SETS_IN_SETS = 16, 2
 """Limits that keep the building of a set about linear: elements of one hash, frozen sets within frozen sets."""
 
@@ -64,11 +64,9 @@ def _listed(value: Any, most: int) -> object:
         steps = iter(value)
     except TypeError:
         return value
-    found = []
-    for one in steps:
-        found.append(one)
-        if len(found) > most:
-            raise FrameError("too many values")
+    found = list(islice(steps, most + 1))
+    if len(found) > most:
+        raise FrameError("too many values")
     return found
 
 
@@ -247,23 +245,3 @@ def _scalar(view: bytes, tag: bytes, at: int) -> tuple[Any, int]:
 
 
 _WORDS = {b"N": None, b"T": True, b"F": False}
-
-
-# -- for people --------------------------------------------------------------------------------
-
-
-def shown(value: object, most: int = 200) -> str:
-    """Shows a plain value in one short line; `repr` refuses long integers, and is as long as its value.
-
-    >>> shown([1, "a"]), shown(1 << 100_000)
-    ("[1, 'a']", 'an integer of 100,001 bits')
-    """
-    if isinstance(value, int) and value.bit_length() > 4096:
-        return f"an integer of {value.bit_length():,} bits"
-    if isinstance(value, str | bytes) and len(value) > most:
-        return f"{value[:most]!r}… ({len(value):,} long)"
-    try:
-        text = repr(value)
-    except ValueError:  # a long integer in it
-        return f"a {type(value).__name__} with a very long integer in it"
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} long)"

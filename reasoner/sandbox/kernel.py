@@ -18,9 +18,7 @@ import struct
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
 MNT_DETACH = 2
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
-_X86, _ARM = 0, 1
-_MACHINES = {"x86_64": _X86, "aarch64": _ARM, "arm64": _ARM}
+_MACHINES = {"x86_64": 0, "aarch64": 1, "arm64": 1}
 _NUMBERS = {
     "clone": (56, 220), "capset": (126, 91), "pivot_root": (155, 41), "seccomp": (317, 277),
     "mount_setattr": (442, 442), "landlock_create_ruleset": (444, 444), "landlock_add_rule": (445, 445),
@@ -29,8 +27,6 @@ _NUMBERS = {
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _held = ctypes.PyDLL(None, use_errno=True)  # keeps Python's lock while it calls: for `clone`
-
-
 _column = _MACHINES.get(platform.machine()) if struct.calcsize("P") == 8 else None
 
 
@@ -82,15 +78,15 @@ def _prctl(option: int, value: int, what: str) -> None:
 
 
 def set_dumpable(is_dumpable: bool) -> None:
-    _prctl(_PR_SET_DUMPABLE, int(is_dumpable), "PR_SET_DUMPABLE")
+    _prctl(4, int(is_dumpable), "PR_SET_DUMPABLE")
 
 
 def die_with_parent() -> None:
-    _prctl(_PR_SET_PDEATHSIG, 9, "PR_SET_PDEATHSIG")
+    _prctl(1, 9, "PR_SET_PDEATHSIG")
 
 
 def no_new_privileges() -> None:
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
+    _prctl(38, 1, "PR_SET_NO_NEW_PRIVS")
 
 
 def drop_capabilities() -> None:
@@ -125,8 +121,7 @@ _EXECUTE, _WRITE_FILE, _MAKE_CHAR, _MAKE_BLOCK, _TRUNCATE, _IOCTL = 1, 1 << 1, 1
 _OF_FILES = _EXECUTE | _WRITE_FILE | READ_FILE | _TRUNCATE | _IOCTL
 READ = READ_FILE | READ_DIR
 READ_WRITE_FILE = READ_FILE | _WRITE_FILE
-OWN = 0xFFFF & ~(_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK | _IOCTL)
-"""What may be done in a folder of one's own: everything but to run programs and make devices."""
+OWN = 0xFFFF & ~(_EXECUTE | _MAKE_CHAR | _MAKE_BLOCK | _IOCTL)  # all but to run programs and make devices
 
 
 def landlock_version() -> int:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import queue
 import threading
 import time
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 from reasoner.errors import ReasonerError
@@ -24,10 +22,7 @@ from reasoner.sandbox.remote import Broken, Server
 from reasoner.sandbox.results import Answer, Ended, Request, Result, Run, Tier, answer_of, answers_of, end_of
 from reasoner.sandbox.server import CALLS, PROGRAM
 
-MAX_RUNS = 2000
-"""Runs after which a fresh server takes the place of one."""
-QUEUE = 16
-"""Requests that may wait, for each worker, before `submit` does."""
+MAX_RUNS = 2000  # after which a fresh server takes the place of one
 BUSY = 0.75
 """A run that computed for more than this share of its wall time was not kept from a processor."""
 
@@ -42,8 +37,6 @@ class Pool:
         self._idle: list[Server | None] = [None] * self.workers
         self._busy: set[Server] = set()
         self._is_alone, self._closed = False, threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._queue: queue.Queue[tuple[Future[Result], Request] | None] = queue.Queue(QUEUE * self.workers)
         _pools.add(self)
 
     def __enter__(self) -> Pool:
@@ -53,7 +46,7 @@ class Pool:
         self.close()
 
     def run(self, request: Request) -> Result:
-        """Runs a request, however hostile, and returns its result.
+        """Runs a request, however hostile, and returns its result; waits while every worker has one.
 
         Raises `ReasonerError` where the sandbox itself does not work, `FrameError` where arguments are no plain values.
         """
@@ -65,35 +58,8 @@ class Pool:
             answers, ended, why, cpu_s = self._program(request)
         return Result(tuple(answers), ended, why, self.tier, (time.monotonic() - begun) * 1000, cpu_s)
 
-    def submit(self, request: Request) -> Future[Result]:
-        """Runs a request later; waits here where too many wait already."""
-        with self._gate:
-            if not self._threads:
-                self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self.workers)]
-                for thread in self._threads:
-                    thread.start()
-        done: Future[Result] = Future()
-        while not self._closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._queue.put((done, request), timeout=0.2)
-                break
-        if self._closed.is_set():  # perhaps after the queue was emptied
-            done.cancel()
-            raise RuntimeError("the pool is closed")
-        return done
-
-    def _serve(self) -> None:
-        while (asked := self._queue.get()) is not None:
-            done, request = asked
-            if not done.set_running_or_notify_cancel():
-                continue
-            try:
-                done.set_result(self.run(request))
-            except BaseException as error:  # noqa: BLE001  (not swallowed: it goes to who waits for the result)
-                done.set_exception(error)
-
     def close(self) -> None:
-        """Ends what runs, and every process; cancels what waits in the queue."""
+        """Ends what runs, and every process; whoever waits for a run gets a `RuntimeError`."""
         with self._gate:
             self._closed.set()
             servers, self._idle = self._idle, []
@@ -103,25 +69,11 @@ class Pool:
         for idle in servers:
             if idle is not None:
                 idle.close()
-        self._empty_queue()
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join()
         with self._gate:
-            self._gate.wait_for(lambda: not self._busy)  # of threads that are not ours
-        self._empty_queue()
+            self._gate.wait_for(lambda: not self._busy)
         _pools.discard(self)
 
-    def _empty_queue(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                if (asked := self._queue.get_nowait()) is not None:
-                    asked[0].cancel()
-
     def servers(self) -> list[Server]:
-        """Returns the servers that live now."""
         with self._gate:
             return [server for server in (*self._idle, *self._busy) if server is not None]
 
@@ -162,11 +114,10 @@ class Pool:
         run = self._kept(data, request, mode, wall_s, is_alone=False)
         if run.stopped == "wall" and run.is_starved and run.cpu_s < BUSY * wall_s:
             run = self._kept(data, request, mode, wall_s, is_alone=True)
-        ended, why = end_of(run, request, wall_s)
         if mode == PROGRAM:
-            answer, ended, why = answer_of(run, ended, why)
+            answer, ended, why = answer_of(run, *end_of(run, request, wall_s))
             return [answer], ended, why, run.cpu_s
-        return *answers_of(run, len(request.calls), ended, why), run.cpu_s
+        return *answers_of(run, len(request.calls), *end_of(run, request, wall_s)), run.cpu_s
 
     def _kept(self, data: bytes, request: Request, mode: int, wall_s: float, is_alone: bool) -> Run:
         """Runs once, and once more on a fresh server where the first did not live to tell the end."""
@@ -230,7 +181,7 @@ class Pool:
         self._gate = threading.Condition()  # another thread may have held the old one
         for server in self.servers():
             server.abandon()
-        self._idle, self._busy, self._threads = [], set(), []
+        self._idle, self._busy = [], set()
         self._closed.set()
 
 

@@ -25,10 +25,8 @@ from reasoner.sandbox.results import Request, Run, Tier, records
 from reasoner.sandbox.server import ENDED, JOB
 
 START_S = 20.0
-MOST_WALLS = 4
-"""Wall times that a run may take, with the time for which it was kept from a processor."""
-END_S = 10.0
-"""Seconds in which a server ends a run, or itself, when told."""
+MOST_WALLS = 4  # wall times that a run may take, with the time for which it was kept from a processor
+END_S = 10.0  # in which a server ends a run, or itself, when told
 _ADD_SEALS, _FIXED_SIZE = 1033, 1 | 2 | 4  # F_ADD_SEALS: no more seals, no shrinking, no growing
 
 
@@ -69,6 +67,8 @@ class Server:
             raise Refused("a sandbox server could not be started", str(error), code=MISSING) from error
         finally:
             theirs.close()
+        assert self.process.stderr is not None
+        self.stderr = self.process.stderr
         self._await_ready(tier)
 
     def _await_ready(self, tier: str) -> None:
@@ -82,12 +82,11 @@ class Server:
             word, why = b"", str(error)
         self.control.settimeout(None)
         if word[:1] == b"R":
-            self._close_stderr()
+            self.stderr.close()
             return
         if not word:
             self.process.kill()
-            assert self.process.stderr is not None
-            why = why or self.process.stderr.read(4096).decode("utf-8", "replace").strip() or "it ended at once"
+            why = why or self.stderr.read(4096).decode("utf-8", "replace").strip() or "it ended at once"
         self.close()
         raise Refused(f"the sandbox tier `{tier}` cannot be built here", why, code=MISSING)
 
@@ -98,7 +97,9 @@ class Server:
         try:
             asked, told = os.memfd_create("request"), os.memfd_create("answers", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             held += (asked, told)
-            _fill(asked, data)
+            with open(asked, "wb", closefd=False) as file:
+                file.write(data)
+            os.lseek(asked, 0, os.SEEK_SET)
             os.ftruncate(told, request.frame_bytes)
             fcntl.fcntl(told, _ADD_SEALS, _FIXED_SIZE)  # what it may take of memory is settled
             (out, out_in), (err, err_in) = os.pipe(), os.pipe()
@@ -132,23 +133,13 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._close_stderr()
+        self.stderr.close()
 
     def abandon(self) -> None:
         """Lets go of a server that belongs to the process we were forked from."""
         self.control.close()  # not shut down: the other process goes on with it
-        self._close_stderr()
+        self.stderr.close()
         self.process.returncode = 0  # not ours to wait for
-
-    def _close_stderr(self) -> None:
-        assert self.process.stderr is not None
-        self.process.stderr.close()
-
-
-def _fill(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
 
 
 class Watch:
@@ -233,16 +224,11 @@ class Watch:
             return None
         if word[:1] != b"P" or not descriptors:
             return None  # it ended just now
-        try:
-            return _waited_s(descriptors[0])
+        try:  # its thread that was ready to run, and did not, for longest
+            lines = Path(f"/proc/self/fdinfo/{descriptors[0]}").read_text(encoding="ascii").splitlines()
+            pid = next(line.split()[1] for line in lines if line.startswith("Pid:"))
+            return max(int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
         except (OSError, ValueError, IndexError, StopIteration):  # a kernel or a /proc that does not tell
             return None
         finally:
             os.close(descriptors[0])
-
-
-def _waited_s(process: int) -> float:
-    """Returns the seconds for which a process, or its thread that waited longest, was ready to run and did not."""
-    lines = Path(f"/proc/self/fdinfo/{process}").read_text(encoding="ascii").splitlines()
-    pid = next(line.split()[1] for line in lines if line.startswith("Pid:"))
-    return max(int(path.read_text().split()[1]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9

@@ -5,11 +5,13 @@ What a run left behind is its own to write, so it may be anything: nothing of it
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from reasoner.machine import processes
 from reasoner.sandbox import frames
 from reasoner.sandbox.server import MAX_TEXT
 
@@ -95,16 +97,14 @@ class Run:
 def records(descriptor: int, size: int, most: int) -> list[tuple[bytes, bytes]]:
     """Reads the records that a run wrote, at most `most` of them within `size` bytes."""
     found: list[tuple[bytes, bytes]] = []
-    data, at = bytearray(), 0
-    while len(found) < most:
-        for wanted in (at + 4, at + 4 + int.from_bytes(data[at : at + 4], "big")):
-            while len(data) < min(wanted, size):
-                data += os.pread(descriptor, max(1 << 14, wanted - len(data)), len(data))
-        length = int.from_bytes(data[at : at + 4], "big")
-        if length == 0 or at + 4 + length > size:
-            break
-        found.append((bytes(data[at + 4 : at + 5]), bytes(data[at + 5 : at + 4 + length])))
-        at += 4 + length
+    at = 0
+    with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as data:
+        while len(found) < most:
+            length = int.from_bytes(data[at : at + 4], "big")
+            if length == 0 or at + 4 + length > size:
+                break
+            found.append((data[at + 4 : at + 5], data[at + 5 : at + 4 + length]))
+            at += 4 + length
     return found
 
 
@@ -121,15 +121,7 @@ def end_of(run: Run, request: Request, wall_s: float) -> tuple[Ended, str]:
     number = os.WTERMSIG(run.status)
     if run.is_over or (number == signal.SIGKILL and run.cpu_s > request.cpu_s):
         return "cpu", f"more than {request.cpu_s:g} s of processor"
-    hint = ": out of memory?" if number == signal.SIGKILL else ""
-    return "died", f"its process was killed by {_signal(number)}{hint}"
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return "died", f"its process was killed by {processes.ended(-number)}"
 
 
 def _text(data: bytes) -> str:

@@ -17,11 +17,10 @@ from reasoner.sandbox import attacks
 from reasoner.sandbox.pool import Pool
 from reasoner.sandbox.results import Call, Request, Result, Tier
 
-TIERS: dict[Tier, str] = {
+TIERS: dict[Tier, str] = {  # best first
     "full": "namespaces, private file system, Landlock where there is one, seccomp, limits",
     "landlock": "Landlock, seccomp, limits; no namespaces: names and sizes of files can be seen, no folder to write to",
 }
-"""Best first."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ The child: limits, no capability, Landlock, seccomp, then the code. What it owns
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import os
@@ -25,8 +26,7 @@ from typing import Any, NoReturn
 
 TMP_BYTES, TMP_FILES = 16 << 20, 1024
 MAX_FILE_BYTES, MAX_FILES, MAX_PROCESSES, STACK_BYTES = 1 << 20, 64, 64, 64 << 20
-LANDLOCK_MIN = 3
-"""Oldest version that will do: before 3, opening a readable file could empty it."""
+LANDLOCK_MIN = 3  # before, opening a readable file could empty it
 JOB = struct.Struct("=dQQB")
 """Packs what a run is given: seconds of processor, bytes of memory, bytes for answers, mode."""
 ENDED = struct.Struct("=id??")
@@ -40,8 +40,8 @@ datetime decimal enum fractions functools gc hashlib heapq inspect io itertools 
 mmap numbers operator queue random re resource select signal statistics string struct sys textwrap threading time timeit
 traceback types typing unicodedata uuid warnings weakref zlib
 """
+# Their system libraries are mapped before the file system goes.
 _LIBRARIES = ("_ssl", "_sqlite3", "_elementtree", "pyexpat", "_uuid", "_crypt", "_curses", "_curses_panel", "readline")
-"""Modules whose system libraries are mapped before the file system goes."""
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _ZONES = "/usr/share/zoneinfo"
 _HELD = "/proc/self/fd/"
@@ -83,11 +83,9 @@ def main() -> NoReturn:
 
 def _first_to_die() -> None:
     """Has the kernel take a submission before anything of the user's where memory runs out."""
-    try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("1000")
-    except OSError:  # no /proc, or not ours to say: one layer less against a full machine, none against the code
-        pass
+    # No /proc, or not ours to say: one layer less against a full machine, none against the code.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
 
 
 def _address_bytes() -> int:
@@ -104,10 +102,8 @@ def _preload() -> None:
     for name in _LIBRARIES:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin and spec.origin.endswith(".so"):
-            try:
+            with contextlib.suppress(OSError):  # not installed: then the module cannot be imported outside either
                 ctypes.CDLL(spec.origin)
-            except OSError:  # its library is not installed: then the module cannot be imported outside either
-                continue
 
 
 def _set_apart(tier: str, kernel: Any, control: socket.socket) -> None:
@@ -288,10 +284,9 @@ class _Server:
             _, status, usage = os.wait4(pid, 0)
         finally:
             os.close(process)
-        try:
+        is_started = False
+        with contextlib.suppress(BlockingIOError):
             is_started = os.read(self.started, 8) != b""
-        except BlockingIOError:
-            is_started = False
         self.control.send(b"D" + ENDED.pack(status, usage.ru_utime + usage.ru_stime, is_started, is_over))
 
     def _watch(self, process: int, pid: int, cpu_s: float) -> bool:
@@ -341,12 +336,9 @@ def _tasks_of(uid: int) -> int:
     """Counts the threads of all processes of a user, as its limit on processes does."""
     found = 0
     for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                if os.stat(f"/proc/{name}").st_uid == uid:
-                    found += len(os.listdir(f"/proc/{name}/task"))
-            except OSError:  # it has ended
-                continue
+        with contextlib.suppress(OSError):  # it has ended
+            if name.isdigit() and os.stat(f"/proc/{name}").st_uid == uid:
+                found += len(os.listdir(f"/proc/{name}/task"))
     return found
 
 
@@ -375,7 +367,8 @@ def _run_child(server: _Server, job: tuple[Any, ...], descriptors: list[int]) ->
         size = f"size={TMP_BYTES},nr_inodes={TMP_FILES},mode=700"
         kernel.mount("tmp", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
     os.chdir("/tmp" if is_full else "/")
-    source, entry_or_text, calls = frames.decode(_content(asked), frames.Budget(1 << 40))
+    with open(asked, "rb", closefd=False) as file:
+        source, entry_or_text, calls = frames.decode(file.read(), frames.Budget(1 << 40))
     for standard, descriptor in enumerate((_stdin(entry_or_text if mode == PROGRAM else "", is_full), out, err)):
         os.dup2(descriptor, standard)
     rules = server.rules
@@ -403,24 +396,16 @@ def _run_child(server: _Server, job: tuple[Any, ...], descriptors: list[int]) ->
     return 0
 
 
-def _content(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    data = b""
-    while len(data) < size:
-        data += os.pread(descriptor, size - len(data), len(data))
-    return data
-
-
 def _stdin(text: str, is_full: bool) -> int:
-    data = memoryview(text.encode("utf-8", "surrogatepass"))
+    data = text.encode("utf-8", "surrogatepass")
     if not data:
         return os.open("/dev/null", os.O_RDONLY)
     if is_full and len(data) <= TMP_BYTES // 2:  # `/dev/stdin` is a link to it
         descriptor = os.open("/tmp/.stdin", os.O_RDWR | os.O_CREAT, 0o600)
     else:
         descriptor = os.memfd_create("stdin")  # type: ignore[attr-defined,unused-ignore]
-    while data:
-        data = data[os.write(descriptor, data) :]
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 

@@ -6,7 +6,7 @@ import pytest
 
 from reasoner.bases import locate
 from reasoner.llamacpp import header, install, quantize
-from reasoner.problems import stories
+from reasoner.problems import generator, stories
 from reasoner.problems.problem import messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp]
@@ -60,7 +60,7 @@ def test_the_binding_loads_the_library_that_was_built(llama):
 
 def test_token_ids_are_those_of_the_trainer(llama):
     tokenizer = locate.load_tokenizer(locate.shipped()["pocket"])
-    problems = [p for split in stories.SPLITS for p in stories.generate(split, 60)]
+    problems = [p for split in generator.SPLITS for p in stories.generate(split, 60)]
     texts = [
         str(tokenizer.apply_chat_template(messages(p["question"], None), tokenize=False, add_generation_prompt=True))
         for p in problems

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,11 @@ def two():
 
 def calls(pool, source, *args, entry="f", **limits):
     return pool.run(Request(source, entry=entry, calls=tuple(Call(one) for one in args), **limits))
+
+
+def aside(pool, request):
+    """Runs a request in a thread of its own."""
+    return ThreadPoolExecutor(1).submit(pool.run, request)
 
 
 def kinds(result):
@@ -200,7 +205,7 @@ def f(x):
 
 
 def test_one_slow_run_does_not_hold_the_others(two):
-    slow = two.submit(Request("import time\ntime.sleep(30)", entry="f", calls=(Call(),), wall_s=1.5))
+    slow = aside(two, Request("import time\ntime.sleep(30)", entry="f", calls=(Call(),), wall_s=1.5))
     begun = time.monotonic()
     for _ in range(5):
         assert values(calls(two, "def f(x):\n    return x", (1,))) == [1]
@@ -230,7 +235,8 @@ def test_a_server_killed_between_runs_is_replaced():
 def test_a_server_killed_during_a_run_loses_no_verdict():
     with Pool(TIER, 1) as pool:
         calls(pool, "def f(x):\n    return x", (1,))
-        done = pool.submit(Request("import time\ndef f(x):\n    time.sleep(0.5)\n    return x", "f", (Call((3,)),)))
+        source = "import time\ndef f(x):\n    time.sleep(0.5)\n    return x"
+        done = aside(pool, Request(source, "f", (Call((3,)),)))
         time.sleep(0.2)
         (server,) = pool.servers()
         server.process.kill()
@@ -239,7 +245,7 @@ def test_a_server_killed_during_a_run_loses_no_verdict():
 
 def test_a_run_whose_server_dies_twice_has_died():
     with Pool(TIER, 1) as pool:
-        done = pool.submit(Request("import time\ntime.sleep(9)", "f", (Call((3,)), Call())))
+        done = aside(pool, Request("import time\ntime.sleep(9)", "f", (Call((3,)), Call())))
         killed = set()
         while not done.done():
             for server in pool.servers():
@@ -268,12 +274,13 @@ def test_closing_leaves_nothing(tmp_path):
     small = Pool(TIER, 2)
     for _ in range(3):
         calls(small, "def f(x):\n    return x", (1,))
-    waiting = [small.submit(Request("import time\ntime.sleep(60)", "f", (Call(),))) for _ in range(4)]
+    waiting = [aside(small, Request("import time\ntime.sleep(60)", "f", (Call(),))) for _ in range(4)]
     time.sleep(0.3)
     pids = [server.process.pid for server in small.servers()]
     small.close()
+    assert not wait(waiting, 5).not_done
+    assert all("closed" in str(done.exception()) for done in waiting)
     gc.collect()
-    assert all(done.done() for done in waiting)
     assert len(os.listdir("/proc/self/fd")) <= before
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     with pytest.raises(RuntimeError, match="closed"):
@@ -287,7 +294,8 @@ import os, sys, threading, time
 from reasoner.sandbox import Call, Pool, Request
 pool = Pool({TIER!r}, 1)
 pool.run(Request("def f():\\n    return 1", "f", (Call(),)))
-pool.submit(Request("import time\\ntime.sleep(60)", "f", (Call(),)))
+request = Request("import time\\ntime.sleep(60)", "f", (Call(),))
+threading.Thread(target=pool.run, args=(request,), daemon=True).start()
 time.sleep(0.2)
 print(*[server.process.pid for server in pool.servers()], flush=True)
 {end}
@@ -314,7 +322,7 @@ def test_a_forked_process_lets_go_of_the_servers(two):
     pid = os.fork()
     if pid == 0:
         try:
-            two.submit(Request(""))
+            two.run(Request(""))
         except RuntimeError:  # the pool is closed
             os._exit(0)
         os._exit(1)

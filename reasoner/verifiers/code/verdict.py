@@ -24,6 +24,7 @@ import os
 import random
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,9 +113,10 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
         return
     chance = random.Random(hashlib.sha256(answer.encode("utf-8")).digest())
     made = mutations(_solution(task), NEAR_MISSES, chance)
-    running = [_pool().submit(Request(usual(task, text), stdin=("",), cpu_s=NEAR_MISS_S)) for _, text in made]
-    for (how, text), run in zip(made, running, strict=True):
-        result = run.result()
+    requests = [Request(usual(task, text), stdin=("",), cpu_s=NEAR_MISS_S) for _, text in made]
+    with ThreadPoolExecutor(_pool().workers) as threads:
+        results = list(threads.map(_pool().run, requests))
+    for (how, text), result in zip(made, results, strict=True):
         (ran,) = result.answers
         if result.ended == "ok" and ran.kind == "value" and ran.value[1] != 0:
             yield f"mutation: {how}", _fenced(text)
@@ -135,10 +137,10 @@ def outcome(submission: str, answer: str) -> Outcome:
     taken = submission[:_MOST_SHOWN] if submission.strip() else None
     try:
         plan = _plan(lift.read(answer))
-        running = _pool().submit(_request(plan, program(plan.ready.task, submission)))
+        request = _request(plan, program(plan.ready.task, submission))
     except Unfit as error:
         return Outcome(Score("unscored", taken, why=str(error)[:500]))
-    result = running.result()
+    result = _pool().run(request)
     whys = plan.judge(result)
     visible, hidden, examples = counts = [(sum(not why for why in pile), len(pile)) for pile in whys]
     told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from reasoner.errors import ReasonerError
+from reasoner.problems import generator
 from reasoner.problems import one_liners as lt
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return {split: lt.generate(split, lt.SIZES[split]) for split in lt.SPLITS}
+    return {split: lt.generate(split, lt.SIZES[split]) for split in generator.SPLITS}
 
 
 def solution(code, name):
@@ -98,8 +99,8 @@ def test_splits_share_no_names_and_no_task_up_to_renaming(rows):
         lists = [set(names[split].replace(",", " ").split()) for split in ("train", "dev", "test")]
         assert sum(map(len, lists)) == len(set.union(*lists))
     bones = {split: {row["skeleton"] for row in some} for split, some in rows.items()}
-    for a in lt.SPLITS:
-        for b in lt.SPLITS:
+    for a in generator.SPLITS:
+        for b in generator.SPLITS:
             assert a == b or not bones[a] & bones[b]
 
 

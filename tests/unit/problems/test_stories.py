@@ -16,7 +16,7 @@ N = 600
 
 @pytest.fixture(scope="module")
 def rows():
-    return {split: wp.generate(split, N, 3, min_steps=1) for split in wp.SPLITS}
+    return {split: wp.generate(split, N, 3, min_steps=1) for split in generator.SPLITS}
 
 
 def test_rows_have_the_fields_of_gsm8k_and_a_stable_id(rows):
@@ -83,8 +83,8 @@ def test_splits_share_no_word_list(rows):
 
 def test_splits_share_no_problem_up_to_renaming(rows):
     bones = {split: {row["skeleton"] for row in some} for split, some in rows.items()}
-    for a in wp.SPLITS:
-        for b in wp.SPLITS:
+    for a in generator.SPLITS:
+        for b in generator.SPLITS:
             assert a == b or not bones[a] & bones[b]
     # Even the smallest problems, of which there are few, and with other seeds.
     few = {s: {r["skeleton"] for r in wp.generate(s, 300, 9, max_steps=1, min_steps=1)} for s in bones}
@@ -152,7 +152,7 @@ GOLDEN = {
 def test_rows_are_those_of_the_first_release():
     """The shipped base and every published figure rest on these rows: not a byte may move."""
     digest = hashlib.sha256()
-    for split in wp.SPLITS:
+    for split in generator.SPLITS:
         for low, high, value in ((1, 5, 50), (1, 1, 30), (2, 2, 100)):
             digest.update(
                 json.dumps(wp.generate(split, 200, 1, min_steps=low, max_steps=high, max_value=value)).encode()
@@ -160,7 +160,7 @@ def test_rows_are_those_of_the_first_release():
     assert digest.hexdigest() == "7e4a318a15716f6b32a4ccb12dd5363aa0b1035ff9b73a96d2512d7e9753d9df"
 
 
-@pytest.mark.parametrize("split", wp.SPLITS)
+@pytest.mark.parametrize("split", generator.SPLITS)
 def test_balanced_rows_end_in_each_operation_in_turn(split):
     n = 41 if split == "dev" else 101  # dev has few skeletons: the rest takes long to find
     for low, high in ((1, 1), (1, 2), (2, 2), (4, 5)):
@@ -175,12 +175,12 @@ def test_balanced_splits_share_no_problem_up_to_renaming():
     dial = {"max_steps": 2, "max_value": 30, "balanced": True}
     sizes = {"train": 500, "dev": 100, "test": 200, "ood": 500}  # those with few skeletons take long to fill
     bones = {split: {row["skeleton"] for row in wp.generate(split, num, **dial)} for split, num in sizes.items()}
-    for a in wp.SPLITS:
-        for b in wp.SPLITS:
+    for a in generator.SPLITS:
+        for b in generator.SPLITS:
             assert a == b or not bones[a] & bones[b]
 
 
-@pytest.mark.parametrize("split", wp.SPLITS)
+@pytest.mark.parametrize("split", generator.SPLITS)
 def test_golden(split):
     row = wp.generate(split, 1)[0]
     assert (row["question"], row["answer"]) == GOLDEN[split]

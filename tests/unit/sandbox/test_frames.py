@@ -41,7 +41,7 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", VALUES, ids=frames.shown)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_plain_values_come_back_with_their_types(value):
     found = decode(encode(value))
     assert found == value and type(found) is type(value)
@@ -211,10 +211,3 @@ def test_fuzzed_frames_end_in_a_value_or_a_frame_error():
     ends = fuzz(5000, seed=1)
     assert sum(ends.values()) == 5000
     assert ends["a value"] > 500 and len(ends) > 4
-
-
-def test_values_are_shown_short():
-    assert frames.shown([1, "a"]) == "[1, 'a']"
-    assert frames.shown(1 << 100_000) == "an integer of 100,001 bits"
-    assert frames.shown([1 << 100_000]) == "a list with a very long integer in it"
-    assert len(frames.shown("x" * 10_000)) < 240

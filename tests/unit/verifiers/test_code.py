@@ -4,7 +4,6 @@ import doctest
 import json
 import random
 import threading
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import pytest
@@ -31,6 +30,7 @@ class FakePool:
     requests: list = field(default_factory=list)
     ended: str = "ok"
     most: int | None = None
+    workers: int = 1
 
     def run(self, request):
         self.requests.append(request)
@@ -53,14 +53,6 @@ class FakePool:
         except Exception as error:  # noqa: BLE001
             return Answer("raised", None, f"{type(error).__name__}: {error}")
         return value if isinstance(value, Answer) else Answer("value", value)
-
-    def submit(self, request):
-        future = Future()
-        try:
-            future.set_result(self.run(request))
-        except ReasonerError as error:
-            future.set_exception(error)
-        return future
 
     def close(self):
         self.programs.clear()
