@@ -206,16 +206,15 @@ class Lift(Paired):
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """Is the mean lift of trainings that differ in their seed alone, in points; None for what needs two seeds."""
+    """Is the mean lift of trainings that differ in their seed alone, in points; `sd` is between seeds."""
 
     seeds: int
     points: float
     least: float
     most: float
-    sd: float | None
-    """Standard deviation between seeds."""
-    ci95: Interval | None
-    interval: str | None
+    sd: float
+    ci95: Interval
+    interval: str
     """Which interval it is."""
 
 

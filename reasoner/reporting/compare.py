@@ -16,7 +16,7 @@ from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import intervals
 from reasoner.measuring import lift as lifts
-from reasoner.measuring.figures import Completion, Interval, Paired, load
+from reasoner.measuring.figures import Completion, OverSeeds, Paired, load
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Effect, Score, Summary
 from reasoner.verifiers.score import Judge
@@ -54,17 +54,10 @@ class Finished:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seeds:
+class Seeds(OverSeeds):
     """Is the mean lift of trainings of one recipe, over seeds and over problems (None: completions are gone)."""
 
     runs: list[str]
-    seeds: int
-    points: float
-    least: float
-    most: float
-    sd: float
-    ci95: Interval
-    interval: str
     over_problems: Paired | None
 
 
@@ -187,7 +180,7 @@ def _over_seeds(members: Sequence[Finished]) -> Seeds:
         means = [sum(one[i] for one in differences) / len(differences) for i in sorted(ids)]
         problems = lifts.paired(means)
     over_seeds = intervals.over_seeds([one.summary.lift.points for one in members])
-    return Seeds(runs=[one.name for one in members], **vars(over_seeds), over_problems=problems)
+    return Seeds(**vars(over_seeds), runs=[one.name for one in members], over_problems=problems)
 
 
 def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:

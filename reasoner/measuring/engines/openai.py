@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpx
 
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.measuring.engines import base
@@ -14,8 +16,8 @@ from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Messag
 from reasoner.serving import host
 from reasoner.serving.client import Client
 
-if TYPE_CHECKING:
-    import httpx
+_ERRORS = (httpx.HTTPError, ValueError, LookupError, TypeError)
+"""What asking, and reading the answer, may raise where a server is none of this kind."""
 
 
 class OpenAI:
@@ -29,8 +31,6 @@ class OpenAI:
     name = "openai"
 
     def __init__(self, model: str, concurrency: int) -> None:
-        import httpx
-
         url, _, name = model.partition("#")
         self.url, self._concurrency = url.rstrip("/").removesuffix("/chat/completions"), concurrency
         where = host.parse(self.url.removesuffix("/v1"))
@@ -79,19 +79,13 @@ class OpenAI:
             found = self._http.get(f"{self.url}/models")
             found.raise_for_status()
             return [str(one["id"]) for one in found.json()["data"]]
-        except self._http_error() as error:
+        except _ERRORS as error:
             raise ReasonerError(
                 f"{self.url} does not answer as an OpenAI-compatible server",
                 why=f"GET {self.url}/models: {str(error)[:300] or type(error).__name__}",
                 fix="the URL ends before /chat/completions, mostly in /v1; a key goes into OPENAI_API_KEY",
                 code=MISSING,
             ) from None
-
-    @staticmethod
-    def _http_error() -> tuple[type[Exception], ...]:
-        import httpx
-
-        return (httpx.HTTPError, ValueError, LookupError, TypeError)
 
     def prompt_ids(self, messages: Messages) -> list[int] | None:
         if not self._is_ollama:
@@ -142,8 +136,6 @@ class OpenAI:
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
         """Sends one request; a server that says to wait is asked again."""
-        import httpx
-
         for wait_s in (1.0, 4.0, 15.0, 60.0, None):
             try:
                 found = self._http.post(f"{self.url}/chat/completions", json=body)
@@ -171,7 +163,7 @@ class OpenAI:
             if message.get("reasoning") or message.get("reasoning_content"):
                 base.differ(self, base.THINKING)
             text = str(message.get("content") or "")
-        except self._http_error() as error:
+        except _ERRORS as error:
             raise ReasonerError(
                 f"{self.url} refused a request (HTTP {found.status_code})",
                 why=found.text[:500] or str(error),
