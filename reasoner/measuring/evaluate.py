@@ -12,20 +12,12 @@ from pathlib import Path
 
 from reasoner import files
 from reasoner.config import Config
-from reasoner.measuring import ask, everyday, gate, lift, scores
+from reasoner.measuring import ask, collect, everyday, figures, gate, lift, scores
 from reasoner.measuring.ask import Exam
-from reasoner.measuring.collect import Listener, Sheet, taken_from
+from reasoner.measuring.collect import Listener, Sheet
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Engine, Limits, Sampling
-from reasoner.measuring.figures import (
-    Compared,
-    Completion,
-    Evaluation,
-    EverydayAnswer,
-    Lenient,
-    LenientMeasure,
-    Missing,
-)
+from reasoner.measuring.figures import Compared, Completion, EverydayAnswer
 from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.named import sets_dir
@@ -62,7 +54,7 @@ class _Asked:
 
 def run(
     config: Config, folder: Path, client: Client, models: Tags, listener: Listener, *, is_final: bool = True
-) -> tuple[list[Path], Evaluation]:
+) -> tuple[list[Path], figures.Evaluation]:
     """Asks both models everything and compares them; writes `completions/[<set>-]<role>.jsonl` under `folder`.
 
     The listener's labels are `tuned`, `svamp base`, `everyday tuned`. Where the profile has a system message, the main
@@ -80,22 +72,18 @@ def run(
     }  # fmt: skip
     asked = _Asked({name: {} for name in exams})
     for role, tag in (("base", models.base), ("tuned", models.tuned)):
-        _ask_model(config, client, exams, asked, Sheet(folder, tag, "served", role), listener)
+        plain = Sheet(folder, tag, "served", role)
+        _ask_model(config, client, exams, asked, plain, listener)
         if config.data.system and is_final:
             with tags.without_system(client, tag) as bare, _opened(config, client, bare) as engine:
-                sheet = _sheet(Sheet(folder, tag, "served", role), f"no-system {role}", asked)
+                sheet = _sheet(plain, f"no-system {role}", asked)
                 asked.no_system[role] = ask.score(engine, replace(exams[MAIN], system=None), sheet, listener)
     unjudged = {name: len(found[name] or ()) - len(exam.problems) for name, exam in exams.items()}
     return asked.outputs, _evaluation(config, exams, asked, unjudged)
 
 
 def _ask_model(
-    config: Config,
-    client: Client,
-    exams: dict[str, Exam],
-    asked: _Asked,
-    plain: Sheet,
-    listener: Listener,
+    config: Config, client: Client, exams: dict[str, Exam], asked: _Asked, plain: Sheet, listener: Listener
 ) -> None:
     role = str(plain.role)
     with _opened(config, client, plain.model) as engine:
@@ -125,12 +113,12 @@ def _sheet(plain: Sheet, label: str, asked: _Asked) -> Sheet:
     return replace(plain, path=path, label=label)
 
 
-def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged: dict[str, int]) -> Evaluation:
+def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged: dict[str, int]) -> figures.Evaluation:
     main = compare(exams[MAIN], asked.sets[MAIN])
     beside: lift.Beside = {
         name: replace(compare(exams[name], asked.sets[name]), unjudged=unjudged[name])
         if name in exams
-        else Missing(str(sets_dir() / name))
+        else figures.Missing(str(sets_dir() / name))
         for name in config.eval.beside
     }
     below, kinds, beside = lift.below_base(lift.by_kind(**asked.sets[MAIN]), beside)
@@ -138,12 +126,12 @@ def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged:
     if config.eval.everyday:
         chat = replace(everyday.compare(**asked.everyday), sampled=everyday.compare_sampled(**asked.sampled))
         problems_found += gate.forgotten(config, chat)
-    return Evaluation(
+    return figures.Evaluation(
         **{**vars(main), "unjudged": unjudged[MAIN]},
         split=config.eval.split,
-        verifier=exams[MAIN].judge,
+        verifier=exams[MAIN].checker.judge,
         looks=asked.looks,
-        taken={path.stem: run for path in asked.outputs if (run := taken_from(path))},
+        taken={path.stem: run for path in asked.outputs if (run := collect.taken_from(path))},
         by_kind=kinds,
         beside=beside,
         below_base=below,
@@ -157,7 +145,7 @@ def compare(exam: Exam, rows: ByRole) -> Compared:
     """Compares base and tuned by the verifier, by its stricter rule, and by its lenient namesake."""
     base, tuned = scores.measure(rows["base"]), scores.measure(rows["tuned"])
     is_strict = base.strict is not None and tuned.strict is not None
-    lenient = [ask.judged_leniently(exam, rows[role]) for role in ("base", "tuned")]
+    mild, milder = (ask.judged_leniently(exam, rows[role]) for role in ("base", "tuned"))
     return Compared(
         n=len(exam.problems),
         split_sha256=exam.sha256,
@@ -165,21 +153,15 @@ def compare(exam: Exam, rows: ByRole) -> Compared:
         tuned=tuned,
         lift=lift.lift(rows["base"], rows["tuned"]),
         strict_lift=lift.lift(rows["base"], rows["tuned"], "strict") if is_strict else None,
-        lenient=_lenient(*lenient),
+        lenient=figures.Lenient(short(mild), short(milder), lift.lift(mild, milder)) if mild and milder else None,
     )
 
 
-def _lenient(base: list[Completion] | None, tuned: list[Completion] | None) -> Lenient | None:
-    if base is None or tuned is None:
-        return None
-    return Lenient(short(base), short(tuned), lift.lift(base, tuned))
-
-
-def short(rows: Sequence[Completion]) -> LenientMeasure:
+def short(rows: Sequence[Completion]) -> figures.LenientMeasure:
     """Returns the score by the verifier that judged these, without all that it does not change."""
     found, judge = scores.measure(rows), rows[0].verifier
     assert judge is not None
-    return LenientMeasure(judge, found.pass_at_1, found.ci95, found.right, found.scored)
+    return figures.LenientMeasure(judge, found.pass_at_1, found.ci95, found.right, found.scored)
 
 
 def inputs(config: Config) -> dict[str, str]:

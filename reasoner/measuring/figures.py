@@ -43,34 +43,22 @@ class Sandbox:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Completion:
-    """Is one completion and its verdict: a line of `completions/[<set>-]<role>.jsonl`.
+class Row:
+    """Is what every line of `completions/` says: what an engine answered, and what was asked of which model.
 
     `finish_reason` is `stop`, `length` (cut at the limit, and so wrong) or `unanswered` (the engine gave none, and
-    `unanswered` says why). `strict` is the verdict by the verifier's stricter rule, None where it has none. There is no
-    `verdict` yet in the file of an evaluation in progress that judges at its end.
+    `unanswered` says why).
     """
 
     problem_id: str
     sample: int = 0
     """Which of several completions of the problem, from 0."""
-    kind: str = ""
-    """Kind of problem as its source names it; empty: not known."""
-    question: str = ""
-    answer: str = ""
-    """The reference, after its last `####`."""
     completion: str
     finish_reason: str
     tokens: int
     """Tokens of the completion."""
     prompt_tokens: int = 0
     unanswered: str | None = field(default=None, metadata=files.LEFT_OUT)
-    shows_working: bool = False
-    """Whether a worked equation stands before the answer."""
-    steps: StepCheck | None = None
-    """Its equations beside the problem's known steps; None: those are not known."""
-    leaked: list[str] = field(default_factory=list)
-    """Special tokens that show in the text."""
     stage: str = ""
     """`served`, `ladder` or `eval`."""
     model: str = ""
@@ -78,6 +66,28 @@ class Completion:
     role: str | None = field(default=None, metadata=files.LEFT_OUT)
     """`base`, `tuned`, or the name of a rung."""
     engine: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion(Row):
+    """Is one completion and its verdict: a line of `completions/[<set>-]<role>.jsonl`.
+
+    `strict` is the verdict by the verifier's stricter rule, None where it has none. There is no `verdict` yet in the
+    file of an evaluation in progress that judges at its end.
+    """
+
+    kind: str = ""
+    """Kind of problem as its source names it; empty: not known."""
+    question: str = ""
+    answer: str = ""
+    """The reference, after its last `####`."""
+    shows_working: bool = False
+    """Whether a worked equation stands before the answer."""
+    steps: StepCheck | None = None
+    """Its equations beside the problem's known steps; None: those are not known."""
+    leaked: list[str] = field(default_factory=list)
+    """Special tokens that show in the text."""
     sandbox: Sandbox | None = None
     """None: nothing of it was run."""
     verdict: Verdict | None = field(default=None, metadata=files.LEFT_OUT)
@@ -87,32 +97,21 @@ class Completion:
     rule: str = ""
     why: str = ""
     verifier: Judge | None = field(default=None, metadata=files.LEFT_OUT)
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EverydayAnswer:
+class EverydayAnswer(Row):
     """Is one answer to an everyday prompt: a line of `completions/everyday-[sampled-]<role>.jsonl`."""
 
     problem_id: str = ""
-    sample: int = 0
+    tokens: int = 0
     id: str
     kind: str
     prompt: str
-    completion: str
-    finish_reason: str
-    tokens: int = 0
-    prompt_tokens: int = 0
-    unanswered: str | None = field(default=None, metadata=files.LEFT_OUT)
     degenerate: str | None
     """How the answer has fallen apart: `empty`, `bare number`, `repeats`; None: it has not."""
     fact_right: bool | None
     """Whether the fact asked for is in it; None: the prompt asks for none."""
-    model: str = ""
-    stage: str = ""
-    role: str | None = field(default=None, metadata=files.LEFT_OUT)
-    engine: str = ""
-    seed: int = 0
 
 
 # -- figures of one model, and of two ----------------------------------------------------------

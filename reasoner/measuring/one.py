@@ -124,7 +124,7 @@ def run(name: str, options: Options, listener: Listener) -> Result:
             system=exam.system,
             prompt_ids=PromptIds(len(prompt_ids), files.sha256_json(prompt_ids)) if prompt_ids else None,
             overlap=overlap,
-            verifier=exam.judge,
+            verifier=exam.checker.judge,
             sandbox=rows[0].sandbox,
             **{**vars(measured), "samples": exam.samples},
             lenient=short(lenient) if lenient else None,
