@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -86,18 +86,16 @@ def figures(completions: Iterable[Completion]) -> Figures | None:
 def pooled(parts: Sequence[Figures]) -> Figures:
     """Returns the figures of the completions of several steps together; known steps are not counted."""
     n = sum(one.n for one in parts)
-    phrases: Counter[str] = Counter()
-    for one in parts:
-        phrases.update(one.phrases)
-
-    def mean(of: Callable[[Figures], float]) -> float:
-        return sum(of(one) * one.n for one in parts) / n
-
+    phrases = sum((Counter(one.phrases) for one in parts), Counter[str]())
+    means = ("shows_working", "length", "numbers", "corrects_itself")
     return Figures(
-        n, mean(lambda one: one.shows_working), mean(lambda one: one.length), mean(lambda one: one.numbers),
-        sum(one.equations for one in parts), sum(one.correct for one in parts), None, None,
-        mean(lambda one: one.corrects_itself), dict(phrases.most_common()),
-    )  # fmt: skip
+        n=n,
+        **{name: sum(getattr(one, name) * one.n for one in parts) / n for name in means},
+        **{name: sum(getattr(one, name) for one in parts) for name in ("equations", "correct")},
+        known=None,
+        in_order=None,
+        phrases=dict(phrases.most_common()),
+    )
 
 
 def _plain(number: str) -> str:

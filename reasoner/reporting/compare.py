@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reasoner import files, runs, words
 from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.measuring import intervals
+from reasoner.measuring import figures, intervals
 from reasoner.measuring import lift as lifts
-from reasoner.measuring.figures import Completion, OverSeeds, Paired, load
+from reasoner.measuring.figures import OverSeeds, Paired
+from reasoner.measuring.scores import by_name
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Effect, Score, Summary
 from reasoner.verifiers.score import Judge
@@ -42,15 +44,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Finished:
-    """Holds a finished run: its folder, its summary, and the settings that another seed of its recipe shares."""
+    """Holds a finished run: its summary, and the settings that another seed of its recipe shares."""
 
-    folder: runs.Run
+    name: str
+    folder: Path
     summary: Summary
     recipe: dict[str, object]
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +89,11 @@ def run(names: Sequence[str]) -> Comparison:
         raise ReasonerError("one run was named twice", fix="name different runs", code=USAGE)
     if len(folders) < 2:
         raise ReasonerError("one run cannot be compared", fix="reasoner compare RUN RUN…", code=USAGE)
-    found = [Finished(one, _summary(one), read(one.config_path)[0].recipe()) for one in folders]
-    for profile in {one.summary.profile for one in found}:
-        _refuse_different([one.summary for one in found if one.summary.profile == profile])
+    found = [Finished(one.name, one.path, _summary(one), read(one.config_path)[0].recipe()) for one in folders]
+    for same_profile in by_name((one.summary.profile, one.summary) for one in found).values():
+        _refuse_different(same_profile)
     seeds, controls, notes = [], [], []
-    for members in _recipes(found):
+    for members in by_name((files.sha256_json(one.recipe), one) for one in found).values():
         trained = [one for one in members if not one.summary.control]
         if len(trained) > len({one.summary.seed for one in trained}):
             notes.append(f"{_listed(trained)}: one seed twice, so there is no interval over seeds")
@@ -134,17 +133,6 @@ def _problems(summary: Summary) -> str:
     return f"{summary.n} of {summary.split} ({summary.split_sha256[:12]})"
 
 
-# -- which runs belong together ----------------------------------------------------------------
-
-
-def _recipes(found: Sequence[Finished]) -> list[list[Finished]]:
-    """Groups runs whose settings say the same, but for seed and control and what touches neither learning nor score."""
-    groups: dict[str, list[Finished]] = {}
-    for one in found:
-        groups.setdefault(files.sha256_json(one.recipe), []).append(one)
-    return list(groups.values())
-
-
 def _differing(found: Sequence[Finished]) -> list[str]:
     """Says what keeps runs of the first one's profile from being one recipe, and which versions are not the same."""
     notes = []
@@ -157,13 +145,11 @@ def _differing(found: Sequence[Finished]) -> list[str]:
                 " different sets: they stand side by side, no figure is taken across them"
             )
             continue
-        keys = [key for key in recipe if recipe[key] != one.recipe[key]]
-        if keys:
+        if keys := [key for key in recipe if recipe[key] != one.recipe[key]]:
             told = ", ".join(f"{key} {recipe[key]} and {one.recipe[key]}" for key in keys)
             notes.append(f"{first.run} and {other.run} are different recipes: {told}")
         versions = {**first.versions, **other.versions}
-        changed = [name for name in versions if first.versions.get(name) != other.versions.get(name)]
-        if changed:
+        if changed := [name for name in versions if first.versions.get(name) != other.versions.get(name)]:
             notes.append(f"{first.run} and {other.run} were made with different {', '.join(changed)}")
     return notes
 
@@ -204,8 +190,8 @@ def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:
 
 def _by_problem(one: Finished) -> dict[str, float] | None:
     """Returns tuned minus base of each problem; None where the completions are gone or are not the summary's."""
-    folder = one.folder.path / "completions"
-    base, tuned = (load(folder / f"{role}.jsonl", Completion) for role in ("base", "tuned"))
+    folder = one.folder / "completions"
+    base, tuned = (figures.load(folder / f"{role}.jsonl", figures.Completion) for role in ("base", "tuned"))
     if not base or not tuned:
         return None
     found = lifts.differences(base, tuned)

@@ -11,12 +11,11 @@ from reasoner import files, runs
 from reasoner.audit.results import Audit
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Completion, Everyday, EverydayAnswer, KindFigures, Missing
+from reasoner.measuring.figures import Completion, EverydayAnswer
 from reasoner.reporting import behaviour, records
 from reasoner.reporting import summary as summaries
 from reasoner.reporting.behaviour import Figures
 from reasoner.reporting.records import Records
-from reasoner.reporting.summary import ROLES, SetComparison, Summary
 from reasoner.training.facts import StepMetrics, read_metrics
 
 
@@ -29,12 +28,12 @@ class Material:
     """As `config.json` has it; empty where there is none."""
     origin: dict[str, str]
     """Where each value of the config came from."""
-    summary: Summary | None = None
+    summary: summaries.Summary | None = None
     records: Records = field(default_factory=Records)
     metrics: list[StepMetrics] = field(default_factory=list)
-    by_kind: Mapping[str, KindFigures] = field(default_factory=dict)
-    beside: Mapping[str, SetComparison | figures.Compared | Missing] = field(default_factory=dict)
-    everyday: Everyday | None = None
+    by_kind: Mapping[str, figures.KindFigures] = field(default_factory=dict)
+    beside: Mapping[str, summaries.SetComparison | figures.Compared | figures.Missing] = field(default_factory=dict)
+    everyday: figures.Everyday | None = None
     completions: Mapping[str, Sequence[Completion]] = field(default_factory=dict)
     """By role, of those that have some; so are the next two."""
     answers: Mapping[str, Sequence[EverydayAnswer]] = field(default_factory=dict)
@@ -60,7 +59,7 @@ class Material:
         return found.get(name, default) if isinstance(found, Mapping) else default
 
 
-def read(run: runs.Run, summary: Summary | None = None) -> Material:
+def read(run: runs.Run, summary: summaries.Summary | None = None) -> Material:
     """Reads what a report of this run is made of; raises where there is nothing yet and nobody is at it.
 
     `summary`: one that is not yet written.
@@ -76,7 +75,6 @@ def read(run: runs.Run, summary: Summary | None = None) -> Material:
     summary = summary or summaries.read(run)
     scored = done.evaluate.facts if done.evaluate else summary
     served = completions(run)
-    chats = {role: _rows(run.path / "completions" / f"everyday-{role}.jsonl", EverydayAnswer) for role in ROLES}
     history = files.read_jsonl(run.path / "history.jsonl")
     return Material(
         run=run,
@@ -89,7 +87,7 @@ def read(run: runs.Run, summary: Summary | None = None) -> Material:
         beside=scored.beside if scored else {},
         everyday=scored.everyday if scored else None,
         completions=served,
-        answers={role: rows for role, rows in chats.items() if rows},
+        answers=_by_role(run, "everyday-", EverydayAnswer),
         behaviour={role: found for role, rows in served.items() if (found := behaviour.figures(rows))},
         trained=behaviour.training(run.path / "rollouts"),
         dev=sorted((row["step"], row["score"]) for row in history if row["event"] == "scored" and row["score"]),
@@ -101,8 +99,7 @@ def read(run: runs.Run, summary: Summary | None = None) -> Material:
 
 def completions(run: runs.Run) -> dict[str, list[Completion]]:
     """Reads the completions of the main set by role, of those roles that have some."""
-    paths = {role: run.path / "completions" / f"{role}.jsonl" for role in ROLES}
-    return {role: rows for role, path in paths.items() if (rows := _rows(path, Completion))}
+    return _by_role(run, "", Completion)
 
 
 Kind = TypeVar("Kind")
@@ -113,5 +110,8 @@ def _read(path: Path, kind: type[Kind]) -> Kind | None:
     return None if stored is None else records.parse(kind, stored, str(path))
 
 
-def _rows(path: Path, kind: type[Kind]) -> list[Kind]:
-    return records.parse(list[kind], files.read_jsonl(path), str(path))  # type: ignore[valid-type]
+def _by_role(run: runs.Run, prefix: str, kind: type[Kind]) -> dict[str, list[Kind]]:
+    paths = {role: run.path / "completions" / f"{prefix}{role}.jsonl" for role in summaries.ROLES}
+    stored = {role: files.read_jsonl(path) for role, path in paths.items()}
+    kinds = list[kind]  # type: ignore[valid-type]
+    return {role: records.parse(kinds, rows, str(paths[role])) for role, rows in stored.items() if rows}

@@ -48,9 +48,7 @@ class Records:
 
 def read(run: runs.Run, steps: int) -> Records:
     """Reads the records of a run and of the export of its last step; raises where another version wrote one."""
-    export = run.export_dir(steps)
-    paths = {kind: (run.path if kind.is_of_run else export) / f"{kind.name}.json" for kind in KINDS}
-    return Records(**{kind.name: runs.read_record(path, kind) for kind, path in paths.items()})
+    return Records(**{kind.name: run.record(kind, steps) for kind in KINDS})
 
 
 Read = TypeVar("Read")
