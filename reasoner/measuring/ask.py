@@ -16,7 +16,6 @@ from reasoner import __version__, files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
 from reasoner.measuring import collect, figures
-from reasoner.measuring.collect import Common, Listener, Questions, Sheet
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
 from reasoner.measuring.figures import Completion
 from reasoner.problems.problem import Problem, messages, normalised, split_sha256
@@ -63,7 +62,7 @@ def readable(checker: registry.Verifier, problems: Sequence[Problem]) -> list[Pr
     return [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
 
 
-def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[Completion]:
+def score(engine: Engine, exam: Exam, sheet: collect.Sheet, listener: collect.Listener) -> list[Completion]:
     """Returns the completions of the sheet's file, one for each sample of each problem, asking for the missing ones.
 
     Each completion that is not greedy has a seed of its own, by problem and sample: with one seed for all of them, the
@@ -84,9 +83,9 @@ def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[
         )
         for name, sample in names
     ]
-    questions = Questions(names, prompts, exam.sampling, exam.sha256, exam.system, exam.seed)
+    questions = collect.Questions(names, prompts, exam.sampling, exam.sha256, exam.system, exam.seed)
 
-    def make(index: int, answer: Answer, common: Common) -> Completion:
+    def make(index: int, answer: Answer, common: collect.Common) -> Completion:
         problem = by_id[names[index][0]]
         row = Completion(
             **common,

@@ -18,7 +18,6 @@ from reasoner.export import register
 from reasoner.llamacpp import header
 from reasoner.machine import cpu
 from reasoner.measuring import ask, collect, lift, scores
-from reasoner.measuring.collect import Listener
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.measuring.figures import Change, Completion, Flip, Rung
@@ -63,7 +62,7 @@ class Climb:
     """Points that a rung may lose."""
     exam: ask.Exam
     trained: Trained
-    listener: Listener
+    listener: collect.Listener
     rungs: dict[str, Rung] = field(default_factory=dict)
     rows: dict[str, Rows] = field(default_factory=dict)
 
@@ -88,7 +87,7 @@ class Climb:
             ids = [engine.prompt_ids(messages(p.question, self.exam.system)) or [] for p in self.exam.problems]
             started = time.monotonic()
             sheet = collect.Sheet(path, asked.shown, "ladder", name, label=name)
-            rows = ask.score(engine, self.exam, sheet, Listener(self.listener.say, progress))
+            rows = ask.score(engine, self.exam, sheet, collect.Listener(self.listener.say, progress))
             seconds = time.monotonic() - started
         digest = str(engine.facts["digest"])
         if len(new) == len(rows) and collect.taken_from(path) is None:
@@ -137,7 +136,9 @@ class Climb:
         return None
 
 
-def begin(config: Config, run_: runs.Run, base_dir: Path, listener: Listener, split: str, num: int | None) -> Climb:
+def begin(
+    config: Config, run_: runs.Run, base_dir: Path, listener: collect.Listener, split: str, num: int | None
+) -> Climb:
     """Returns a ladder without rungs, on `num` problems; None: as many as evaluation asks."""
     wanted: dict[str, object] = {"split": split, "num_problems": num or config.eval.num_problems}
     if split == "dev":  # always there, carved from the training source where it has none; another source may lack it

@@ -13,11 +13,8 @@ from pathlib import Path
 from reasoner import files
 from reasoner.config import Config
 from reasoner.measuring import ask, collect, everyday, figures, gate, lift, scores
-from reasoner.measuring.ask import Exam
-from reasoner.measuring.collect import Listener, Sheet
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Engine, Limits, Sampling
-from reasoner.measuring.figures import Compared, Completion, EverydayAnswer
 from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.named import sets_dir
@@ -28,7 +25,7 @@ from reasoner.verifiers import registry
 
 MAIN = ""
 """Name of the main set: its files and its progress carry the role alone."""
-ByRole = dict[str, list[Completion]]
+ByRole = dict[str, list[figures.Completion]]
 
 
 @dataclass(frozen=True)
@@ -45,15 +42,15 @@ class _Asked:
     """Collects what the models answered, by role."""
 
     sets: dict[str, ByRole]
-    everyday: dict[str, list[EverydayAnswer]] = field(default_factory=dict)
-    sampled: dict[str, list[EverydayAnswer]] = field(default_factory=dict)
+    everyday: dict[str, list[figures.EverydayAnswer]] = field(default_factory=dict)
+    sampled: dict[str, list[figures.EverydayAnswer]] = field(default_factory=dict)
     no_system: ByRole = field(default_factory=dict)
     looks: dict[str, dict[str, int]] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
 
 
 def run(
-    config: Config, folder: Path, client: Client, models: Tags, listener: Listener, *, is_final: bool = True
+    config: Config, folder: Path, client: Client, models: Tags, listener: collect.Listener, *, is_final: bool = True
 ) -> tuple[list[Path], figures.Evaluation]:
     """Asks both models everything and compares them; writes `completions/[<set>-]<role>.jsonl` under `folder`.
 
@@ -64,7 +61,7 @@ def run(
     found: dict[str, list[Problem] | None] = {MAIN: load.held_out(config)}
     found |= {name: load.beside(config, name) for name in config.eval.beside}
     exams = {
-        name: Exam(
+        name: ask.Exam(
             ask.judged(checker, name, problems), checker, Sampling(config.serve.num_predict), config.data.system,
             special=models.special,
         )
@@ -72,7 +69,7 @@ def run(
     }  # fmt: skip
     asked = _Asked({name: {} for name in exams})
     for role, tag in (("base", models.base), ("tuned", models.tuned)):
-        plain = Sheet(folder, tag, "served", role)
+        plain = collect.Sheet(folder, tag, "served", role)
         _ask_model(config, client, exams, asked, plain, listener)
         if config.data.system and is_final:
             with tags.without_system(client, tag) as bare, _opened(config, client, bare) as engine:
@@ -83,7 +80,12 @@ def run(
 
 
 def _ask_model(
-    config: Config, client: Client, exams: dict[str, Exam], asked: _Asked, plain: Sheet, listener: Listener
+    config: Config,
+    client: Client,
+    exams: dict[str, ask.Exam],
+    asked: _Asked,
+    plain: collect.Sheet,
+    listener: collect.Listener,
 ) -> None:
     role = str(plain.role)
     with _opened(config, client, plain.model) as engine:
@@ -107,13 +109,15 @@ def _opened(config: Config, client: Client, tag: str) -> Iterator[Engine]:
         yield engine
 
 
-def _sheet(plain: Sheet, label: str, asked: _Asked) -> Sheet:
+def _sheet(plain: collect.Sheet, label: str, asked: _Asked) -> collect.Sheet:
     path = plain.path / "completions" / f"{label.replace(' ', '-')}.jsonl"
     asked.outputs.append(path)
     return replace(plain, path=path, label=label)
 
 
-def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged: dict[str, int]) -> figures.Evaluation:
+def _evaluation(
+    config: Config, exams: dict[str, ask.Exam], asked: _Asked, unjudged: dict[str, int]
+) -> figures.Evaluation:
     main = compare(exams[MAIN], asked.sets[MAIN])
     beside: lift.Beside = {
         name: replace(compare(exams[name], asked.sets[name]), unjudged=unjudged[name])
@@ -141,12 +145,12 @@ def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged:
     )
 
 
-def compare(exam: Exam, rows: ByRole) -> Compared:
+def compare(exam: ask.Exam, rows: ByRole) -> figures.Compared:
     """Compares base and tuned by the verifier, by its stricter rule, and by its lenient namesake."""
     base, tuned = scores.measure(rows["base"]), scores.measure(rows["tuned"])
     is_strict = base.strict is not None and tuned.strict is not None
     mild, milder = (ask.judged_leniently(exam, rows[role]) for role in ("base", "tuned"))
-    return Compared(
+    return figures.Compared(
         n=len(exam.problems),
         split_sha256=exam.sha256,
         base=base,
@@ -157,7 +161,7 @@ def compare(exam: Exam, rows: ByRole) -> Compared:
     )
 
 
-def short(rows: Sequence[Completion]) -> figures.LenientMeasure:
+def short(rows: Sequence[figures.Completion]) -> figures.LenientMeasure:
     """Returns the score by the verifier that judged these, without all that it does not change."""
     found, judge = scores.measure(rows), rows[0].verifier
     assert judge is not None

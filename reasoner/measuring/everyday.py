@@ -16,7 +16,6 @@ from statistics import fmean
 from reasoner import files
 from reasoner.measuring import ask, collect, figures
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
-from reasoner.measuring.figures import EverydayAnswer
 from reasoner.measuring.intervals import share
 from reasoner.measuring.lift import fewer
 from reasoner.measuring.scores import by_name
@@ -34,7 +33,7 @@ FACT_SAMPLES = 8
 (scripts/bench/everyday.py --power)."""
 HOW = [MAX_TOKENS, TEMPERATURE, SAMPLES, FACT_SAMPLES]
 
-Answers = Sequence[EverydayAnswer]
+Answers = Sequence[figures.EverydayAnswer]
 ByPrompt = dict[str, list[bool]]
 
 
@@ -46,7 +45,7 @@ def answer(
     system: str | None = None,
     *,
     is_sampled: bool,
-) -> list[EverydayAnswer]:
+) -> list[figures.EverydayAnswer]:
     """Returns the sheet's answers, asking for those it lacks: one greedy to each prompt, or several sampled ones."""
     times = {False: SAMPLES, True: FACT_SAMPLES} if is_sampled else {False: 1, True: 1}
     asked = [(one, sample) for one in prompts for sample in range(times[one.expect is not None])]
@@ -61,9 +60,9 @@ def answer(
         system=system,
     )
 
-    def make(index: int, answer: Answer, common: collect.Common) -> EverydayAnswer:
+    def make(index: int, answer: Answer, common: collect.Common) -> figures.EverydayAnswer:
         one, _ = asked[index]
-        return EverydayAnswer(
+        return figures.EverydayAnswer(
             **common,
             id=one.id,
             kind=one.kind,
@@ -72,7 +71,7 @@ def answer(
             fact_right=None if one.expect is None else re.search(one.expect, answer.text, re.IGNORECASE) is not None,
         )
 
-    return collect.collect(engine, questions, sheet, EverydayAnswer, make, listener)
+    return collect.collect(engine, questions, sheet, figures.EverydayAnswer, make, listener)
 
 
 # -- answers that have fallen apart -------------------------------------------------------------

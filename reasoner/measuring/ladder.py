@@ -24,7 +24,6 @@ from reasoner.measuring.climb import Climb, Model, Rows
 from reasoner.measuring.collect import Listener
 from reasoner.measuring.figures import Choice, Ladder, Loss, Rung
 from reasoner.measuring.intervals import SIGNIFICANCE, agresti_min
-from reasoner.measuring.quants import Quants
 from reasoner.serving.client import Client
 
 
@@ -68,7 +67,7 @@ def run(config: Config, run_: runs.Run, export: Export, client: Client, options:
     up.score(Model("adapter", str(export.base), f"{base} + adapter", adapter=export.adapter), "base")
     up.score(Model("merged", str(export.merged), merged), "adapter")
     own = quants.rung_name(export.quant, export.imatrix)
-    with Quants(up, export.merged) as made:
+    with quants.Quants(up, export.merged) as made:
         made.score_all({own: export.gguf})
         served = up.score(Model("served", export.tag, export.tag, client=client), own)
         path = ("base", "adapter", "merged", "F16", own, "served")
@@ -97,7 +96,7 @@ def run(config: Config, run_: runs.Run, export: Export, client: Client, options:
 def choose(config: Config, run_: runs.Run, base_dir: Path, merged: Path, listener: Listener) -> Choice:
     """Chooses the type for `gguf.quant = "auto"` on the run's dev problems."""
     up = climb.begin(config, run_, base_dir, listener, "dev", None)
-    with Quants(up, merged) as made:
+    with quants.Quants(up, merged) as made:
         made.score_all({})
     table, n = made.table(), len(up.exam.problems)
     found = quants.choose(table)
@@ -150,7 +149,7 @@ def check_parts(run_: runs.Run, export: Export, client: Client) -> None:
 # -- what was lost ------------------------------------------------------------------------------
 
 
-def _cause(up: Climb, found: Loss, export: Export, client: Client, made: Quants) -> str:
+def _cause(up: Climb, found: Loss, export: Export, client: Client, made: quants.Quants) -> str:
     """What can be seen of why a rung loses."""
     seen = symptoms(up, found.rung)
     if found.rung == "served":

@@ -17,7 +17,6 @@ from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import figures, intervals
 from reasoner.measuring import lift as lifts
-from reasoner.measuring.figures import OverSeeds, Paired
 from reasoner.measuring.scores import by_name
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Effect, Score, Summary
@@ -53,11 +52,11 @@ class Finished:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seeds(OverSeeds):
+class Seeds(figures.OverSeeds):
     """Is the mean lift of trainings of one recipe, over seeds and over problems (None: completions are gone)."""
 
     runs: list[str]
-    over_problems: Paired | None
+    over_problems: figures.Paired | None
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Control:
     control: str
     lift: float
     control_lift: float
-    difference: Paired
+    difference: figures.Paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,11 +198,11 @@ def _by_problem(one: Finished) -> dict[str, float] | None:
     return found if is_same else None
 
 
-def _unpaired(lift: Effect, control: Effect) -> Paired:
+def _unpaired(lift: Effect, control: Effect) -> figures.Paired:
     """Returns the difference by the two intervals alone, as if of different problems; that is too wide."""
     points = lift.points - control.points
     half = sum(((found.ci95[1] - found.ci95[0]) / 2) ** 2 for found in (lift, control)) ** 0.5
-    return Paired(points=points, ci95=(points - half, points + half), p=None, test="none: completions are gone")
+    return figures.Paired(points=points, ci95=(points - half, points + half), p=None, test="none: completions are gone")
 
 
 # -- for a person ------------------------------------------------------------------------------

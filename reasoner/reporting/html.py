@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reasoner.reporting import blocks
-from reasoner.reporting.blocks import Block, Code, Text, pieces
 from reasoner.reporting.markup import Markup, join, tag
 
 STYLE = Path(__file__).with_name("page.css")
@@ -62,11 +61,11 @@ def _sections(sections: Sequence[blocks.Section]) -> Markup:
     )  # fmt: skip
 
 
-def _text(text: Text) -> Markup:
-    return join(tag("code", one) if isinstance(one, Code) else one for one in pieces(text))
+def _text(text: blocks.Text) -> Markup:
+    return join(tag("code", one) if isinstance(one, blocks.Code) else one for one in blocks.pieces(text))
 
 
-def _block(block: Block) -> Markup:
+def _block(block: blocks.Block) -> Markup:
     match block:
         case blocks.Paragraph(text, kind, of_picture):
             told = join(_text(text), f" {of_picture}" if of_picture else "")

@@ -11,7 +11,6 @@ from reasoner import files, runs
 from reasoner.audit.results import Audit
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Completion, EverydayAnswer
 from reasoner.reporting import behaviour, records
 from reasoner.reporting import summary as summaries
 from reasoner.reporting.behaviour import Figures
@@ -34,9 +33,9 @@ class Material:
     by_kind: Mapping[str, figures.KindFigures] = field(default_factory=dict)
     beside: Mapping[str, summaries.SetComparison | figures.Compared | figures.Missing] = field(default_factory=dict)
     everyday: figures.Everyday | None = None
-    completions: Mapping[str, Sequence[Completion]] = field(default_factory=dict)
+    completions: Mapping[str, Sequence[figures.Completion]] = field(default_factory=dict)
     """By role, of those that have some; so are the next two."""
-    answers: Mapping[str, Sequence[EverydayAnswer]] = field(default_factory=dict)
+    answers: Mapping[str, Sequence[figures.EverydayAnswer]] = field(default_factory=dict)
     """Greedy, to the everyday prompts."""
     behaviour: Mapping[str, Figures] = field(default_factory=dict)
     trained: Mapping[int, Figures] = field(default_factory=dict)
@@ -87,7 +86,7 @@ def read(run: runs.Run, summary: summaries.Summary | None = None) -> Material:
         beside=scored.beside if scored else {},
         everyday=scored.everyday if scored else None,
         completions=served,
-        answers=_by_role(run, "everyday-", EverydayAnswer),
+        answers=_by_role(run, "everyday-", figures.EverydayAnswer),
         behaviour={role: found for role, rows in served.items() if (found := behaviour.figures(rows))},
         trained=behaviour.training(run.path / "rollouts"),
         dev=sorted((row["step"], row["score"]) for row in history if row["event"] == "scored" and row["score"]),
@@ -97,9 +96,9 @@ def read(run: runs.Run, summary: summaries.Summary | None = None) -> Material:
     )
 
 
-def completions(run: runs.Run) -> dict[str, list[Completion]]:
+def completions(run: runs.Run) -> dict[str, list[figures.Completion]]:
     """Reads the completions of the main set by role, of those roles that have some."""
-    return _by_role(run, "", Completion)
+    return _by_role(run, "", figures.Completion)
 
 
 Kind = TypeVar("Kind")

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reasoner import words
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Completion, EverydayAnswer
 from reasoner.reporting import behaviour, blocks, lineage, plots
 from reasoner.reporting import summary as summaries
 from reasoner.reporting.behaviour import Figures
@@ -420,7 +419,7 @@ def habits(material: Material) -> Made:
 
 
 def flipped(
-    completions: Mapping[str, Sequence[Completion]],
+    completions: Mapping[str, Sequence[figures.Completion]],
     names: Sequence[str] = ROLES,
     titles: Mapping[str, str] | None = None,
 ) -> Made:
@@ -439,7 +438,7 @@ def flipped(
     ]
 
 
-def _flip(pair: Sequence[Completion], names: Sequence[str]) -> blocks.Answers:
+def _flip(pair: Sequence[figures.Completion], names: Sequence[str]) -> blocks.Answers:
     asked, told = pair[0], reference(pair[0].answer)
     is_short = "\n" not in told
     sides = [
@@ -486,7 +485,7 @@ def everyday(material: Material) -> Made:
     return [Paragraph(note), table, Paragraph(changed, ""), *map(_chat, pairs)]
 
 
-def _chat(pair: tuple[EverydayAnswer, EverydayAnswer]) -> blocks.Answers:
+def _chat(pair: tuple[figures.EverydayAnswer, figures.EverydayAnswer]) -> blocks.Answers:
     facts = {None: "", True: "fact right", False: "fact not there"}
     sides = [
         blocks.Side(role, ", ".join(filter(None, (one.degenerate, facts[one.fact_right], *_cut(one)))), one.completion)

@@ -12,9 +12,7 @@ from typing import Any
 from reasoner import files, runs, words
 from reasoner.audit.results import AuditCounts
 from reasoner.config import Config
-from reasoner.files import LEFT_OUT
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Interval
 from reasoner.problems.overlap import Contamination
 from reasoner.reporting import records
 from reasoner.verifiers import registry
@@ -35,11 +33,11 @@ class Score:
     """Is what one model scored on a set."""
 
     pass_at_1: float
-    ci95: Interval
+    ci95: figures.Interval
     shows_working: float
     truncated: float
     unscored: int
-    refused: int | None = field(default=None, metadata=LEFT_OUT)
+    refused: int | None = field(default=None, metadata=files.LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,10 @@ class Effect:
     """Is tuned minus base, in points."""
 
     points: float
-    ci95: Interval
+    ci95: figures.Interval
     p: float
     test: str
-    p_holm: float | None = field(default=None, metadata=LEFT_OUT)
+    p_holm: float | None = field(default=None, metadata=files.LEFT_OUT)
     se: float | None = None
     detectable: float | None = None
 
@@ -132,16 +130,16 @@ class Summary:
     tuned: Score
     lift: Effect
     strict: dict[str, float | None] = field(default_factory=dict)
-    strict_lift: figures.Lift | None = field(default=None, metadata=LEFT_OUT)
-    lenient: figures.Lenient | None = field(default=None, metadata=LEFT_OUT)
+    strict_lift: figures.Lift | None = field(default=None, metadata=files.LEFT_OUT)
+    lenient: figures.Lenient | None = field(default=None, metadata=files.LEFT_OUT)
     overlap: Contamination | None = None
     steps: dict[str, StepCheck | None] = field(default_factory=dict)
     unjudged: int = 0
     audit: AuditCounts | None = None
     by_kind: dict[str, figures.KindFigures] = field(default_factory=dict)
     beside: dict[str, SetComparison | figures.Missing] = field(default_factory=dict)
-    everyday: figures.Everyday | None = field(default=None, metadata=LEFT_OUT)
-    no_system: Comparison | None = field(default=None, metadata=LEFT_OUT)
+    everyday: figures.Everyday | None = field(default=None, metadata=files.LEFT_OUT)
+    no_system: Comparison | None = field(default=None, metadata=files.LEFT_OUT)
     looks: dict[str, dict[str, int]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
     promoted: bool | None = None

@@ -10,7 +10,6 @@ from reasoner import files
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.llamacpp import install, sampler
 from reasoner.measuring.engines import base
-from reasoner.measuring.engines.base import Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
 
 
 class LlamaCpp:
@@ -18,7 +17,7 @@ class LlamaCpp:
 
     name = "llama.cpp"
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: base.Limits) -> None:
         threads = limits.num_thread or os.cpu_count() or 1
         self._sampler = sampler.Sampler(
             path, width=limits.concurrency, context=limits.num_ctx, threads=threads, repack=True
@@ -31,7 +30,7 @@ class LlamaCpp:
             )
         self._template = template
         self.model = str(path)
-        self.facts: EngineFacts = {
+        self.facts: base.EngineFacts = {
             "versions": {"llama.cpp": install.llama_cpp().version},
             "digest": "sha256:" + files.sha256_file(path),
             "bytes": path.stat().st_size,
@@ -40,7 +39,7 @@ class LlamaCpp:
             "threads": threads,
         }
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
+    def prompt_ids(self, messages: base.Messages) -> list[int]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         bos, eos = self._sampler.special_token("bos"), self._sampler.special_token("eos")
@@ -54,7 +53,7 @@ class LlamaCpp:
             ids = [bos[0], *ids]
         return ids
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._sampler.context, arrived)
         order = list(ids)
         own = self._sampler

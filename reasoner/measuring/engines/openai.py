@@ -12,7 +12,6 @@ import httpx
 
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.measuring.engines import base
-from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Messages, Prompt, Sampling
 from reasoner.serving import host
 from reasoner.serving.client import Client
 
@@ -52,7 +51,7 @@ class OpenAI:
             )
         self.model = f"{self.url}#{self._name}"
         self._takes_more = True
-        self.facts: EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
+        self.facts: base.EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
         self._is_ollama = False
         with suppress(ReasonerError):  # something else answers there
             version = host.probe(where)
@@ -87,13 +86,13 @@ class OpenAI:
                 code=MISSING,
             ) from None
 
-    def prompt_ids(self, messages: Messages) -> list[int] | None:
+    def prompt_ids(self, messages: base.Messages) -> list[int] | None:
         if not self._is_ollama:
             return None
         with Client(host.parse(self.url.removesuffix("/v1"))) as client:
             return client.prompt_ids(self._name, messages)
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         more = {
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
@@ -119,7 +118,7 @@ class OpenAI:
             **({"stop": list(sampling.stops)} if sampling.stops else {}),
         }
 
-        def one(prompt: Prompt) -> Answer:
+        def one(prompt: base.Prompt) -> base.Answer:
             asked = {**body, "messages": prompt.messages, "seed": prompt.seed}
             sent = {**asked, **more} if self._takes_more else asked
             found = self._post(sent)
@@ -152,9 +151,9 @@ class OpenAI:
             time.sleep(min(float(asked), 120.0) if asked.isdigit() else wait_s)
         return found
 
-    def _read(self, found: httpx.Response) -> Answer:
+    def _read(self, found: httpx.Response) -> base.Answer:
         if _is_too_long(found):
-            return Answer("", "unanswered", 0, 0, why=found.text[:300])
+            return base.Answer("", "unanswered", 0, 0, why=found.text[:300])
         try:
             found.raise_for_status()
             value = found.json()

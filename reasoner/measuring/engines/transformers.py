@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring.engines import base
 from reasoner.measuring.engines import folder as folders
-from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
 
 _PADDING_TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 """Share of the logits' spread by which padding may move one of them, by numeric type."""
@@ -23,7 +22,7 @@ class Transformers:
 
     name = "transformers"
 
-    def __init__(self, path: Path, adapter: Path | None, limits: Limits) -> None:
+    def __init__(self, path: Path, adapter: Path | None, limits: base.Limits) -> None:
         folder = folders.read(path, adapter, limits.num_ctx)
         transformers.utils.logging.disable_progress_bar()
         if limits.num_thread is not None:
@@ -47,7 +46,7 @@ class Transformers:
         self._model, self._folder, self._pad = model.eval().to(device), folder, folder.tokenizer.pad_token_id
         self.model, self._concurrency = folder.shown, limits.concurrency
         self._is_checked = False
-        self.facts: EngineFacts = {
+        self.facts: base.EngineFacts = {
             "versions": versions,
             "digest": folder.digest,
             "dtype": str(next(self._model.parameters()).dtype).removeprefix("torch."),
@@ -56,10 +55,10 @@ class Transformers:
             "end_tokens": folder.end_ids,
         }
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
+    def prompt_ids(self, messages: base.Messages) -> list[int]:
         return self._folder.prompt_ids(messages)
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._folder.num_ctx, arrived)
         order = sorted(ids, key=lambda index: len(ids[index]))  # neighbours of like length: little padding
         for start in range(0, len(order), self._concurrency):
@@ -71,7 +70,7 @@ class Transformers:
             for index, tokens in zip(batch, drawn, strict=True):
                 arrived(index, self._answer(ids[index], tokens, sampling))
 
-    def _generate(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[list[int]]:
+    def _generate(self, ids: list[list[int]], seeds: list[int], sampling: base.Sampling) -> list[list[int]]:
         tokens, mask = self._padded(ids)
         # All of it from here: a folder's generation_config.json would bring penalties and temperatures of its own.
         self._model.generation_config = GenerationConfig(
@@ -94,7 +93,7 @@ class Transformers:
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
         return tokens.to(self._model.device), mask.to(self._model.device)
 
-    def _answer(self, ids: list[int], tokens: list[int], sampling: Sampling) -> Answer:
+    def _answer(self, ids: list[int], tokens: list[int], sampling: base.Sampling) -> base.Answer:
         tokens = tokens[: min(sampling.max_tokens, self._folder.num_ctx - len(ids))]
         end = next((place for place, token in enumerate(tokens) if token in self._folder.end_ids), None)
         used = tokens if end is None else tokens[: end + 1]
@@ -134,7 +133,7 @@ class _Chain:
     stays greedy, and a row's draws do not depend on its neighbours.
     """
 
-    def __init__(self, sampling: Sampling, seeds: Sequence[int], mask: torch.Tensor) -> None:
+    def __init__(self, sampling: base.Sampling, seeds: Sequence[int], mask: torch.Tensor) -> None:
         self._sampling, self._mask = sampling, mask
         self._random = [torch.Generator().manual_seed(seed) for seed in seeds]
 
