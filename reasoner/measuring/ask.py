@@ -34,8 +34,7 @@ class Exam:
     system: str | None = None
     samples: int = 1
     seed: int = 0
-    special: Sequence[str] = ()
-    """Texts of the tokenizer's special tokens, none of which belongs in an answer."""
+    special: Sequence[str] = ()  # texts of the tokenizer's special tokens, none of which belongs in an answer
 
     @property
     def sha256(self) -> str:

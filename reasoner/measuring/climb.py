@@ -37,8 +37,7 @@ class Model:
 
     rung: str
     model: str
-    shown: str
-    """As records name it."""
+    shown: str  # as records name it
     adapter: Path | None = None
     client: Client | None = None
 
@@ -58,8 +57,7 @@ class Climb:
 
     config: Config
     run: runs.Run
-    margin: float
-    """Points that a rung may lose."""
+    margin: float  # points that a rung may lose
     exam: ask.Exam
     trained: Trained
     listener: collect.Listener

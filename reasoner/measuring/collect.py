@@ -43,8 +43,7 @@ class Sheet:
     model: str = ""
     stage: str = ""
     role: str | None = None
-    label: str = ""
-    """What the progress is called."""
+    label: str = ""  # what the progress is called
 
 
 @dataclass(frozen=True)

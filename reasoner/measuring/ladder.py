@@ -45,11 +45,9 @@ class Export:
 class Options:
     """Says what is asked."""
 
-    num: int | None = None
-    """Problems; None: as many as in evaluation."""
+    num: int | None = None  # problems; None: as many as in evaluation
     split: str = "dev"
-    margin: float | None = None
-    """Points that a rung may lose; None: `gguf.margin`."""
+    margin: float | None = None  # points that a rung may lose; None: `gguf.margin`
 
 
 def run(config: Config, run_: runs.Run, export: Export, client: Client, options: Options, listener: Listener) -> Ladder:

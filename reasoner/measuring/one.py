@@ -44,20 +44,16 @@ class Options:
     source: str | None = None
     """A data set by name, a hub id, a folder or a file, whose rows are all asked; None: a run's held-out problems."""
     split: str | None = None
-    num: int | None = None
-    """Problems."""
-    samples: int = 1
-    """Completions of each problem."""
+    num: int | None = None  # problems
+    samples: int = 1  # completions of each problem
     temperature: float = 0.0
     engine: str | None = None
     verifier: str | None = None
     system: str | None = None
     max_tokens: int | None = None
     concurrency: int = 8
-    adapter: Path | None = None
-    """A PEFT adapter on top of a model folder."""
-    out: Path | None = None
-    """Folder of the completions and `result.json`; None: under `evals` beside the runs."""
+    adapter: Path | None = None  # a PEFT adapter on top of a model folder
+    out: Path | None = None  # folder of the completions and `result.json`; None: under `evals` beside the runs
 
 
 @dataclass(frozen=True)

@@ -40,24 +40,15 @@ class Figures:
     """Is what `n` completions look like. Shares are 0-1."""
 
     n: int
-    shows_working: float
-    """Share with a worked equation before the answer line."""
-    length: float
-    """Mean tokens."""
-    numbers: float
-    """Mean count of different numbers written in one completion, a repeated one counted once."""
-    equations: int
-    """Calculations written (`3 + 4 = 7`)."""
-    correct: int
-    """Those of them that hold exactly."""
-    known: int | None
-    """Steps of the problems that are known; None where none is."""
-    in_order: int | None
-    """Known steps that were found in their order."""
-    corrects_itself: float
-    """Share with at least one of `PHRASES`."""
-    phrases: dict[str, int]
-    """Completions that hold each."""
+    shows_working: float  # share with a worked equation before the answer line
+    length: float  # mean tokens
+    numbers: float  # mean count of different numbers written in one completion, a repeated one counted once
+    equations: int  # calculations written (`3 + 4 = 7`)
+    correct: int  # those of them that hold exactly
+    known: int | None  # steps of the problems that are known; None where none is
+    in_order: int | None  # known steps that were found in their order
+    corrects_itself: float  # share with at least one of `PHRASES`
+    phrases: dict[str, int]  # completions that hold each
 
 
 def figures(completions: Iterable[Completion]) -> Figures | None:

@@ -23,10 +23,8 @@ class Material:
     """Holds what a run's folder says. Shares are 0-1."""
 
     run: runs.Run
-    config: dict[str, Any]
-    """As `config.json` has it; empty where there is none."""
-    origin: dict[str, str]
-    """Where each value of the config came from."""
+    config: dict[str, Any]  # as `config.json` has it; empty where there is none
+    origin: dict[str, str]  # where each value of the config came from
     summary: summaries.Summary | None = None
     records: Records = field(default_factory=Records)
     metrics: list[StepMetrics] = field(default_factory=list)
@@ -38,14 +36,12 @@ class Material:
     answers: Mapping[str, Sequence[figures.EverydayAnswer]] = field(default_factory=dict)
     """Greedy, to the everyday prompts."""
     behaviour: Mapping[str, Figures] = field(default_factory=dict)
-    trained: Mapping[int, Figures] = field(default_factory=dict)
-    """The behaviour of the rollouts, by step."""
+    trained: Mapping[int, Figures] = field(default_factory=dict)  # the behaviour of the rollouts, by step
     dev: Sequence[tuple[float, float]] = ()
     """Scores of checkpoints on dev problems, as (step, share), where `reasoner watch` took them."""
     audit: Audit | None = None
     ladder: figures.Ladder | None = None
-    adapter: str | None = None
-    """`runs.adapter_sha256` of what lies in the run's folder now."""
+    adapter: str | None = None  # `runs.adapter_sha256` of what lies in the run's folder now
 
     @property
     def profile(self) -> str:
