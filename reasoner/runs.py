@@ -245,12 +245,9 @@ def read_record(path: Path, kind: Kind[Facts]) -> Record[Facts] | None:
     except (TypeError, KeyError, AttributeError):
         return None
     except ValueError as error:
-        raise ReasonerError(
-            f"{path} was written by another version of reasoner",
-            why=str(error),
-            fix="go on with that version, or choose another name with RUN=… (make) or --run",
-            code=USAGE,
-        ) from None
+        what = f"{path} was written by another version of reasoner"
+        fix = "go on with that version, or choose another name with RUN=… (make) or --run"
+        raise ReasonerError(what, why=str(error), fix=fix, code=USAGE) from None
 
 
 # -- checkpoints -------------------------------------------------------------------------------

@@ -48,10 +48,9 @@ def judged(checker: registry.Verifier, name: str, problems: Sequence[Problem]) -
     """
     kept = readable(checker, problems)
     if not kept:
-        raise ReasonerError(
-            f"the verifier {checker.name} can judge no reference of {name or 'the held-out problems'}",
-            fix="reasoner audit --data … says why; set verifier.name, or leave the set out of eval.beside",
-        )
+        what = f"the verifier {checker.name} can judge no reference of {name or 'the held-out problems'}"
+        fix = "reasoner audit --data … says why; set verifier.name, or leave the set out of eval.beside"
+        raise ReasonerError(what, fix=fix)
     return kept
 
 

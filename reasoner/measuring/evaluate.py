@@ -149,7 +149,7 @@ def compare(exam: ask.Exam, rows: ByRole) -> figures.Compared:
     """Compares base and tuned by the verifier, by its stricter rule, and by its lenient namesake."""
     base, tuned = scores.measure(rows["base"]), scores.measure(rows["tuned"])
     is_strict = base.strict is not None and tuned.strict is not None
-    mild, milder = (ask.judged_leniently(exam, rows[role]) for role in ("base", "tuned"))
+    mild = [found for role in ("base", "tuned") if (found := ask.judged_leniently(exam, rows[role]))]
     return figures.Compared(
         n=len(exam.problems),
         split_sha256=exam.sha256,
@@ -157,7 +157,7 @@ def compare(exam: ask.Exam, rows: ByRole) -> figures.Compared:
         tuned=tuned,
         lift=lift.lift(rows["base"], rows["tuned"]),
         strict_lift=lift.lift(rows["base"], rows["tuned"], "strict") if is_strict else None,
-        lenient=figures.Lenient(short(mild), short(milder), lift.lift(mild, milder)) if mild and milder else None,
+        lenient=figures.Lenient(short(mild[0]), short(mild[1]), lift.lift(mild[0], mild[1])) if mild else None,
     )
 
 

@@ -148,7 +148,6 @@ def check_parts(run_: runs.Run, export: Export, client: Client) -> None:
 
 
 def _cause(up: Climb, found: Loss, export: Export, client: Client, made: quants.Quants) -> str:
-    """What can be seen of why a rung loses."""
     seen = symptoms(up, found.rung)
     if found.rung == "served":
         seen += [f"its parameter {text}" for text in register.other_parameters(client, export.tag, export.pinned)]

@@ -59,11 +59,8 @@ def lift(base: Completions, tuned: Completions, rule: Rule = "verdict") -> Lift:
 def differences(base: Completions, tuned: Completions, rule: Rule = "verdict") -> dict[str, float]:
     """Returns tuned minus base, -1 to 1, of each problem that has a verdict on both sides."""
     if {row.problem_id for row in base} != {row.problem_id for row in tuned}:
-        raise ReasonerError(
-            "base and tuned were not asked the same problems",
-            why=f"{len(base)} and {len(tuned)} completions",
-            fix="score both again",
-        )
+        why = f"{len(base)} and {len(tuned)} completions"
+        raise ReasonerError("base and tuned were not asked the same problems", why=why, fix="score both again")
     before, after = by_problem(base, rule), by_problem(tuned, rule)
     return {
         problem: sum(after[problem]) / len(after[problem]) - sum(right) / len(right)

@@ -33,9 +33,8 @@ def measure(rows: Completions) -> Measure:
     n = len(rows)
     unscored = sum(row.verdict == "unscored" for row in rows)
     if unscored == n:
-        raise ReasonerError(
-            "no completion could be scored", why=rows[0].why if rows else "no problems", fix="repair the verifier"
-        )
+        why = rows[0].why if rows else "no problems"
+        raise ReasonerError("no completion could be scored", why=why, fix="repair the verifier")
     groups, strict = (list(by_problem(rows, rule).values()) for rule in ("verdict", "strict"))
     value, interval = _mean_share(groups)
     strict_share, strict_interval = _mean_share(strict) if strict else (None, None)

@@ -88,7 +88,11 @@ def run(names: Sequence[str]) -> Comparison:
         raise ReasonerError("one run was named twice", fix="name different runs", code=USAGE)
     if len(folders) < 2:
         raise ReasonerError("one run cannot be compared", fix="reasoner compare RUN RUN…", code=USAGE)
-    found = [Finished(one.name, one.path, _summary(one), read(one.config_path)[0].recipe()) for one in folders]
+    found = []
+    for one in folders:
+        if not (scored := summary.read(one)):
+            raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
+        found.append(Finished(one.name, one.path, scored, read(one.config_path)[0].recipe()))
     for same_profile in by_name((one.summary.profile, one.summary) for one in found).values():
         _refuse_different(same_profile)
     seeds, controls, notes = [], [], []
@@ -104,12 +108,6 @@ def run(names: Sequence[str]) -> Comparison:
     return Comparison(runs=rows, seeds=seeds, controls=controls, notes=[*notes, *_differing(found)])
 
 
-def _summary(one: runs.Run) -> Summary:
-    if found := summary.read(one):
-        return found
-    raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
-
-
 def _refuse_different(same_profile: Sequence[Summary]) -> None:
     first, *others = same_profile
     for other in others:
@@ -120,12 +118,9 @@ def _refuse_different(same_profile: Sequence[Summary]) -> None:
             judges = [f"{one.verifier.name} {one.verifier.version} in {one.run}" for one in (first, other)]
             wrong.append(f"verifier: {', '.join(judges)}")
         if wrong:
-            raise ReasonerError(
-                f"runs {first.run} and {other.run} were not scored alike",
-                why="\n".join(wrong),
-                fix="compare runs of one set and one verifier, or score one again: reasoner evaluate RUN",
-                code=USAGE,
-            )
+            fix = "compare runs of one set and one verifier, or score one again: reasoner evaluate RUN"
+            unlike = f"runs {first.run} and {other.run} were not scored alike"
+            raise ReasonerError(unlike, why="\n".join(wrong), fix=fix, code=USAGE)
 
 
 def _problems(summary: Summary) -> str:

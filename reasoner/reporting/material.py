@@ -64,9 +64,8 @@ def read(run: runs.Run, summary: summaries.Summary | None = None) -> Material:
     done = records.read(run, config.get("train", {}).get("steps", 0))
     metrics = read_metrics(run)
     if not metrics and not done.done and not run.summary_path.exists() and not runs.is_locked(run):
-        raise ReasonerError(
-            f"run {run.name} has nothing to report yet", fix=f"reasoner status {run.name}; make reasoner", code=USAGE
-        )
+        fix = f"reasoner status {run.name}; make reasoner"
+        raise ReasonerError(f"run {run.name} has nothing to report yet", fix=fix, code=USAGE)
     summary = summary or summaries.read(run)
     scored = done.evaluate.facts if done.evaluate else summary
     served = completions(run)

@@ -25,9 +25,8 @@ class LlamaCpp:
         template = self._sampler.chat_template
         if not template:
             self._sampler.close()
-            raise ReasonerError(
-                f"{path.name} has no chat template", fix="convert it from a folder with one", code=USAGE
-            )
+            fix = "convert it from a folder with one"
+            raise ReasonerError(f"{path.name} has no chat template", fix=fix, code=USAGE)
         self._template = template
         self.model = str(path)
         self.facts: base.EngineFacts = {
@@ -44,10 +43,8 @@ class LlamaCpp:
 
         bos, eos = self._sampler.special_token("bos"), self._sampler.special_token("eos")
         names = {"bos_token": bos[1] if bos else "", "eos_token": eos[1] if eos else ""}
-        rendered, _ = render_jinja_template(
-            [messages], chat_template=self._template, add_generation_prompt=True, **names
-        )
-        ids = self._sampler.encode(rendered[0])
+        asked = {"chat_template": self._template, "add_generation_prompt": True, **names}
+        ids = self._sampler.encode(render_jinja_template([messages], **asked)[0][0])
         # As llama.cpp's server does: the BOS that the file asks for, unless the template has put it there.
         if bos and self._sampler.adds_bos and ids[:1] != [bos[0]]:
             ids = [bos[0], *ids]
@@ -55,8 +52,7 @@ class LlamaCpp:
 
     def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._sampler.context, arrived)
-        order = list(ids)
-        own = self._sampler
+        order, own = list(ids), self._sampler
 
         def done(place: int, tokens: list[int]) -> None:
             index = order[place]

@@ -44,11 +44,8 @@ class OpenAI:
         self._name = name or (served[0] if len(served) == 1 else "")
         if not self._name or (served and self._name not in served and f"{self._name}:latest" not in served):
             self._http.close()
-            raise ReasonerError(
-                f"{self.url} has no model {self._name!r}" if self._name else f"which model of {self.url}?",
-                fix=f"{self.url}#MODEL; " + nearest(self._name, served),
-                code=USAGE,
-            )
+            what = f"{self.url} has no model {self._name!r}" if self._name else f"which model of {self.url}?"
+            raise ReasonerError(what, fix=f"{self.url}#MODEL; " + nearest(self._name, served), code=USAGE)
         self.model = f"{self.url}#{self._name}"
         self._takes_more = True
         self.facts: base.EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
@@ -101,11 +98,8 @@ class OpenAI:
         }
         needs_more = bool(sampling.top_k or sampling.min_p or sampling.repeat_penalty != 1)
         if needs_more and self._is_ollama:
-            raise ReasonerError(
-                "Ollama takes no top_k, min_p or repeat_penalty through /v1",
-                fix=f"leave them off, or name the tag itself: {self._name}",
-                code=USAGE,
-            )
+            fix = f"leave them off, or name the tag itself: {self._name}"
+            raise ReasonerError("Ollama takes no top_k, min_p or repeat_penalty through /v1", fix=fix, code=USAGE)
         body = {
             "model": self._name,
             "temperature": sampling.temperature,
@@ -139,12 +133,8 @@ class OpenAI:
             try:
                 found = self._http.post(f"{self.url}/chat/completions", json=body)
             except httpx.TransportError as error:
-                raise ReasonerError(
-                    f"{self.url} went away",
-                    why=str(error) or type(error).__name__,
-                    fix="run the command again; what is done stays done",
-                    code=FAILED,
-                ) from None
+                why, fix = str(error) or type(error).__name__, "run the command again; what is done stays done"
+                raise ReasonerError(f"{self.url} went away", why=why, fix=fix, code=FAILED) from None
             if found.status_code not in (429, 502, 503, 504) or wait_s is None:
                 break
             asked = found.headers.get("retry-after", "")
@@ -163,11 +153,8 @@ class OpenAI:
                 base.differ(self, base.THINKING)
             text = str(message.get("content") or "")
         except _ERRORS as error:
-            raise ReasonerError(
-                f"{self.url} refused a request (HTTP {found.status_code})",
-                why=found.text[:500] or str(error),
-                code=FAILED,
-            ) from None
+            what = f"{self.url} refused a request (HTTP {found.status_code})"
+            raise ReasonerError(what, why=found.text[:500] or str(error), code=FAILED) from None
         counts = int(usage.get("completion_tokens") or 0), int(usage.get("prompt_tokens") or 0)
         return base.ended(text, reason, *counts)
 

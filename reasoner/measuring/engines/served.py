@@ -50,15 +50,13 @@ class Ollama:
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "num_predict": sampling.max_tokens,
-            # A list in a request takes the place of the tag's own.
             **({"stop": [*self._own_stops, *sampling.stops]} if sampling.stops else {}),
-        }
+        }  # a list of stops in a request takes the place of the tag's own
 
         def one(prompt: base.Prompt) -> base.Answer:
             try:
-                found = self._client.chat(
-                    self.model, prompt.messages, {**options, "seed": prompt.seed}, truncate=False, shift=False
-                )
+                given = {**options, "seed": prompt.seed}
+                found = self._client.chat(self.model, prompt.messages, given, truncate=False, shift=False)
             except ReasonerError as error:
                 if not _is_beyond_context(error):
                     raise

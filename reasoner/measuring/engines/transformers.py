@@ -39,9 +39,8 @@ class Transformers:
             try:
                 model = peft.PeftModel.from_pretrained(model, folder.adapter)
             except (RuntimeError, ValueError, OSError) as error:
-                raise ReasonerError(
-                    "the adapter does not fit the model", why=str(error)[:300], fix="name its own base", code=USAGE
-                ) from None
+                what, why = "the adapter does not fit the model", str(error)[:300]
+                raise ReasonerError(what, why=why, fix="name its own base", code=USAGE) from None
             versions["peft"] = peft.__version__
         self._model, self._folder, self._pad = model.eval().to(device), folder, folder.tokenizer.pad_token_id
         self.model, self._concurrency = folder.shown, limits.concurrency
