@@ -101,14 +101,11 @@ def append_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """The whole lines of the file; a line cut off by a kill is left out."""
-    if not path.exists():
-        return []
     rows = []
-    for line in path.read_text(encoding="utf-8").split("\n"):  # not splitlines: U+2028 may stand inside a row
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").split("\n"):  # not splitlines: U+2028 may stand inside a row
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
     return rows
 
 

@@ -4,8 +4,8 @@
                   base/ (the untouched base as GGUF)  exports/step-000150/{merged/, *.gguf, Modelfile, <stage>.json}
                   completions/  logs/  report.html  report.md  summary.json
 
-A record is written after the outputs that it names have their final names, and removed before a
-stage starts again. So a record that exists speaks of outputs that were once whole.
+A record is written after the outputs that it names have their final names, and removed before a stage starts again. So
+a record that exists speaks of outputs that were once whole.
 """
 
 from __future__ import annotations
@@ -141,15 +141,12 @@ def lock(run: Run, kind: Lock = "run", wait: Callable[[str], None] | None = None
     """
 
     def busy(holder: str) -> None:
-        if wait is None:
-            raise ReasonerError(
-                f"run {run.name} is {'watched already' if kind == 'watch' else 'in use'}",
-                why=f"process {holder} is {'watching' if kind == 'watch' else 'writing'} it",
-                fix="`reasoner history` says what that one did"
-                if kind == "watch"
-                else "wait for it, or choose another name with RUN=… (make) or --run",
-            ) from None
-        wait(f"waiting for process {holder}, which exports a model of run {run.name}")
+        if wait is not None:
+            return wait(f"waiting for process {holder}, which exports a model of run {run.name}")
+        is_, doing, fix = "in use", "writing", "wait for it, or choose another name with RUN=… (make) or --run"
+        if kind == "watch":
+            is_, doing, fix = "watched already", "watching", "`reasoner history` says what that one did"
+        raise ReasonerError(f"run {run.name} is {is_}", why=f"process {holder} is {doing} it", fix=fix) from None
 
     with locked(_lock_path(run, kind), busy):
         yield
@@ -157,17 +154,12 @@ def lock(run: Run, kind: Lock = "run", wait: Callable[[str], None] | None = None
 
 def is_locked(run: Run, kind: Lock = "run") -> bool:
     """Whether some process has the lock now."""
-    try:
-        with _lock_path(run, kind).open("rb") as handle:
+    with contextlib.suppress(FileNotFoundError), _lock_path(run, kind).open("rb") as handle:
+        try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
+        except BlockingIOError:
+            return True
     return False
-
-
-# -- atomic writes -----------------------------------------------------------------------------
 
 
 # -- hashes and records ------------------------------------------------------------------------
@@ -215,13 +207,11 @@ class Record(Generic[Facts]):
 
 def outputs_of(root: Path, paths: Sequence[Path]) -> dict[str, Output]:
     """Files, and files in folders, hashed and named relative to the run folder."""
-    files: list[Path] = []
-    for path in paths:
-        files += sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     found = {}
-    for path in files:
-        stat = path.stat()
-        found[str(path.relative_to(root))] = Output(sha256_file(path), stat.st_size, stat.st_mtime_ns)
+    for given in paths:
+        for path in sorted(p for p in given.rglob("*") if p.is_file()) if given.is_dir() else [given]:
+            stat = path.stat()
+            found[str(path.relative_to(root))] = Output(sha256_file(path), stat.st_size, stat.st_mtime_ns)
     return found
 
 
@@ -251,17 +241,13 @@ def read_record(path: Path, kind: Kind[Facts]) -> Record[Facts] | None:
     try:
         stored["outputs"] = {name: Output(**item) for name, item in stored["outputs"].items()}
         found: Record[Any] = Record(**stored)
+        return replace(found, facts=parse(kind.facts, stored["facts"]))
     except (TypeError, KeyError, AttributeError):
         return None
-    try:
-        return replace(found, facts=parse(kind.facts, stored["facts"]))
     except ValueError as error:
-        raise ReasonerError(
-            f"{path} was written by another version of reasoner",
-            why=str(error),
-            fix="go on with that version, or choose another name with RUN=… (make) or --run",
-            code=USAGE,
-        ) from None
+        what = f"{path} was written by another version of reasoner"
+        fix = "go on with that version, or choose another name with RUN=… (make) or --run"
+        raise ReasonerError(what, why=str(error), fix=fix, code=USAGE) from None
 
 
 # -- checkpoints -------------------------------------------------------------------------------
@@ -270,12 +256,8 @@ def read_record(path: Path, kind: Kind[Facts]) -> Record[Facts] | None:
 def ready_steps(checkpoints: Path) -> list[int]:
     """Steps whose checkpoint is whole, oldest first.
 
-    The trainer writes DONE last, so a folder still filling up is invisible here. Order is the
-    number in the name; file times lie after a copy.
+    The trainer writes DONE last, so a folder still filling up is invisible here. Order is the number in the name; file
+    times lie after a copy.
     """
-    steps = []
-    for marker in checkpoints.glob("checkpoint-*/DONE"):
-        number = marker.parent.name.removeprefix("checkpoint-")
-        if number.isdigit():
-            steps.append(int(number))
-    return sorted(steps)
+    names = (marker.parent.name.removeprefix("checkpoint-") for marker in checkpoints.glob("checkpoint-*/DONE"))
+    return sorted(int(name) for name in names if name.isdigit())

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reasoner import files, runs
+from reasoner import __version__, files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.machine import cache
-from reasoner.measuring import collect
-from reasoner.measuring.collect import Common, Listener, Questions, Sheet
+from reasoner.measuring import collect, figures
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
-from reasoner.measuring.figures import Completion, Sandbox
+from reasoner.measuring.figures import Completion
 from reasoner.problems.problem import Problem, messages, normalised, split_sha256
+from reasoner.sandbox import selftest
 from reasoner.verifiers import registry, working
-from reasoner.verifiers.score import Judge, Score
+from reasoner.verifiers.score import Score
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,7 @@ class Exam:
     system: str | None = None
     samples: int = 1
     seed: int = 0
-    special: Sequence[str] = ()
-    """Texts of the tokenizer's special tokens, none of which belongs in an answer."""
-
-    @property
-    def judge(self) -> Judge:
-        return self.checker.judge
+    special: Sequence[str] = ()  # texts of the tokenizer's special tokens, none of which belongs in an answer
 
     @property
     def sha256(self) -> str:
@@ -53,10 +48,9 @@ def judged(checker: registry.Verifier, name: str, problems: Sequence[Problem]) -
     """
     kept = readable(checker, problems)
     if not kept:
-        raise ReasonerError(
-            f"the verifier {checker.name} can judge no reference of {name or 'the held-out problems'}",
-            fix="reasoner audit --data … says why; set verifier.name, or leave the set out of eval.beside",
-        )
+        what = f"the verifier {checker.name} can judge no reference of {name or 'the held-out problems'}"
+        fix = "reasoner audit --data … says why; set verifier.name, or leave the set out of eval.beside"
+        raise ReasonerError(what, fix=fix)
     return kept
 
 
@@ -66,7 +60,7 @@ def readable(checker: registry.Verifier, problems: Sequence[Problem]) -> list[Pr
     return [problem for problem, score in zip(problems, scores, strict=True) if score.verdict != "unscored"]
 
 
-def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[Completion]:
+def score(engine: Engine, exam: Exam, sheet: collect.Sheet, listener: collect.Listener) -> list[Completion]:
     """Returns the completions of the sheet's file, one for each sample of each problem, asking for the missing ones.
 
     Each completion that is not greedy has a seed of its own, by problem and sample: with one seed for all of them, the
@@ -77,12 +71,20 @@ def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[
     if len(by_id) < len(exam.problems):
         twice = Counter(problem.id for problem in exam.problems).most_common(1)[0][0]
         raise ReasonerError(f"two problems have the id {twice!r}", fix="give each one of its own", code=USAGE)
-    checker, judge = exam.checker, exam.judge
-    sandbox = _sandbox() if checker.is_sandboxed else None
-    questions = _questions(exam)
+    checker, judge = exam.checker, exam.checker.judge
+    sandbox = figures.Sandbox(selftest.choose(), __version__) if checker.is_sandboxed else None
+    names = [(problem.id, sample) for problem in exam.problems for sample in range(exam.samples)]
+    prompts = [
+        Prompt(
+            messages(by_id[name].question, exam.system),
+            seed_of(exam.seed, name, sample) if exam.sampling.temperature else exam.seed,
+        )
+        for name, sample in names
+    ]
+    questions = collect.Questions(names, prompts, exam.sampling, exam.sha256, exam.system, exam.seed)
 
-    def make(index: int, answer: Answer, common: Common) -> Completion:
-        problem = by_id[questions.names[index][0]]
+    def make(index: int, answer: Answer, common: collect.Common) -> Completion:
+        problem = by_id[names[index][0]]
         row = Completion(
             **common,
             kind=problem.kind,
@@ -109,20 +111,6 @@ def score(engine: Engine, exam: Exam, sheet: Sheet, listener: Listener) -> list[
     return rows
 
 
-def _questions(exam: Exam) -> Questions:
-    names = [(problem, sample) for problem in exam.problems for sample in range(exam.samples)]
-    prompts = [
-        Prompt(
-            messages(problem.question, exam.system),
-            seed_of(exam.seed, problem.id, sample) if exam.sampling.temperature else exam.seed,
-        )
-        for problem, sample in names
-    ]
-    return Questions(
-        [(problem.id, sample) for problem, sample in names], prompts, exam.sampling, exam.sha256, exam.system, exam.seed
-    )
-
-
 def seed_of(seed: int, problem_id: str, sample: int) -> int:
     """Returns the seed of one completion, 31 bits."""
     return int(files.sha256_json([seed, problem_id, sample])[:8], 16) >> 1
@@ -139,18 +127,9 @@ def _with_verdicts(exam: Exam, rows: Sequence[Completion], answers: Sequence[str
         if row.finish_reason == "unanswered":
             one = Score("unscored", why=f"the engine gave no answer: {row.unanswered}"[:300])
             stricter = one if stricter else None
-        found.append(
-            replace(
-                row,
-                verdict=one.verdict,
-                strict=stricter.verdict if stricter else None,
-                extracted=one.extracted,
-                type=one.type,
-                rule=one.rule,
-                why=one.why,
-                verifier=exam.judge,
-            )
-        )
+        judged_as = {name: getattr(one, name) for name in ("verdict", "extracted", "type", "rule", "why")}
+        strictly = stricter.verdict if stricter else None
+        found.append(replace(row, **judged_as, strict=strictly, verifier=exam.checker.judge))
     return found
 
 
@@ -161,21 +140,9 @@ def judged_leniently(exam: Exam, rows: Sequence[Completion]) -> list[Completion]
     """
     if exam.checker.lenient is None:
         return None
-    lenient = registry.load(exam.checker.lenient)
+    lenient = replace(registry.load(exam.checker.lenient), strict=None)
     answers = {problem.id: problem.answer for problem in exam.problems}
-    said = [(row.completion, answers[row.problem_id], row.finish_reason == "stop") for row in rows]
-    judge = lenient.judge
-    return [
-        replace(row, verdict="unscored" if row.finish_reason == "unanswered" else found.verdict, verifier=judge)
-        for row, found in zip(rows, registry.verify_many(lenient, said), strict=True)
-    ]
-
-
-def _sandbox() -> Sandbox:
-    from reasoner import __version__
-    from reasoner.sandbox.selftest import choose
-
-    return Sandbox(choose(), __version__)
+    return _with_verdicts(replace(exam, checker=lenient), rows, [answers[row.problem_id] for row in rows])
 
 
 def look(engine: Engine, problems: Sequence[Problem], path: Path) -> int:

@@ -17,9 +17,7 @@ from reasoner.config import Config
 from reasoner.export import register
 from reasoner.llamacpp import header
 from reasoner.machine import cpu
-from reasoner.measuring import ask, lift, scores
-from reasoner.measuring.ask import Exam
-from reasoner.measuring.collect import Listener, Sheet, taken_from
+from reasoner.measuring import ask, collect, lift, scores
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Sampling
 from reasoner.measuring.figures import Change, Completion, Flip, Rung
@@ -29,6 +27,8 @@ from reasoner.serving.client import Client
 from reasoner.verifiers import registry
 
 Rows = Sequence[Completion]
+FIGURES = ("pass_at_1", "ci95", "right", "scored", "unscored", "truncated", "mean_tokens")
+"""Of a model's measure, those that its rung shows."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,7 @@ class Model:
 
     rung: str
     model: str
-    shown: str
-    """As records name it."""
+    shown: str  # as records name it
     adapter: Path | None = None
     client: Client | None = None
 
@@ -58,23 +57,16 @@ class Climb:
 
     config: Config
     run: runs.Run
-    split: str
-    margin: float
-    """Points that a rung may lose."""
-    exam: Exam
+    margin: float  # points that a rung may lose
+    exam: ask.Exam
     trained: Trained
-    listener: Listener
+    listener: collect.Listener
     rungs: dict[str, Rung] = field(default_factory=dict)
     rows: dict[str, Rows] = field(default_factory=dict)
 
-    @property
-    def folder(self) -> Path:
-        """Where files are made on the fly: gone when the ladder is done, but for the speeds."""
-        return self.run.path / "ladder"
-
-    @property
-    def log(self) -> Path:
-        return self.run.log_path("ladder")
+    def __post_init__(self) -> None:
+        """Names the folder in which files are made on the fly: gone when the ladder is done, but for the speeds."""
+        self.folder, self.log = self.run.path / "ladder", self.run.log_path("ladder")
 
     def score(self, asked: Model, against: str | None) -> Rung:
         """Asks one rung everything that its completions file lacks, and compares it with the rung `against`."""
@@ -92,48 +84,44 @@ class Climb:
         with contextlib.closing(opened) as engine:
             ids = [engine.prompt_ids(messages(p.question, self.exam.system)) or [] for p in self.exam.problems]
             started = time.monotonic()
-            sheet = Sheet(path, asked.shown, "ladder", name, label=name)
-            rows = ask.score(engine, self.exam, sheet, Listener(self.listener.say, progress))
+            sheet = collect.Sheet(path, asked.shown, "ladder", name, label=name)
+            rows = ask.score(engine, self.exam, sheet, collect.Listener(self.listener.say, progress))
             seconds = time.monotonic() - started
         digest = str(engine.facts["digest"])
-        if len(new) == len(rows) and taken_from(path) is None:
+        if len(new) == len(rows) and collect.taken_from(path) is None:
             speed = {"digest": digest, "tokens_per_s": sum(row.tokens for row in rows) / seconds, "seconds": seconds}
             files.write_json(self.folder / f"{name}.json", speed)
         file = Path(asked.model) if engine.name == "llama.cpp" else None
         described = header.read_header(file).describe() if file else None
         end = described.eos_token_id if described else None
+        before = self.rows[against] if against else rows
         found, known = scores.measure(rows), files.read_json(self.folder / f"{name}.json") or {}
-        is_known = known.get("digest") == digest
+        known = known if known.get("digest") == digest else {}
         rung = Rung(
             rung=name,
             engine=engine.name,
             model=asked.shown,
             digest=engine.facts["digest"],
             bytes=file.stat().st_size if file else None,
-            pass_at_1=found.pass_at_1,
-            ci95=found.ci95,
-            right=found.right,
-            scored=found.scored,
-            unscored=found.unscored,
-            truncated=found.truncated,
-            mean_tokens=found.mean_tokens,
-            tokens_per_s=known["tokens_per_s"] if is_known else None,
-            seconds=known["seconds"] if is_known else None,
+            **{figure: getattr(found, figure) for figure in FIGURES},
+            tokens_per_s=known.get("tokens_per_s"),
+            seconds=known.get("seconds"),
             end_tokens=[end] if end is not None else engine.facts.get("end_tokens"),
             tensor_types=described.tensor_types if described else None,
             prompt_ids_sha256=files.sha256_json(ids),
             prompt_ids_differ=self._differing(ids, rows),
-            change=compare(against, self.rows[against], rows) if against else None,
-            flips=_flips(self.rows[against], rows) if against else [],
+            change=compare(against, before, rows) if against else None,
+            flips=[
+                Flip(old.problem_id, str(old.verdict), str(new.verdict))
+                for old, new in zip(before, rows, strict=True)
+                if old.verdict != new.verdict
+            ],
         )
         self.rungs[name], self.rows[name] = rung, rows
-        self._say(rung)
-        return rung
-
-    def _say(self, rung: Rung) -> None:
         change = f", {rung.change.points:+.1f} points against {rung.change.against}" if rung.change else ""
         warning = "; PROMPT IDS DIFFER" if rung.prompt_ids_differ else ""
         self.listener.say(f"{rung.rung}: {rung.right} of {rung.scored} right{change}{warning}")
+        return rung
 
     def _differing(self, ids: Sequence[list[int]], rows: Rows) -> str | None:
         """Where the prompt is first another than the trainer's; None where it never is."""
@@ -146,7 +134,9 @@ class Climb:
         return None
 
 
-def begin(config: Config, run_: runs.Run, base_dir: Path, listener: Listener, split: str, num: int | None) -> Climb:
+def begin(
+    config: Config, run_: runs.Run, base_dir: Path, listener: collect.Listener, split: str, num: int | None
+) -> Climb:
     """Returns a ladder without rungs, on `num` problems; None: as many as evaluation asks."""
     wanted: dict[str, object] = {"split": split, "num_problems": num or config.eval.num_problems}
     if split == "dev":  # always there, carved from the training source where it has none; another source may lack it
@@ -157,13 +147,13 @@ def begin(config: Config, run_: runs.Run, base_dir: Path, listener: Listener, sp
         checker.ready()
     problems = ask.judged(checker, f"the {split} problems", problems)
     tokenizer = locate.load_tokenizer(base_dir)
-    exam = Exam(
+    exam = ask.Exam(
         problems, checker, Sampling(config.serve.num_predict), config.data.system, seed=config.train.seed,
         special=locate.special_tokens(tokenizer),
     )  # fmt: skip
     prompt_ids = [locate.prompt_ids(tokenizer, messages(p.question, config.data.system)) for p in problems]
     trained = Trained(prompt_ids, int(tokenizer.eos_token_id), tokenizer.convert_ids_to_tokens)
-    return Climb(config, run_, split, config.gguf.margin, exam, trained, listener)
+    return Climb(config, run_, config.gguf.margin, exam, trained, listener)
 
 
 def compare(against: str, before: Rows, after: Rows) -> Change:
@@ -174,8 +164,3 @@ def compare(against: str, before: Rows, after: Rows) -> Change:
 def same(before: Rows, after: Rows) -> int:
     """Returns how many completions are the same text."""
     return sum(a.completion == b.completion for a, b in zip(before, after, strict=True))
-
-
-def _flips(before: Rows, after: Rows) -> list[Flip]:
-    pairs = zip(before, after, strict=True)
-    return [Flip(a.problem_id, str(a.verdict), str(b.verdict)) for a, b in pairs if a.verdict != b.verdict]

@@ -43,8 +43,7 @@ class Sheet:
     model: str = ""
     stage: str = ""
     role: str | None = None
-    label: str = ""
-    """What the progress is called."""
+    label: str = ""  # what the progress is called
 
 
 @dataclass(frozen=True)
@@ -182,18 +181,14 @@ def _answered_before(
             run, known = other.parents[depth], files.read_json(other)
             if run.is_symlink() or known is None or (known.get("key"), known.get("machine")) != (key, machine):
                 continue
-            rows = {(row.get("problem_id"), row.get("sample")): row for row in files.read_jsonl(_rows_path(other))}
-            made = [rows.get(name) for name in names]
-            whole = [row for row in made if row is not None and row.get("finish_reason") in ("stop", "length")]
-            if len(whole) == len(names):
+            stored = files.read_jsonl(other.with_name(other.name.replace(".key.json", ".jsonl")))
+            rows = {(row.get("problem_id"), row.get("sample")): row for row in stored}
+            made = [rows.get(name, {}) for name in names]
+            if all(row.get("finish_reason") in ("stop", "length") for row in made):
                 fields = ("completion", "finish_reason", "tokens", "prompt_tokens")
-                answers = [Answer(*(row[field] for field in fields)) for row in whole]
+                answers = [Answer(*(row[field] for field in fields)) for row in made]
                 return answers, {"look": known["look"], "from": run.name}
     return None, {"look": secrets.token_hex(8)}
-
-
-def _rows_path(key_path: Path) -> Path:
-    return key_path.with_name(key_path.name.replace(".key.json", ".jsonl"))
 
 
 def _whole_rows(path: Path, names: Sequence[Name], kind: type[Row]) -> dict[Name, Row]:

@@ -12,20 +12,9 @@ from pathlib import Path
 
 from reasoner import files
 from reasoner.config import Config
-from reasoner.measuring import ask, everyday, gate, lift, scores
-from reasoner.measuring.ask import Exam
-from reasoner.measuring.collect import Listener, Sheet, taken_from
+from reasoner.measuring import ask, collect, everyday, figures, gate, lift, scores
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Engine, Limits, Sampling
-from reasoner.measuring.figures import (
-    Compared,
-    Completion,
-    Evaluation,
-    EverydayAnswer,
-    Lenient,
-    LenientMeasure,
-    Missing,
-)
 from reasoner.problems import load
 from reasoner.problems.everyday import everyday_prompts
 from reasoner.problems.named import sets_dir
@@ -36,7 +25,7 @@ from reasoner.verifiers import registry
 
 MAIN = ""
 """Name of the main set: its files and its progress carry the role alone."""
-ByRole = dict[str, list[Completion]]
+ByRole = dict[str, list[figures.Completion]]
 
 
 @dataclass(frozen=True)
@@ -53,16 +42,16 @@ class _Asked:
     """Collects what the models answered, by role."""
 
     sets: dict[str, ByRole]
-    everyday: dict[str, list[EverydayAnswer]] = field(default_factory=dict)
-    sampled: dict[str, list[EverydayAnswer]] = field(default_factory=dict)
+    everyday: dict[str, list[figures.EverydayAnswer]] = field(default_factory=dict)
+    sampled: dict[str, list[figures.EverydayAnswer]] = field(default_factory=dict)
     no_system: ByRole = field(default_factory=dict)
     looks: dict[str, dict[str, int]] = field(default_factory=dict)
     outputs: list[Path] = field(default_factory=list)
 
 
 def run(
-    config: Config, folder: Path, client: Client, models: Tags, listener: Listener, *, is_final: bool = True
-) -> tuple[list[Path], Evaluation]:
+    config: Config, folder: Path, client: Client, models: Tags, listener: collect.Listener, *, is_final: bool = True
+) -> tuple[list[Path], figures.Evaluation]:
     """Asks both models everything and compares them; writes `completions/[<set>-]<role>.jsonl` under `folder`.
 
     The listener's labels are `tuned`, `svamp base`, `everyday tuned`. Where the profile has a system message, the main
@@ -72,7 +61,7 @@ def run(
     found: dict[str, list[Problem] | None] = {MAIN: load.held_out(config)}
     found |= {name: load.beside(config, name) for name in config.eval.beside}
     exams = {
-        name: Exam(
+        name: ask.Exam(
             ask.judged(checker, name, problems), checker, Sampling(config.serve.num_predict), config.data.system,
             special=models.special,
         )
@@ -80,10 +69,11 @@ def run(
     }  # fmt: skip
     asked = _Asked({name: {} for name in exams})
     for role, tag in (("base", models.base), ("tuned", models.tuned)):
-        _ask_model(config, client, exams, asked, Sheet(folder, tag, "served", role), listener)
+        plain = collect.Sheet(folder, tag, "served", role)
+        _ask_model(config, client, exams, asked, plain, listener)
         if config.data.system and is_final:
             with tags.without_system(client, tag) as bare, _opened(config, client, bare) as engine:
-                sheet = _sheet(Sheet(folder, tag, "served", role), f"no-system {role}", asked)
+                sheet = _sheet(plain, f"no-system {role}", asked)
                 asked.no_system[role] = ask.score(engine, replace(exams[MAIN], system=None), sheet, listener)
     unjudged = {name: len(found[name] or ()) - len(exam.problems) for name, exam in exams.items()}
     return asked.outputs, _evaluation(config, exams, asked, unjudged)
@@ -92,10 +82,10 @@ def run(
 def _ask_model(
     config: Config,
     client: Client,
-    exams: dict[str, Exam],
+    exams: dict[str, ask.Exam],
     asked: _Asked,
-    plain: Sheet,
-    listener: Listener,
+    plain: collect.Sheet,
+    listener: collect.Listener,
 ) -> None:
     role = str(plain.role)
     with _opened(config, client, plain.model) as engine:
@@ -119,18 +109,20 @@ def _opened(config: Config, client: Client, tag: str) -> Iterator[Engine]:
         yield engine
 
 
-def _sheet(plain: Sheet, label: str, asked: _Asked) -> Sheet:
+def _sheet(plain: collect.Sheet, label: str, asked: _Asked) -> collect.Sheet:
     path = plain.path / "completions" / f"{label.replace(' ', '-')}.jsonl"
     asked.outputs.append(path)
     return replace(plain, path=path, label=label)
 
 
-def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged: dict[str, int]) -> Evaluation:
+def _evaluation(
+    config: Config, exams: dict[str, ask.Exam], asked: _Asked, unjudged: dict[str, int]
+) -> figures.Evaluation:
     main = compare(exams[MAIN], asked.sets[MAIN])
     beside: lift.Beside = {
         name: replace(compare(exams[name], asked.sets[name]), unjudged=unjudged[name])
         if name in exams
-        else Missing(str(sets_dir() / name))
+        else figures.Missing(str(sets_dir() / name))
         for name in config.eval.beside
     }
     below, kinds, beside = lift.below_base(lift.by_kind(**asked.sets[MAIN]), beside)
@@ -138,12 +130,12 @@ def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged:
     if config.eval.everyday:
         chat = replace(everyday.compare(**asked.everyday), sampled=everyday.compare_sampled(**asked.sampled))
         problems_found += gate.forgotten(config, chat)
-    return Evaluation(
+    return figures.Evaluation(
         **{**vars(main), "unjudged": unjudged[MAIN]},
         split=config.eval.split,
-        verifier=exams[MAIN].judge,
+        verifier=exams[MAIN].checker.judge,
         looks=asked.looks,
-        taken={path.stem: run for path in asked.outputs if (run := taken_from(path))},
+        taken={path.stem: run for path in asked.outputs if (run := collect.taken_from(path))},
         by_kind=kinds,
         beside=beside,
         below_base=below,
@@ -153,33 +145,27 @@ def _evaluation(config: Config, exams: dict[str, Exam], asked: _Asked, unjudged:
     )
 
 
-def compare(exam: Exam, rows: ByRole) -> Compared:
+def compare(exam: ask.Exam, rows: ByRole) -> figures.Compared:
     """Compares base and tuned by the verifier, by its stricter rule, and by its lenient namesake."""
     base, tuned = scores.measure(rows["base"]), scores.measure(rows["tuned"])
     is_strict = base.strict is not None and tuned.strict is not None
-    lenient = [ask.judged_leniently(exam, rows[role]) for role in ("base", "tuned")]
-    return Compared(
+    mild = [found for role in ("base", "tuned") if (found := ask.judged_leniently(exam, rows[role]))]
+    return figures.Compared(
         n=len(exam.problems),
         split_sha256=exam.sha256,
         base=base,
         tuned=tuned,
         lift=lift.lift(rows["base"], rows["tuned"]),
         strict_lift=lift.lift(rows["base"], rows["tuned"], "strict") if is_strict else None,
-        lenient=_lenient(*lenient),
+        lenient=figures.Lenient(short(mild[0]), short(mild[1]), lift.lift(mild[0], mild[1])) if mild else None,
     )
 
 
-def _lenient(base: list[Completion] | None, tuned: list[Completion] | None) -> Lenient | None:
-    if base is None or tuned is None:
-        return None
-    return Lenient(short(base), short(tuned), lift.lift(base, tuned))
-
-
-def short(rows: Sequence[Completion]) -> LenientMeasure:
+def short(rows: Sequence[figures.Completion]) -> figures.LenientMeasure:
     """Returns the score by the verifier that judged these, without all that it does not change."""
     found, judge = scores.measure(rows), rows[0].verifier
     assert judge is not None
-    return LenientMeasure(judge, found.pass_at_1, found.ci95, found.right, found.scored)
+    return figures.LenientMeasure(judge, found.pass_at_1, found.ci95, found.right, found.scored)
 
 
 def inputs(config: Config) -> dict[str, str]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from statistics import fmean
 
 from reasoner import files
-from reasoner.measuring import ask, collect
-from reasoner.measuring.collect import Common, Listener, Questions, Sheet
+from reasoner.measuring import ask, collect, figures
 from reasoner.measuring.engines.base import Answer, Engine, Prompt, Sampling
-from reasoner.measuring.figures import Everyday, EverydayAnswer, EverydayCounts, Sampled, SampledMeasure, Share
 from reasoner.measuring.intervals import share
 from reasoner.measuring.lift import fewer
+from reasoner.measuring.scores import by_name
 from reasoner.problems.everyday import EverydayPrompt
 from reasoner.problems.problem import messages
 
@@ -33,25 +33,23 @@ FACT_SAMPLES = 8
 (scripts/bench/everyday.py --power)."""
 HOW = [MAX_TOKENS, TEMPERATURE, SAMPLES, FACT_SAMPLES]
 
-Answers = Sequence[EverydayAnswer]
+Answers = Sequence[figures.EverydayAnswer]
+ByPrompt = dict[str, list[bool]]
 
 
 def answer(
     engine: Engine,
     prompts: Sequence[EverydayPrompt],
-    sheet: Sheet,
-    listener: Listener,
+    sheet: collect.Sheet,
+    listener: collect.Listener,
     system: str | None = None,
     *,
     is_sampled: bool,
-) -> list[EverydayAnswer]:
+) -> list[figures.EverydayAnswer]:
     """Returns the sheet's answers, asking for those it lacks: one greedy to each prompt, or several sampled ones."""
-    asked = [
-        (one, sample)
-        for one in prompts
-        for sample in range((FACT_SAMPLES if one.expect is not None else SAMPLES) if is_sampled else 1)
-    ]
-    questions = Questions(
+    times = {False: SAMPLES, True: FACT_SAMPLES} if is_sampled else {False: 1, True: 1}
+    asked = [(one, sample) for one in prompts for sample in range(times[one.expect is not None])]
+    questions = collect.Questions(
         names=[(one.id, sample) for one, sample in asked],
         prompts=[
             Prompt(messages(one.prompt, system), ask.seed_of(0, one.id, sample) if is_sampled else 0)
@@ -62,9 +60,9 @@ def answer(
         system=system,
     )
 
-    def make(index: int, answer: Answer, common: Common) -> EverydayAnswer:
+    def make(index: int, answer: Answer, common: collect.Common) -> figures.EverydayAnswer:
         one, _ = asked[index]
-        return EverydayAnswer(
+        return figures.EverydayAnswer(
             **common,
             id=one.id,
             kind=one.kind,
@@ -73,7 +71,7 @@ def answer(
             fact_right=None if one.expect is None else re.search(one.expect, answer.text, re.IGNORECASE) is not None,
         )
 
-    return collect.collect(engine, questions, sheet, EverydayAnswer, make, listener)
+    return collect.collect(engine, questions, sheet, figures.EverydayAnswer, make, listener)
 
 
 # -- answers that have fallen apart -------------------------------------------------------------
@@ -138,7 +136,7 @@ def _repeats(text: str) -> bool:
 # -- base and tuned ----------------------------------------------------------------------------
 
 
-def compare(base: Answers, tuned: Answers) -> Everyday:
+def compare(base: Answers, tuned: Answers) -> figures.Everyday:
     """Compares one answer a prompt: what changed, what fell apart, which facts were lost and gained.
 
     `p_degenerate` is that of `lift.fewer`, of answers that have not fallen apart: with one answer a prompt, McNemar's
@@ -147,13 +145,11 @@ def compare(base: Answers, tuned: Answers) -> Everyday:
     pairs = list(zip(base, tuned, strict=True))
     whole = [[[row.degenerate is None] for row in rows] for rows in (base, tuned)]
 
-    def counts(rows: Answers) -> EverydayCounts:
-        return EverydayCounts(
-            degenerate=sum(row.degenerate is not None for row in rows),
-            facts_right=sum(row.fact_right is True for row in rows),
-        )
+    def counts(rows: Answers) -> figures.EverydayCounts:
+        fallen = sum(row.degenerate is not None for row in rows)
+        return figures.EverydayCounts(fallen, sum(row.fact_right is True for row in rows))
 
-    return Everyday(
+    return figures.Everyday(
         n=len(pairs),
         p_degenerate=fewer(*whole),
         changed=sum(b.completion.strip() != t.completion.strip() for b, t in pairs) / len(pairs),
@@ -165,41 +161,26 @@ def compare(base: Answers, tuned: Answers) -> Everyday:
     )
 
 
-def compare_sampled(base: Answers, tuned: Answers) -> Sampled:
+def compare_sampled(base: Answers, tuned: Answers) -> figures.Sampled:
     """Compares several answers a prompt; each prompt counts once, and each fact. `p_facts` is that of `lift.fewer`."""
-    fallen = [_by_prompt((row.id, row.degenerate is not None) for row in rows) for rows in (base, tuned)]
-    right = [
-        _by_prompt((row.id, row.fact_right) for row in rows if row.fact_right is not None) for rows in (base, tuned)
-    ]
+    fallen = [by_name((row.id, row.degenerate is not None) for row in rows) for rows in (base, tuned)]
+    right = [by_name((row.id, row.fact_right) for row in rows if row.fact_right is not None) for rows in (base, tuned)]
 
-    def measured(fallen: ByPrompt, right: ByPrompt) -> SampledMeasure:
-        return SampledMeasure(
-            degenerate=Share(*share((sum(one) / len(one) for one in fallen.values()), len(base))),
-            facts_right=math.fsum(sum(one) / len(one) for one in right.values()),
-        )
+    def measured(fallen: ByPrompt, right: ByPrompt) -> figures.SampledMeasure:
+        degenerate = figures.Share(*share(map(fmean, fallen.values()), len(base)))
+        return figures.SampledMeasure(degenerate, math.fsum(map(fmean, right.values())))
 
-    return Sampled(
+    def moved(base: ByPrompt, tuned: ByPrompt) -> dict[str, tuple[int, int, int]]:
+        counts = {name: (sum(answers), sum(tuned[name]), len(answers)) for name, answers in base.items()}
+        return {name: count for name, count in counts.items() if count[0] != count[1]}
+
+    return figures.Sampled(
         answers=len(base),
         temperature=TEMPERATURE,
         facts=len(right[0]),
         base=measured(fallen[0], right[0]),
         tuned=measured(fallen[1], right[1]),
         p_facts=fewer(list(right[0].values()), [right[1][one] for one in right[0]]),
-        degenerate_by_id=_moved(*fallen),
-        facts_by_id=_moved(*right),
+        degenerate_by_id=moved(*fallen),
+        facts_by_id=moved(*right),
     )
-
-
-ByPrompt = dict[str, list[bool]]
-
-
-def _by_prompt(answers: Iterable[tuple[str, bool]]) -> ByPrompt:
-    found: ByPrompt = {}
-    for name, is_so in answers:
-        found.setdefault(name, []).append(is_so)
-    return found
-
-
-def _moved(base: ByPrompt, tuned: ByPrompt) -> dict[str, tuple[int, int, int]]:
-    counts = {name: (sum(answers), sum(tuned[name]), len(answers)) for name, answers in base.items()}
-    return {name: count for name, count in counts.items() if count[0] != count[1]}

@@ -43,43 +43,42 @@ class Sandbox:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Completion:
-    """Is one completion and its verdict: a line of `completions/[<set>-]<role>.jsonl`.
+class Row:
+    """Is what every line of `completions/` says: what an engine answered, and what was asked of which model.
 
     `finish_reason` is `stop`, `length` (cut at the limit, and so wrong) or `unanswered` (the engine gave none, and
-    `unanswered` says why). `strict` is the verdict by the verifier's stricter rule, None where it has none. There is no
-    `verdict` yet in the file of an evaluation in progress that judges at its end.
+    `unanswered` says why).
     """
 
     problem_id: str
-    sample: int = 0
-    """Which of several completions of the problem, from 0."""
-    kind: str = ""
-    """Kind of problem as its source names it; empty: not known."""
-    question: str = ""
-    answer: str = ""
-    """The reference, after its last `####`."""
+    sample: int = 0  # which of several completions of the problem, from 0
     completion: str
     finish_reason: str
-    tokens: int
-    """Tokens of the completion."""
+    tokens: int  # of the completion
     prompt_tokens: int = 0
     unanswered: str | None = field(default=None, metadata=files.LEFT_OUT)
-    shows_working: bool = False
-    """Whether a worked equation stands before the answer."""
-    steps: StepCheck | None = None
-    """Its equations beside the problem's known steps; None: those are not known."""
-    leaked: list[str] = field(default_factory=list)
-    """Special tokens that show in the text."""
-    stage: str = ""
-    """`served`, `ladder` or `eval`."""
-    model: str = ""
-    """The tag, file, folder or URL that was asked."""
-    role: str | None = field(default=None, metadata=files.LEFT_OUT)
-    """`base`, `tuned`, or the name of a rung."""
+    stage: str = ""  # `served`, `ladder` or `eval`
+    model: str = ""  # the tag, file, folder or URL that was asked
+    role: str | None = field(default=None, metadata=files.LEFT_OUT)  # `base`, `tuned`, or the name of a rung
     engine: str = ""
-    sandbox: Sandbox | None = None
-    """None: nothing of it was run."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion(Row):
+    """Is one completion and its verdict: a line of `completions/[<set>-]<role>.jsonl`.
+
+    `strict` is the verdict by the verifier's stricter rule, None where it has none. There is no `verdict` yet in the
+    file of an evaluation in progress that judges at its end.
+    """
+
+    kind: str = ""  # kind of problem as its source names it; empty: not known
+    question: str = ""
+    answer: str = ""  # the reference, after its last `####`
+    shows_working: bool = False  # whether a worked equation stands before the answer
+    steps: StepCheck | None = None  # its equations beside the problem's known steps; None: those are not known
+    leaked: list[str] = field(default_factory=list)  # special tokens that show in the text
+    sandbox: Sandbox | None = None  # None: nothing of it was run
     verdict: Verdict | None = field(default=None, metadata=files.LEFT_OUT)
     strict: Verdict | None = None
     extracted: str | None = None
@@ -87,32 +86,19 @@ class Completion:
     rule: str = ""
     why: str = ""
     verifier: Judge | None = field(default=None, metadata=files.LEFT_OUT)
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class EverydayAnswer:
+class EverydayAnswer(Row):
     """Is one answer to an everyday prompt: a line of `completions/everyday-[sampled-]<role>.jsonl`."""
 
     problem_id: str = ""
-    sample: int = 0
+    tokens: int = 0
     id: str
     kind: str
     prompt: str
-    completion: str
-    finish_reason: str
-    tokens: int = 0
-    prompt_tokens: int = 0
-    unanswered: str | None = field(default=None, metadata=files.LEFT_OUT)
-    degenerate: str | None
-    """How the answer has fallen apart: `empty`, `bare number`, `repeats`; None: it has not."""
-    fact_right: bool | None
-    """Whether the fact asked for is in it; None: the prompt asks for none."""
-    model: str = ""
-    stage: str = ""
-    role: str | None = field(default=None, metadata=files.LEFT_OUT)
-    engine: str = ""
-    seed: int = 0
+    degenerate: str | None  # how the answer has fallen apart: `empty`, `bare number`, `repeats`; None: it has not
+    fact_right: bool | None  # whether the fact asked for is in it; None: the prompt asks for none
 
 
 # -- figures of one model, and of two ----------------------------------------------------------
@@ -142,10 +128,8 @@ class Measure:
 
     pass_at_1: float
     ci95: Interval
-    right: int
-    """Completions that are right, of `scored`."""
-    scored: int
-    """Completions with a verdict."""
+    right: int  # completions that are right, of `scored`
+    scored: int  # completions with a verdict
     samples: int | None = field(default=None, metadata=files.LEFT_OUT)
     """Most completions of a problem, where some have several."""
     pass_at_k: dict[str, AtK] | None = field(default=None, metadata=files.LEFT_OUT)
@@ -156,21 +140,15 @@ class Measure:
     """Right by the verifier's stricter rule, of those on which it has a verdict; None: it has no such rule."""
     strict_ci95: Interval | None = None
     shows_working: float
-    steps: StepCheck | None = None
-    """Summed over all completions; None where no problem's steps are known."""
-    truncated: float
-    """Cut at the limit of tokens."""
-    unscored: int
-    """Completions without a verdict: in no share."""
+    steps: StepCheck | None = None  # summed over all completions; None where no problem's steps are known
+    truncated: float  # cut at the limit of tokens
+    unscored: int  # completions without a verdict: in no share
     refused: int | None = field(default=None, metadata=files.LEFT_OUT)
     """Completions that decline to answer and are not right."""
     empty: float
-    leaked: float
-    """Completions in which special tokens show."""
-    repeated: float
-    """Of the most frequent text among all."""
-    committed: float
-    """From which an answer could be extracted."""
+    leaked: float  # completions in which special tokens show
+    repeated: float  # of the most frequent text among all
+    committed: float  # from which an answer could be extracted
     mean_tokens: float
 
 
@@ -180,12 +158,9 @@ class Paired:
 
     points: float
     ci95: Interval
-    p: float | None
-    """None where nothing was tested."""
-    test: str = "mcnemar-exact"
-    """`mcnemar-exact` (one completion a problem) or `paired-permutation`."""
-    pairs: int = 0
-    """Problems with a verdict on both sides."""
+    p: float | None  # None where nothing was tested
+    test: str = "mcnemar-exact"  # `mcnemar-exact` (one completion a problem) or `paired-permutation`
+    pairs: int = 0  # problems with a verdict on both sides
     se: float | None = None
     """Standard error in points, robust to several completions of a problem; None for one problem."""
 
@@ -195,8 +170,7 @@ class Lift(Paired):
     """Is tuned minus base on the same problems."""
 
     p: float
-    gained: int
-    """Problems on which tuned does better."""
+    gained: int  # problems on which tuned does better
     lost: int
     detectable: float | None = None
     """Smallest difference, in points, that so many problems show with 80 % power; None: below six problems."""
@@ -206,17 +180,15 @@ class Lift(Paired):
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """Is the mean lift of trainings that differ in their seed alone, in points; None for what needs two seeds."""
+    """Is the mean lift of trainings that differ in their seed alone, in points; `sd` is between seeds."""
 
     seeds: int
     points: float
     least: float
     most: float
-    sd: float | None
-    """Standard deviation between seeds."""
-    ci95: Interval | None
-    interval: str | None
-    """Which interval it is."""
+    sd: float
+    ci95: Interval
+    interval: str  # which one `ci95` is
 
 
 @dataclass(frozen=True)
@@ -244,15 +216,13 @@ class Compared:
     """Compares base and tuned on one set of `n` problems."""
 
     n: int
-    split_sha256: str
-    """Of the questions and references."""
+    split_sha256: str  # of the questions and references
     base: Measure
     tuned: Measure
     lift: Lift
     strict_lift: Lift | None = field(default=None, metadata=files.LEFT_OUT)
     """By the verifier's stricter rule, where it has one."""
-    lenient: Lenient | None = field(default=None, metadata=files.LEFT_OUT)
-    """By its lenient namesake, where it has one."""
+    lenient: Lenient | None = field(default=None, metadata=files.LEFT_OUT)  # by its lenient namesake, where it has one
     unjudged: int | None = field(default=None, metadata=files.LEFT_OUT)
     """Problems left out because their reference cannot be judged."""
 
@@ -261,8 +231,7 @@ class Compared:
 class Missing:
     """Stands for a set that was to be scored and was not found."""
 
-    missing: str
-    """Where it was looked for."""
+    missing: str  # where it was looked for
 
 
 @dataclass(frozen=True)
@@ -317,15 +286,12 @@ class Sampled:
     The two `_by_id` hold, where they differ, how many answers of base, of tuned, and of how many each.
     """
 
-    answers: int
-    """Answers of one model in all."""
+    answers: int  # of one model in all
     temperature: float
-    facts: int
-    """Prompts that ask for one."""
+    facts: int  # prompts that ask for one
     base: SampledMeasure
     tuned: SampledMeasure
-    p_facts: float
-    """One-sided: so few right facts by chance."""
+    p_facts: float  # one-sided: so few right facts by chance
     degenerate_by_id: dict[str, tuple[int, int, int]]
     facts_by_id: dict[str, tuple[int, int, int]]
 
@@ -337,13 +303,11 @@ class Everyday:
     n: int
     p_degenerate: float | None = field(default=None, metadata=files.LEFT_OUT)
     """One-sided: so many more that fell apart by chance."""
-    changed: float
-    """Share of answers that are not the base's, 0-1."""
+    changed: float  # share of answers that are not the base's, 0-1
     base: EverydayCounts
     tuned: EverydayCounts
     facts: int
-    facts_lost: list[str]
-    """Ids of prompts whose fact only the base gets right."""
+    facts_lost: list[str]  # ids of prompts whose fact only the base gets right
     facts_gained: list[str]
     sampled: Sampled | None = field(default=None, metadata=files.LEFT_OUT)
 
@@ -362,8 +326,7 @@ class Evaluation(Compared):
     taken: dict[str, str] = field(default_factory=dict)
     """By name of a completions file: the run whose answers it took over."""
     by_kind: dict[str, KindFigures] = field(default_factory=dict)
-    beside: dict[str, Compared | Missing] = field(default_factory=dict)
-    """By name of a set beside the main one."""
+    beside: dict[str, Compared | Missing] = field(default_factory=dict)  # by name of a set beside the main one
     below_base: list[Below] = field(default_factory=list)
     problems_found: list[str] = field(default_factory=list)
     """What is wrong with the tuned model as served, in words; such a model is not promoted."""
@@ -378,24 +341,17 @@ class GateFacts:
 
     candidate: Tagged
     against: Tagged
-    metric: str
-    """`pass_at_1`, or `strict`: by the verifier's stricter rule."""
-    n: int
-    """Problems with a verdict on both sides."""
+    metric: str  # `pass_at_1`, or `strict`: by the verifier's stricter rule
+    n: int  # problems with a verdict on both sides
     split_sha256: str
-    score: float | None
-    """The candidate's share, 0-1, by the metric; None where that has no verdicts."""
+    score: float | None  # the candidate's share, 0-1, by the metric; None where that has no verdicts
     score_ci95: Interval | None
     against_score: float | None
-    points: float
-    """Candidate minus public model."""
-    lower: float | None
-    """One-sided lower bound of `points` at `gate.confidence`; None without problems."""
-    best: float | None = None
-    """The best promoted score on these problems before this one."""
+    points: float  # candidate minus public model
+    lower: float | None  # one-sided lower bound of `points` at `gate.confidence`; None without problems
+    best: float | None = None  # the best promoted score on these problems before this one
     passed: bool
-    why: list[str]
-    """Why it may not become public; empty where it passed."""
+    why: list[str]  # why it may not become public; empty where it passed
 
 
 # -- the ladder --------------------------------------------------------------------------------
@@ -406,8 +362,7 @@ class Change(Lift):
     """Compares a rung with the one that it was made of."""
 
     against: str
-    same: int = 0
-    """Completions that are the same text."""
+    same: int = 0  # completions that are the same text
 
 
 @dataclass(frozen=True)
@@ -427,8 +382,7 @@ class Rung:
     engine: str
     model: str = ""
     digest: str | None = None
-    bytes: int | None = None
-    """Of a GGUF."""
+    bytes: int | None = None  # of a GGUF
     pass_at_1: float
     ci95: Interval
     right: int = 0
@@ -436,16 +390,12 @@ class Rung:
     unscored: int = 0
     truncated: float
     mean_tokens: float = 0.0
-    tokens_per_s: float | None = None
-    """Judging included; None where the rung was never asked everything at once."""
+    tokens_per_s: float | None = None  # judging included; None where the rung was never asked everything at once
     seconds: float | None = None
-    end_tokens: list[int] | None = None
-    """Tokens that end a completion; None: not known."""
-    tensor_types: dict[str, int] | None = None
-    """Of a GGUF: number of tensors by type."""
+    end_tokens: list[int] | None = None  # tokens that end a completion; None: not known
+    tensor_types: dict[str, int] | None = None  # of a GGUF: number of tensors by type
     prompt_ids_sha256: str = ""
-    prompt_ids_differ: str | None = None
-    """Where the prompt is first another than in training; None where it never is."""
+    prompt_ids_differ: str | None = None  # where the prompt is first another than in training; None where it never is
     change: Change | None = None
     flips: list[Flip] = field(default_factory=list)
 
@@ -470,16 +420,12 @@ class Quant:
     pass_at_1: float
     ci95: Interval
     right: int
-    points: float
-    """Against F16."""
+    points: float  # against F16
     points_ci95: Interval
     tokens_per_s: float | None
-    imatrix: bool
-    """Whether it was made with an importance matrix."""
-    inside: bool
-    """Whether even the lower end of `points_ci95` is within the margin."""
-    other_types: int
-    """Tensors kept in a larger type, because their rows do not fit this one."""
+    imatrix: bool  # whether it was made with an importance matrix
+    inside: bool  # whether even the lower end of `points_ci95` is within the margin
+    other_types: int  # tensors kept in a larger type, because their rows do not fit this one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -505,15 +451,13 @@ class Ladder:
     split: str
     split_sha256: str = ""
     n: int
-    margin_points: float
-    """What a rung may lose."""
+    margin_points: float  # what a rung may lose
     verifier: Judge | None = None
     rungs: list[Rung]
     first_loss: Loss | None = None
     quants: list[Quant] = field(default_factory=list)
     served_quant: str = ""
-    chosen: str | None = None
-    """The smallest type inside the margin."""
+    chosen: str | None = None  # the smallest type inside the margin
 
 
 # -- any model ---------------------------------------------------------------------------------
@@ -535,8 +479,7 @@ class Asked:
     model: str
     engine: str
     facts: EngineFacts
-    data: dict[str, object]
-    """Where the problems came from: `splits.Provenance`."""
+    data: dict[str, object]  # where the problems came from: `splits.Provenance`
     split: str
     split_sha256: str
     n: int
@@ -544,10 +487,8 @@ class Asked:
     unjudged: int
     sampling: Sampling
     system: str | None
-    prompt_ids: PromptIds | None
-    """None where the engine does not tell."""
-    overlap: Overlap | None
-    """What a run was trained on of these problems; None: not known."""
+    prompt_ids: PromptIds | None  # None where the engine does not tell
+    overlap: Overlap | None  # what a run was trained on of these problems; None: not known
     verifier: Judge
     sandbox: Sandbox | None
 
@@ -557,14 +498,12 @@ class Result(Measure, Asked):
     """Is what `reasoner eval` found, in `result.json` and on its output."""
 
     lenient: LenientMeasure | None
-    unanswered: int
-    """Completions that the engine did not give."""
+    unanswered: int  # completions that the engine did not give
     detectable: float | None
     """Smallest difference to another model, in points, that so many problems show with 80 % power."""
     look: int | None
     """How many times problems of this split were scored with this model; None where that does not matter."""
-    completions: str
-    """Path of the completions."""
+    completions: str  # path of the completions
     seconds: float
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 
 from reasoner.measuring.figures import Interval, OverSeeds
 
@@ -17,11 +17,8 @@ SIGNIFICANCE = 0.05
 """p below which a loss counts as one, adjusted where several are looked at."""
 POWER = 0.8
 """Chance of seeing the smallest detectable difference as significant, were it there."""
-
-
-def quantile(probability: float) -> float:
-    """Returns the quantile of the standard normal distribution."""
-    return NormalDist().inv_cdf(probability)
+quantile = NormalDist().inv_cdf
+"""Of the standard normal distribution."""
 
 
 def share(values: Iterable[float], completions: int | None = None) -> tuple[float, Interval]:
@@ -74,11 +71,7 @@ def _adjusted(differences: Sequence[float]) -> tuple[float, float]:
 
 def standard_error(differences: Sequence[float]) -> float | None:
     """Returns that of the mean over problems, in points (Miller, arXiv 2411.00640); None for a single problem."""
-    n = len(differences)
-    if n < 2:
-        return None
-    mean = math.fsum(differences) / n
-    return 100 * math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1) / n)
+    return 100 * stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else None
 
 
 @functools.cache
@@ -120,16 +113,11 @@ def over_seeds(points: Sequence[float]) -> OverSeeds:
     """Returns the mean of lifts, in points, of trainings that differ in their seed alone.
 
     The interval is Student's t over seeds, which is wide for few of them and should be: it takes the trainings for a
-    sample, where a lift's own interval takes the problems for one. None below two seeds.
+    sample, where a lift's own interval takes the problems for one. There must be two seeds at least.
     """
     from scipy.stats import t
 
-    n = len(points)
-    mean = math.fsum(points) / n
-    found = OverSeeds(seeds=n, points=mean, least=min(points), most=max(points), sd=None, ci95=None, interval=None)
-    if n < 2:
-        return found
-    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in points) / (n - 1))
+    n, mean, sd = len(points), fmean(points), stdev(points)
     half = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * sd / math.sqrt(n)
-    name = f"Student's t of {n} seeds"
-    return OverSeeds(n, mean, min(points), max(points), sd=sd, ci95=(mean - half, mean + half), interval=name)
+    interval = f"Student's t of {n} seeds"
+    return OverSeeds(n, mean, min(points), max(points), sd=sd, ci95=(mean - half, mean + half), interval=interval)

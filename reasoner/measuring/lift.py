@@ -12,16 +12,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from reasoner.errors import ReasonerError
-from reasoner.measuring.figures import Below, Compared, Completion, Counts, KindFigures, Lift, Missing, Paired
-from reasoner.measuring.intervals import (
-    CONFIDENCE,
-    SIGNIFICANCE,
-    agresti_min,
-    detectable,
-    detectable_mean,
-    standard_error,
-)
-from reasoner.measuring.scores import Completions, Rule, by_problem
+from reasoner.measuring import intervals
+from reasoner.measuring.figures import Below, Compared, Counts, KindFigures, Lift, Missing, Paired
+from reasoner.measuring.scores import Completions, Rule, by_name, by_problem
 
 RESAMPLES = 9999
 SEED = 0
@@ -47,31 +40,27 @@ def lift(base: Completions, tuned: Completions, rule: Rule = "verdict") -> Lift:
     n = len(found)
     gained, lost = (sum(sign * d > 0 for d in found) for sign in (1, -1))
     if any(len(rows) > len({row.problem_id for row in rows}) for rows in (base, tuned)):
-        mean = paired(found)
-        return Lift(**vars(mean), gained=gained, lost=lost, detectable=detectable_mean(found))
+        least = intervals.detectable_mean(found)
+        return Lift(**vars(paired(found)), gained=gained, lost=lost, detectable=least)
     from scipy.stats import binomtest
 
     return Lift(
         points=100 * (gained - lost) / n,
-        ci95=agresti_min(found),
+        ci95=intervals.agresti_min(found),
         p=float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
-        test="mcnemar-exact",
         gained=gained,
         lost=lost,
         pairs=n,
-        se=standard_error(found),
-        detectable=detectable(n, (gained + lost + 1) / (n + 2)),
+        se=intervals.standard_error(found),
+        detectable=intervals.detectable(n, (gained + lost + 1) / (n + 2)),
     )
 
 
 def differences(base: Completions, tuned: Completions, rule: Rule = "verdict") -> dict[str, float]:
     """Returns tuned minus base, -1 to 1, of each problem that has a verdict on both sides."""
     if {row.problem_id for row in base} != {row.problem_id for row in tuned}:
-        raise ReasonerError(
-            "base and tuned were not asked the same problems",
-            why=f"{len(base)} and {len(tuned)} completions",
-            fix="score both again",
-        )
+        why = f"{len(base)} and {len(tuned)} completions"
+        raise ReasonerError("base and tuned were not asked the same problems", why=why, fix="score both again")
     before, after = by_problem(base, rule), by_problem(tuned, rule)
     return {
         problem: sum(after[problem]) / len(after[problem]) - sum(right) / len(right)
@@ -93,11 +82,11 @@ def paired(differences: Sequence[float]) -> Paired:
 
     values = numpy.asarray(differences, dtype=float)
     if numpy.ptp(values) == 0:
-        interval = agresti_min(differences)
+        interval = intervals.agresti_min(differences)
     else:
         found = bootstrap(
-            (values,), numpy.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, batch=BATCH, method="percentile",
-            rng=numpy.random.default_rng(SEED),
+            (values,), numpy.mean, n_resamples=RESAMPLES, confidence_level=intervals.CONFIDENCE, batch=BATCH,
+            method="percentile", rng=numpy.random.default_rng(SEED),
         ).confidence_interval  # fmt: skip
         interval = 100 * float(found.low), 100 * float(found.high)
     test = permutation_test(
@@ -112,7 +101,7 @@ def paired(differences: Sequence[float]) -> Paired:
         p=float(test.pvalue),
         test="paired-permutation",
         pairs=len(differences),
-        se=standard_error(differences),
+        se=intervals.standard_error(differences),
     )
 
 
@@ -156,10 +145,7 @@ def by_kind(base: Completions, tuned: Completions) -> dict[str, KindFigures]:
             return f"{len(kind)} step{'s' if len(kind) > 1 else ''}"
         return re.sub(r"[^\w .,+*/()-]", "?", kind)[:40]  # a person's own file: nothing in a name is markup
 
-    pairs: dict[str, list[tuple[Completion, Completion]]] = {}
-    for pair in zip(base, tuned, strict=True):
-        if pair[0].kind:
-            pairs.setdefault(name(pair[0].kind), []).append(pair)
+    pairs = by_name((name(pair[0].kind), pair) for pair in zip(base, tuned, strict=True) if pair[0].kind)
     order = [one for one in OPERATIONS.values() if one in pairs] if are_single else sorted(pairs)
     return {one: _of_kind(*zip(*pairs[one], strict=True)) for one in order}
 
@@ -182,12 +168,13 @@ def below_base(kinds: Kinds, beside: Beside) -> tuple[list[Below], Kinds, Beside
     The family that Holm's method guards is every kind of the main set and every set beside it, trained or not: twelve
     looks at a model that forgot nothing would else find a loss one time in four.
     """
-    family = _lifts(kinds, beside)
+    cells = (*kinds.items(), *beside.items())
+    family = [(name, cell.lift) for name, cell in cells if not isinstance(cell, Missing) and cell.lift is not None]
     adjusted = holm([found.p for _, found in family])
     below = [
         Below(name, found.points, p)
         for (name, found), p in zip(family, adjusted, strict=True)
-        if found.points < 0 and p < SIGNIFICANCE
+        if found.points < 0 and p < intervals.SIGNIFICANCE
     ]
     rest = iter(adjusted)
 
@@ -198,11 +185,6 @@ def below_base(kinds: Kinds, beside: Beside) -> tuple[list[Below], Kinds, Beside
 
     kinds = {name: learn(cell) for name, cell in kinds.items()}
     return below, kinds, {name: learn(cell) for name, cell in beside.items()}
-
-
-def _lifts(kinds: Kinds, beside: Beside) -> list[tuple[str, Lift]]:
-    cells = (*kinds.items(), *beside.items())
-    return [(name, cell.lift) for name, cell in cells if not isinstance(cell, Missing) and cell.lift is not None]
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -13,15 +13,12 @@ from typing import Any
 from reasoner import config as configs
 from reasoner import files, runs
 from reasoner.bases import locate
-from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import register
 from reasoner.export.facts import BASE, GGUF, REGISTER
 from reasoner.measuring import ask, intervals, scores
-from reasoner.measuring.ask import Exam
 from reasoner.measuring.collect import Listener, Say, Sheet
 from reasoner.measuring.engines import base, opening
-from reasoner.measuring.engines.base import Engine, Limits, Sampling
 from reasoner.measuring.evaluate import short
 from reasoner.measuring.figures import Completion, PromptIds, Result
 from reasoner.problems import generated, load
@@ -47,20 +44,16 @@ class Options:
     source: str | None = None
     """A data set by name, a hub id, a folder or a file, whose rows are all asked; None: a run's held-out problems."""
     split: str | None = None
-    num: int | None = None
-    """Problems."""
-    samples: int = 1
-    """Completions of each problem."""
+    num: int | None = None  # problems
+    samples: int = 1  # completions of each problem
     temperature: float = 0.0
     engine: str | None = None
     verifier: str | None = None
     system: str | None = None
     max_tokens: int | None = None
     concurrency: int = 8
-    adapter: Path | None = None
-    """A PEFT adapter on top of a model folder."""
-    out: Path | None = None
-    """Folder of the completions and `result.json`; None: under `evals` beside the runs."""
+    adapter: Path | None = None  # a PEFT adapter on top of a model folder
+    out: Path | None = None  # folder of the completions and `result.json`; None: under `evals` beside the runs
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class _Target:
 
     name: str
     model: str
-    config: Config | None = None
+    config: configs.Config | None = None
     special: Sequence[str] = ()
     tokenizer: Path | None = None
 
@@ -97,7 +90,7 @@ def run(name: str, options: Options, listener: Listener) -> Result:
     exam = _exam(options, target, source)
     serve = target.config.serve if target.config else None
     num_ctx = serve.num_ctx if serve else DEFAULT_TOKENS * 4 + exam.sampling.max_tokens
-    limits = Limits(options.concurrency, num_ctx, serve.num_thread if serve else None)
+    limits = base.Limits(options.concurrency, num_ctx, serve.num_thread if serve else None)
     adapter = options.adapter.expanduser().absolute() if options.adapter else None
     folder = options.out or _folder(options, target, exam, source, adapter)
     engine = opening.open_engine(target.model, options.engine, limits, adapter=adapter, say=listener.say)
@@ -124,7 +117,7 @@ def run(name: str, options: Options, listener: Listener) -> Result:
             system=exam.system,
             prompt_ids=PromptIds(len(prompt_ids), files.sha256_json(prompt_ids)) if prompt_ids else None,
             overlap=overlap,
-            verifier=exam.judge,
+            verifier=exam.checker.judge,
             sandbox=rows[0].sandbox,
             **{**vars(measured), "samples": exam.samples},
             lenient=short(lenient) if lenient else None,
@@ -138,7 +131,7 @@ def run(name: str, options: Options, listener: Listener) -> Result:
     return value
 
 
-def _exam(options: Options, target: _Target, source: _Source) -> Exam:
+def _exam(options: Options, target: _Target, source: _Source) -> ask.Exam:
     if options.source is not None and options.verifier is not None:
         load.check_verifier(options.source, options.verifier)
     checker = registry.load(options.verifier or source.verifier)
@@ -146,10 +139,10 @@ def _exam(options: Options, target: _Target, source: _Source) -> Exam:
         checker.ready()
     config = target.config
     system = config.data.system if options.system is None and config else options.system
-    return Exam(
+    return ask.Exam(
         problems=ask.judged(checker, source.record["source"], source.problems),
         checker=checker,
-        sampling=Sampling(
+        sampling=base.Sampling(
             options.max_tokens or (config.serve.num_predict if config else DEFAULT_TOKENS), options.temperature
         ),
         system=system or None,
@@ -158,7 +151,7 @@ def _exam(options: Options, target: _Target, source: _Source) -> Exam:
     )
 
 
-def _folder(options: Options, target: _Target, exam: Exam, source: _Source, adapter: Path | None) -> Path:
+def _folder(options: Options, target: _Target, exam: ask.Exam, source: _Source, adapter: Path | None) -> Path:
     """Of its own for all that is asked otherwise."""
     asked = {
         "model": target.model, "adapter": str(adapter or ""), "engine": options.engine, "data": source.record["source"],
@@ -197,7 +190,7 @@ def _target(name: str, engine: str | None) -> _Target:
     return _Target(name, model, settings, source.facts.special_tokens, tokenizer if tokenizer.is_dir() else None)
 
 
-def _problems(options: Options, settings: Config | None) -> _Source:
+def _problems(options: Options, settings: configs.Config | None) -> _Source:
     if options.source is None:
         if settings is None:
             raise ReasonerError("which problems?", fix="--data gsm8k, say, or a file; a run brings its own", code=USAGE)
@@ -224,7 +217,7 @@ def _pairing(problems: Sequence[Problem]) -> str:
     return max(counts, key=counts.__getitem__)
 
 
-def _prompt_ids(engine: Engine, exam: Exam, trained_on: Path | None) -> list[list[int]]:
+def _prompt_ids(engine: base.Engine, exam: ask.Exam, trained_on: Path | None) -> list[list[int]]:
     """Prompt token ids as the engine reads them; empty, and a difference in its facts, where it does not tell.
 
     Raises where the model is a run's (`trained_on` has its tokenizer) and they are not those of its training.
@@ -256,14 +249,14 @@ def _prompt_ids(engine: Engine, exam: Exam, trained_on: Path | None) -> list[lis
     return ids
 
 
-def _note_prompts(engine: Engine, ids: Sequence[Sequence[int]], rows: Sequence[Completion]) -> None:
+def _note_prompts(engine: base.Engine, ids: Sequence[Sequence[int]], rows: Sequence[Completion]) -> None:
     for read, row in zip(ids, rows, strict=False):
         if row.finish_reason != "unanswered" and row.prompt_tokens != len(read):
             was = f"{row.prompt_tokens} prompt tokens were read, {len(read)} expected"
             base.differ(engine, f"problem {row.problem_id}: {was}")
 
 
-def _overlap(settings: Config | None, problems: Sequence[Problem], say: Say) -> Overlap | None:
+def _overlap(settings: configs.Config | None, problems: Sequence[Problem], say: Say) -> Overlap | None:
     """What a run was trained on of these problems; None where the model is no run's, or its data is gone."""
     if settings is None:
         return None

@@ -86,28 +86,23 @@ class Quants:
 
     def table(self) -> list[Quant]:
         """Returns one row a type, smallest file first."""
-        found = []
+        found, shown = [], ("bytes", "pass_at_1", "ci95", "right", "tokens_per_s")
         for name, rung in self.climb.rungs.items():
             quant = name.removesuffix(_MATRIX)
-            if rung.engine != "llama.cpp" or quant not in quantize.TYPES or rung.bytes is None:
+            if rung.engine != "llama.cpp" or quant not in quantize.TYPES:
                 continue
             change = rung.change if quant != "F16" else None
             ends = change.ci95 if change else (0.0, 0.0)
-            found.append(
-                Quant(
-                    quant=quant,
-                    bytes=rung.bytes,
-                    pass_at_1=rung.pass_at_1,
-                    ci95=rung.ci95,
-                    right=rung.right,
-                    points=change.points if change else 0.0,
-                    points_ci95=ends,
-                    tokens_per_s=rung.tokens_per_s,
-                    imatrix=name != quant,
-                    inside=-ends[0] <= self.climb.margin,
-                    other_types=other_types(quant, rung.tensor_types or {}),
-                )
+            row = Quant(
+                quant=quant,
+                **{figure: getattr(rung, figure) for figure in shown},
+                points=change.points if change else 0.0,
+                points_ci95=ends,
+                imatrix=name != quant,
+                inside=-ends[0] <= self.climb.margin,
+                other_types=other_types(quant, rung.tensor_types or {}),
             )
+            found.append(row)
         return sorted(found, key=lambda row: (quantize.TYPES.index(row.quant), row.imatrix))
 
 

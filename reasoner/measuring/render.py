@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from reasoner import words
 from reasoner.errors import printable
-from reasoner.measuring.figures import Interval, Ladder, Loss, Quant, Result, Rung
+from reasoner.measuring.figures import Ladder, Loss, Quant, Result, Rung
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -17,10 +17,6 @@ def lines(value: Result) -> list[str]:
     """Returns what `one.run` found, a line for each thing."""
     parts = [*_asked(value), *_scores(value), *_remarks(value), ("kept", value.completions)]
     return [f"{what:<11} {text}" for what, text in parts]
-
-
-def _share(value: float, ends: Interval) -> str:
-    return f"{100 * value:.1f} % [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
 def _asked(value: Result) -> list[tuple[str, str]]:
@@ -41,20 +37,20 @@ def _asked(value: Result) -> list[tuple[str, str]]:
 
 def _scores(value: Result) -> list[tuple[str, str]]:
     right = f"{value.right:,} of {value.scored:,} completions right"
-    found = [("pass@1", f"{_share(value.pass_at_1, value.ci95)}, {right}")]
+    found = [("pass@1", f"{words.share(value.pass_at_1, value.ci95)}, {right}")]
     for label, by_k in (("pass", value.pass_at_k), ("maj", value.maj_at_k)):
         for k, at in (by_k or {}).items():
-            found.append((f"{label}@{k}", f"{_share(at.value, at.ci95)}, {at.problems:,} problems"))
+            found.append((f"{label}@{k}", f"{words.share(at.value, at.ci95)}, {at.problems:,} problems"))
     rules = []
     if value.strict is not None and value.strict_ci95 is not None:
-        rules.append(f"strict {_share(value.strict, value.strict_ci95)}")
+        rules.append(f"strict {words.share(value.strict, value.strict_ci95)}")
     if value.lenient:
-        rules.append(f"lenient {_share(value.lenient.pass_at_1, value.lenient.ci95)}")
+        rules.append(f"lenient {words.share(value.lenient.pass_at_1, value.lenient.ci95)}")
     return found + ([("extraction", "; ".join(rules))] if rules else [])
 
 
 def _remarks(value: Result) -> list[tuple[str, str]]:
-    apart = f"cut by length {100 * value.truncated:.1f} %, unscored {value.unscored - value.unanswered:,},"
+    apart = f"cut by length {words.share(value.truncated)}, unscored {value.unscored - value.unanswered:,},"
     apart += f" no answer of the engine {value.unanswered:,}, declined {value.refused:,}"
     unjudged = f"; {value.unjudged:,} references that cannot be judged were not asked" if value.unjudged else ""
     found = [("apart", apart + unjudged)]
@@ -103,13 +99,13 @@ def _table(*columns: str) -> Table:
 
 
 def _rung(rung: Rung) -> list[str]:
-    change, changed = rung.change, [""] * 6
-    if change:
-        counts = [str(change.lost), str(change.gained)]
-        changed = [change.against, f"{change.points:+.1f}", _ends(change.ci95, "+.1f"), f"{change.p:.2g}", *counts]
-    share = [f"{100 * rung.pass_at_1:.1f} %", _ends([100 * end for end in rung.ci95], ".1f")]
+    changed = [""] * 6
+    if change := rung.change:
+        effect = [words.points(change.points), words.points_interval(change.ci95), words.p_value(change.p)]
+        changed = [change.against, *effect, str(change.lost), str(change.gained)]
+    share = [words.share(rung.pass_at_1), words.interval(rung.ci95)]
     prompts = "differ" if rung.prompt_ids_differ else "same"
-    return [rung.rung, rung.engine, *share, *changed, f"{100 * rung.truncated:.0f} %", prompts]
+    return [rung.rung, rung.engine, *share, *changed, words.share(rung.truncated, digits=0), prompts]
 
 
 def _quant(quant: Quant) -> list[str]:
@@ -117,9 +113,9 @@ def _quant(quant: Quant) -> list[str]:
         quant.quant,
         "yes" if quant.imatrix else "no",
         f"{quant.bytes / 1e6:.1f}",
-        f"{100 * quant.pass_at_1:.1f} %",
-        f"{quant.points:+.1f}",
-        _ends(quant.points_ci95, "+.1f"),
+        words.share(quant.pass_at_1),
+        words.points(quant.points),
+        words.points_interval(quant.points_ci95),
         f"{quant.tokens_per_s:.0f}" if quant.tokens_per_s else "-",
         "yes" if quant.inside else "no",
         f"{quant.other_types} tensors in larger types" if quant.other_types else "",
@@ -132,7 +128,3 @@ def _loss(loss: Loss, value: Ladder) -> str:
     lost = [ascii(flip.problem_id)[1:-1] for flip in flips if flip.before == "right"]
     more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
     return said + (f"\nno longer right: {', '.join(lost[:10])}{more}" if lost else "")
-
-
-def _ends(ends: Sequence[float], form: str) -> str:
-    return f"[{ends[0]:{form}}, {ends[1]:{form}}]"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from typing import Literal, TypeVar
 
 from reasoner.errors import ReasonerError
 from reasoner.measuring.figures import AtK, Completion, Measure
@@ -21,6 +22,7 @@ from reasoner.verifiers.working import StepCheck
 Completions = Sequence[Completion]
 Rule = Literal["verdict", "strict"]
 """The verdict itself, or that of the verifier's stricter rule."""
+Item = TypeVar("Item")
 
 
 def measure(rows: Completions) -> Measure:
@@ -31,14 +33,13 @@ def measure(rows: Completions) -> Measure:
     n = len(rows)
     unscored = sum(row.verdict == "unscored" for row in rows)
     if unscored == n:
-        raise ReasonerError(
-            "no completion could be scored", why=rows[0].why if rows else "no problems", fix="repair the verifier"
-        )
+        why = rows[0].why if rows else "no problems"
+        raise ReasonerError("no completion could be scored", why=why, fix="repair the verifier")
     groups, strict = (list(by_problem(rows, rule).values()) for rule in ("verdict", "strict"))
     value, interval = _mean_share(groups)
     strict_share, strict_interval = _mean_share(strict) if strict else (None, None)
-    asked = _grouped(rows)
-    most = max(map(len, asked))
+    asked = list(by_name((row.problem_id, row) for row in rows).values())
+    most, steps = max(map(len, asked)), [astuple(row.steps) for row in rows if row.steps]
     return Measure(
         pass_at_1=value,
         ci95=interval,
@@ -50,7 +51,7 @@ def measure(rows: Completions) -> Measure:
         strict=strict_share,
         strict_ci95=strict_interval,
         shows_working=sum(row.shows_working for row in rows) / n,
-        steps=_sum_steps([row.steps for row in rows if row.steps]),
+        steps=StepCheck(*map(sum, zip(*steps, strict=True))) if steps else None,
         truncated=sum(row.finish_reason == "length" for row in rows) / n,
         unscored=unscored,
         refused=sum(row.verdict != "right" and refused(row.completion) for row in rows),
@@ -64,33 +65,20 @@ def measure(rows: Completions) -> Measure:
 
 def by_problem(rows: Completions, rule: Rule) -> dict[str, list[bool]]:
     """Returns whether each completion with a verdict is right, by problem; a problem without any is left out."""
-    found: dict[str, list[bool]] = {}
-    for row in rows:
-        if (verdict := getattr(row, rule)) in ("right", "wrong"):
-            found.setdefault(row.problem_id, []).append(verdict == "right")
+    verdicts = ((row.problem_id, getattr(row, rule)) for row in rows)
+    return by_name((name, verdict == "right") for name, verdict in verdicts if verdict in ("right", "wrong"))
+
+
+def by_name(pairs: Iterable[tuple[str, Item]]) -> dict[str, list[Item]]:
+    """Groups what goes by one name; names and items stay in their order."""
+    found: dict[str, list[Item]] = {}
+    for name, item in pairs:
+        found.setdefault(name, []).append(item)
     return found
-
-
-def _grouped(rows: Completions) -> list[list[Completion]]:
-    groups: dict[str, list[Completion]] = {}
-    for row in rows:
-        groups.setdefault(row.problem_id, []).append(row)
-    return list(groups.values())
 
 
 def _mean_share(groups: Sequence[Sequence[bool]]) -> tuple[float, tuple[float, float]]:
     return share((sum(group) / len(group) for group in groups), sum(map(len, groups)))
-
-
-def _sum_steps(known: Sequence[StepCheck]) -> StepCheck | None:
-    if not known:
-        return None
-    return StepCheck(
-        equations=sum(one.equations for one in known),
-        correct=sum(one.correct for one in known),
-        known=sum(one.known for one in known),
-        in_order=sum(one.in_order for one in known),
-    )
 
 
 def pass_at_k(n: int, right: int, k: int) -> float:
@@ -126,10 +114,11 @@ def majority(rows: Completions) -> float | None:
     without an answer, or cut by length have no vote. Of answers that tie, each counts for its part: what drawing one
     of them would give in the mean.
     """
-    votes: dict[str, list[bool]] = {}
-    for row in rows:
-        if row.verdict != "unscored" and row.extracted is not None and row.finish_reason != "length":
-            votes.setdefault(" ".join(row.extracted.casefold().split()), []).append(row.verdict == "right")
+    votes = by_name(
+        (" ".join(row.extracted.casefold().split()), row.verdict == "right")
+        for row in rows
+        if row.verdict != "unscored" and row.extracted is not None and row.finish_reason != "length"
+    )
     if not votes:
         return None
     most = max(map(len, votes.values()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -40,24 +40,15 @@ class Figures:
     """Is what `n` completions look like. Shares are 0-1."""
 
     n: int
-    shows_working: float
-    """Share with a worked equation before the answer line."""
-    length: float
-    """Mean tokens."""
-    numbers: float
-    """Mean count of different numbers written in one completion, a repeated one counted once."""
-    equations: int
-    """Calculations written (`3 + 4 = 7`)."""
-    correct: int
-    """Those of them that hold exactly."""
-    known: int | None
-    """Steps of the problems that are known; None where none is."""
-    in_order: int | None
-    """Known steps that were found in their order."""
-    corrects_itself: float
-    """Share with at least one of `PHRASES`."""
-    phrases: dict[str, int]
-    """Completions that hold each."""
+    shows_working: float  # share with a worked equation before the answer line
+    length: float  # mean tokens
+    numbers: float  # mean count of different numbers written in one completion, a repeated one counted once
+    equations: int  # calculations written (`3 + 4 = 7`)
+    correct: int  # those of them that hold exactly
+    known: int | None  # steps of the problems that are known; None where none is
+    in_order: int | None  # known steps that were found in their order
+    corrects_itself: float  # share with at least one of `PHRASES`
+    phrases: dict[str, int]  # completions that hold each
 
 
 def figures(completions: Iterable[Completion]) -> Figures | None:
@@ -86,18 +77,16 @@ def figures(completions: Iterable[Completion]) -> Figures | None:
 def pooled(parts: Sequence[Figures]) -> Figures:
     """Returns the figures of the completions of several steps together; known steps are not counted."""
     n = sum(one.n for one in parts)
-    phrases: Counter[str] = Counter()
-    for one in parts:
-        phrases.update(one.phrases)
-
-    def mean(of: Callable[[Figures], float]) -> float:
-        return sum(of(one) * one.n for one in parts) / n
-
+    phrases = sum((Counter(one.phrases) for one in parts), Counter[str]())
+    means = ("shows_working", "length", "numbers", "corrects_itself")
     return Figures(
-        n, mean(lambda one: one.shows_working), mean(lambda one: one.length), mean(lambda one: one.numbers),
-        sum(one.equations for one in parts), sum(one.correct for one in parts), None, None,
-        mean(lambda one: one.corrects_itself), dict(phrases.most_common()),
-    )  # fmt: skip
+        n=n,
+        **{name: sum(getattr(one, name) * one.n for one in parts) / n for name in means},
+        **{name: sum(getattr(one, name) for one in parts) for name in ("equations", "correct")},
+        known=None,
+        in_order=None,
+        phrases=dict(phrases.most_common()),
+    )
 
 
 def _plain(number: str) -> str:

@@ -74,8 +74,7 @@ class Paragraph:
 
     text: Text
     kind: Literal["note", "lede", "live", ""] = "note"
-    of_picture: str = ""
-    """How to read the picture that follows; only the page has both."""
+    of_picture: str = ""  # how to read the picture that follows; only the page has both
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,7 @@ class Answers:
     prompt: str
     sides: Sequence[Side]
     reference: str | None = None
-    is_folded: bool = False
-    """Whether the page shows the prompt only, until it is opened."""
+    is_folded: bool = False  # whether the page shows the prompt only, until it is opened
 
 
 @dataclass(frozen=True)
@@ -159,15 +157,11 @@ class Page:
     """Is a report: what stands at its top, then its sections."""
 
     title: str
-    facts: Sequence[tuple[str, str]]
-    """What the run is, as (name, value)."""
-    warnings: Sequence[str]
-    """What must be read before any figure."""
+    facts: Sequence[tuple[str, str]]  # what the run is, as (name, value)
+    warnings: Sequence[str]  # what must be read before any figure
     headline: tuple[str, str]
     """A large figure, which may be empty, and the words behind it; of the page only, the title says as much."""
-    is_finding: bool
-    """Whether the large figure has the colour of the tuned model."""
+    is_finding: bool  # whether the large figure has the colour of the tuned model
     head: Sequence[Block]
     sections: Sequence[Section]
-    version: str | None = None
-    """Of this package, where the run's records say it."""
+    version: str | None = None  # of this package, where the run's records say it

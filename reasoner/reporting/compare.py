@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from reasoner import files, runs, words
 from reasoner.config import read
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.measuring import intervals
+from reasoner.measuring import figures, intervals
 from reasoner.measuring import lift as lifts
-from reasoner.measuring.figures import Completion, Interval, Paired, load
+from reasoner.measuring.scores import by_name
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Effect, Score, Summary
 from reasoner.verifiers.score import Judge
@@ -42,30 +43,20 @@ class Row:
 
 @dataclass(frozen=True)
 class Finished:
-    """Holds a finished run: its folder, its summary, and the settings that another seed of its recipe shares."""
+    """Holds a finished run: its summary, and the settings that another seed of its recipe shares."""
 
-    folder: runs.Run
+    name: str
+    folder: Path
     summary: Summary
     recipe: dict[str, object]
 
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
 
 @dataclass(frozen=True, kw_only=True)
-class Seeds:
+class Seeds(figures.OverSeeds):
     """Is the mean lift of trainings of one recipe, over seeds and over problems (None: completions are gone)."""
 
     runs: list[str]
-    seeds: int
-    points: float
-    least: float
-    most: float
-    sd: float
-    ci95: Interval
-    interval: str
-    over_problems: Paired | None
+    over_problems: figures.Paired | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +67,7 @@ class Control:
     control: str
     lift: float
     control_lift: float
-    difference: Paired
+    difference: figures.Paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +88,15 @@ def run(names: Sequence[str]) -> Comparison:
         raise ReasonerError("one run was named twice", fix="name different runs", code=USAGE)
     if len(folders) < 2:
         raise ReasonerError("one run cannot be compared", fix="reasoner compare RUN RUN…", code=USAGE)
-    found = [Finished(one, _summary(one), read(one.config_path)[0].recipe()) for one in folders]
-    for profile in {one.summary.profile for one in found}:
-        _refuse_different([one.summary for one in found if one.summary.profile == profile])
+    found = []
+    for one in folders:
+        if not (scored := summary.read(one)):
+            raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
+        found.append(Finished(one.name, one.path, scored, read(one.config_path)[0].recipe()))
+    for same_profile in by_name((one.summary.profile, one.summary) for one in found).values():
+        _refuse_different(same_profile)
     seeds, controls, notes = [], [], []
-    for members in _recipes(found):
+    for members in by_name((files.sha256_json(one.recipe), one) for one in found).values():
         trained = [one for one in members if not one.summary.control]
         if len(trained) > len({one.summary.seed for one in trained}):
             notes.append(f"{_listed(trained)}: one seed twice, so there is no interval over seeds")
@@ -111,12 +106,6 @@ def run(names: Sequence[str]) -> Comparison:
     names_ = [one.name for one in dataclasses.fields(Row)]
     rows = [Row(**{name: getattr(one.summary, name) for name in names_}) for one in found]
     return Comparison(runs=rows, seeds=seeds, controls=controls, notes=[*notes, *_differing(found)])
-
-
-def _summary(one: runs.Run) -> Summary:
-    if found := summary.read(one):
-        return found
-    raise ReasonerError(f"run {one.name} is not finished", fix=f"make reasoner RUN={one.name}", code=USAGE)
 
 
 def _refuse_different(same_profile: Sequence[Summary]) -> None:
@@ -129,27 +118,13 @@ def _refuse_different(same_profile: Sequence[Summary]) -> None:
             judges = [f"{one.verifier.name} {one.verifier.version} in {one.run}" for one in (first, other)]
             wrong.append(f"verifier: {', '.join(judges)}")
         if wrong:
-            raise ReasonerError(
-                f"runs {first.run} and {other.run} were not scored alike",
-                why="\n".join(wrong),
-                fix="compare runs of one set and one verifier, or score one again: reasoner evaluate RUN",
-                code=USAGE,
-            )
+            fix = "compare runs of one set and one verifier, or score one again: reasoner evaluate RUN"
+            unlike = f"runs {first.run} and {other.run} were not scored alike"
+            raise ReasonerError(unlike, why="\n".join(wrong), fix=fix, code=USAGE)
 
 
 def _problems(summary: Summary) -> str:
     return f"{summary.n} of {summary.split} ({summary.split_sha256[:12]})"
-
-
-# -- which runs belong together ----------------------------------------------------------------
-
-
-def _recipes(found: Sequence[Finished]) -> list[list[Finished]]:
-    """Groups runs whose settings say the same, but for seed and control and what touches neither learning nor score."""
-    groups: dict[str, list[Finished]] = {}
-    for one in found:
-        groups.setdefault(files.sha256_json(one.recipe), []).append(one)
-    return list(groups.values())
 
 
 def _differing(found: Sequence[Finished]) -> list[str]:
@@ -164,13 +139,11 @@ def _differing(found: Sequence[Finished]) -> list[str]:
                 " different sets: they stand side by side, no figure is taken across them"
             )
             continue
-        keys = [key for key in recipe if recipe[key] != one.recipe[key]]
-        if keys:
+        if keys := [key for key in recipe if recipe[key] != one.recipe[key]]:
             told = ", ".join(f"{key} {recipe[key]} and {one.recipe[key]}" for key in keys)
             notes.append(f"{first.run} and {other.run} are different recipes: {told}")
         versions = {**first.versions, **other.versions}
-        changed = [name for name in versions if first.versions.get(name) != other.versions.get(name)]
-        if changed:
+        if changed := [name for name in versions if first.versions.get(name) != other.versions.get(name)]:
             notes.append(f"{first.run} and {other.run} were made with different {', '.join(changed)}")
     return notes
 
@@ -187,7 +160,7 @@ def _over_seeds(members: Sequence[Finished]) -> Seeds:
         means = [sum(one[i] for one in differences) / len(differences) for i in sorted(ids)]
         problems = lifts.paired(means)
     over_seeds = intervals.over_seeds([one.summary.lift.points for one in members])
-    return Seeds(runs=[one.name for one in members], **vars(over_seeds), over_problems=problems)
+    return Seeds(**vars(over_seeds), runs=[one.name for one in members], over_problems=problems)
 
 
 def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:
@@ -211,8 +184,8 @@ def _controls(members: Sequence[Finished], notes: list[str]) -> list[Control]:
 
 def _by_problem(one: Finished) -> dict[str, float] | None:
     """Returns tuned minus base of each problem; None where the completions are gone or are not the summary's."""
-    folder = one.folder.path / "completions"
-    base, tuned = (load(folder / f"{role}.jsonl", Completion) for role in ("base", "tuned"))
+    folder = one.folder / "completions"
+    base, tuned = (figures.load(folder / f"{role}.jsonl", figures.Completion) for role in ("base", "tuned"))
     if not base or not tuned:
         return None
     found = lifts.differences(base, tuned)
@@ -220,11 +193,11 @@ def _by_problem(one: Finished) -> dict[str, float] | None:
     return found if is_same else None
 
 
-def _unpaired(lift: Effect, control: Effect) -> Paired:
+def _unpaired(lift: Effect, control: Effect) -> figures.Paired:
     """Returns the difference by the two intervals alone, as if of different problems; that is too wide."""
     points = lift.points - control.points
     half = sum(((found.ci95[1] - found.ci95[0]) / 2) ** 2 for found in (lift, control)) ** 0.5
-    return Paired(points=points, ci95=(points - half, points + half), p=None, test="none: completions are gone")
+    return figures.Paired(points=points, ci95=(points - half, points + half), p=None, test="none: completions are gone")
 
 
 # -- for a person ------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reasoner.reporting import blocks
-from reasoner.reporting.blocks import Block, Code, Text, pieces
 from reasoner.reporting.markup import Markup, join, tag
 
 STYLE = Path(__file__).with_name("page.css")
@@ -54,7 +53,6 @@ def _head(page: blocks.Page) -> Iterator[Markup]:
 
 
 def _sections(sections: Sequence[blocks.Section]) -> Markup:
-    """Renders the list of links, then what they lead to."""
     links = (tag("li", tag("a", one.title, href=f"#{one.name}")) for one in sections)
     return join(
         tag("nav", tag("ul", links), aria_label="Parts of this report"),
@@ -63,15 +61,11 @@ def _sections(sections: Sequence[blocks.Section]) -> Markup:
     )  # fmt: skip
 
 
-def _text(text: Text) -> Markup:
-    return join(_piece(one) for one in pieces(text))
+def _text(text: blocks.Text) -> Markup:
+    return join(tag("code", one) if isinstance(one, blocks.Code) else one for one in blocks.pieces(text))
 
 
-def _piece(one: str) -> Markup:
-    return tag("code", one) if isinstance(one, Code) else join(one)
-
-
-def _block(block: Block) -> Markup:
+def _block(block: blocks.Block) -> Markup:
     match block:
         case blocks.Paragraph(text, kind, of_picture):
             told = join(_text(text), f" {of_picture}" if of_picture else "")
@@ -89,11 +83,10 @@ def _block(block: Block) -> Markup:
             more = tag("span", remark, class_="soft") if remark else None
             return tag("details", tag("summary", name, more), map(_block, inner), open=is_open or None)
         case blocks.Answers():
-            return _folded_answers(block) if block.is_folded else _answers(block)
+            return _answers(block)
 
 
 def _table(table: blocks.Table) -> Markup:
-    """Renders a table that scrolls in a box of its own."""
     titles = (tag("th", one if isinstance(one, Markup) else _text(one or ""), scope="col") for one in table.titles)
     head = tag("thead", tag("tr", titles)) if any(table.titles) else None
     body = tag("tbody", (tag("tr", _row(row)) for row in table.rows))
@@ -127,31 +120,22 @@ def _said(text: str) -> Markup:
 
 
 def _answers(answers: blocks.Answers) -> Markup:
-    reference = answers.reference
+    """Renders both answers beside each other, under each other on a phone; folded ones below their prompt."""
+    reference, (base, tuned) = answers.reference, answers.sides
+    both = (
+        tag("div", tag("h4", one.name, tag("span", one.remark)), _said(one.text), class_=f"side {role}")
+        for role, one in zip(ROLES, (base, tuned), strict=True)
+    )
+    sides = tag("div", both, class_="sides")
+    if answers.is_folded:
+        told = "; ".join(f"{one.name}: {one.remark}" for one in (base, tuned) if one.remark)
+        same = tag("span", "the same answer" if base.text == tuned.text else told, class_="soft")
+        return tag("details", tag("summary", tag("span", tag("bdi", answers.prompt), class_="title"), same), sides)
     return tag(
         "article",
         tag("p", _text(answers.title), class_="id"),
         tag("div", answers.prompt, class_="said asked", dir="auto"),
         None if reference is None else tag("details", tag("summary", "reference"), _said(reference)),
-        _sides(answers.sides),
+        sides,
         class_="pair",
     )
-
-
-def _folded_answers(answers: blocks.Answers) -> Markup:
-    """Renders the prompt, and what it opens: both answers."""
-    base, tuned = answers.sides
-    same = "the same answer" if base.text == tuned.text else "; ".join(
-        f"{one.name}: {one.remark}" for one in answers.sides if one.remark)  # fmt: skip
-    title = tag("span", tag("bdi", answers.prompt), class_="title")
-    return tag("details", tag("summary", title, tag("span", same, class_="soft")), _sides(answers.sides))
-
-
-def _sides(sides: Sequence[blocks.Side]) -> Markup:
-    """Renders both beside each other; under each other on a phone."""
-    return tag(
-        "div",
-        (tag("div", tag("h4", one.name, tag("span", one.remark)), _said(one.text), class_=f"side {role}")
-         for role, one in zip(ROLES, sides, strict=True)),
-        class_="sides",
-    )  # fmt: skip

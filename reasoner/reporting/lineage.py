@@ -68,11 +68,9 @@ def _files(material: Material) -> Iterator[Link]:
     if done.train:
         above = done.merge or done.gguf
         inputs = above.inputs if above else {}
-        holds = (
-            _named(inputs["adapter"], material.adapter)
-            if "adapter" in inputs
-            else _named(inputs.get("train"), done.train.key)
-        )
+        holds = _named(inputs.get("train"), done.train.key)
+        if "adapter" in inputs:
+            holds = _named(inputs["adapter"], material.adapter)
         yield from _weights("adapter, sha256", done.train.outputs, holds)
 
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 
 from reasoner.reporting import blocks
-from reasoner.reporting.blocks import Block, Code, Plain, Text, pieces
 from reasoner.reporting.markup import Markup, visible
 
 
@@ -20,7 +19,7 @@ def render(page: blocks.Page) -> str:
     out = [f"# {_inline(page.title)}", ""]
     out += [line for text in page.warnings for line in (f"**{_inline(text)}**", "")]
     out += [line for block in page.head for line in _block(block, 2)]
-    facts = (_inline((f"{name} ", Plain(value)) if name else value) for name, value in page.facts if value)
+    facts = (_inline((f"{name} ", blocks.Plain(value)) if name else value) for name, value in page.facts if value)
     out += [", ".join(facts), ""]
     for section in page.sections:
         if section.blocks:
@@ -29,20 +28,20 @@ def render(page: blocks.Page) -> str:
     return "\n".join(out).rstrip("\n") + "\n"
 
 
-def _inline(text: Text) -> str:
-    return "".join(map(_piece, pieces(text)))
+def _inline(text: blocks.Text) -> str:
+    return "".join(map(_piece, blocks.pieces(text)))
 
 
 def _piece(one: str) -> str:
     told = visible(re.sub(r"\s+", " ", one))
-    if isinstance(one, Code):
+    if isinstance(one, blocks.Code):
         return "`" + " ".join(told.split()).replace("`", "'") + "`"
-    if isinstance(one, Plain):
+    if isinstance(one, blocks.Plain):
         return re.sub(r"([\\<>&*_`\[\]#])", r"\\\1", told.strip())
     return re.sub(r"(\\|<(?=[A-Za-z/!?])|`|\](?=[(\[]))", r"\\\1", told)
 
 
-def _block(block: Block, level: int) -> Iterator[str]:
+def _block(block: blocks.Block, level: int) -> Iterator[str]:
     """Yields the lines of a block, an empty one at its end. `level`: of the headings in it."""
     match block:
         case blocks.Paragraph(text):
@@ -62,7 +61,7 @@ def _block(block: Block, level: int) -> Iterator[str]:
             if block.reference is not None:
                 yield from ("reference:", "", *_quoted(block.reference))
             for name, remark, text in block.sides:
-                yield from (_inline((Plain(name), f" ({remark}):" if remark else ":")), "", *_quoted(text))
+                yield from (_inline((blocks.Plain(name), f" ({remark}):" if remark else ":")), "", *_quoted(text))
         case blocks.Picture():
             return
 
@@ -86,5 +85,5 @@ def _row(cells: blocks.Row) -> str:
     return "|" + "".join(" |" if cell is None else f" {_cell(cell)} |" for cell in cells)
 
 
-def _cell(item: Text | blocks.Cell) -> str:
+def _cell(item: blocks.Text | blocks.Cell) -> str:
     return _inline(item.text if isinstance(item, blocks.Cell) else item).replace("|", "\\|")

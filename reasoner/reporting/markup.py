@@ -19,16 +19,14 @@ def visible(text: str) -> str:
     >>> visible("\x1b[31mred\u202e")
     '␛[31mred[U+202E]'
     """
-    return "".join(
-        c if c in "\n\t\u200c\u200d" or c.isprintable() or unicodedata.category(c) == "Zs" else _sign(c) for c in text
-    )
 
+    def sign(char: str) -> str:
+        if char in "\n\t\u200c\u200d" or char.isprintable() or unicodedata.category(char) == "Zs":
+            return char
+        code = ord(char)
+        return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else f"[U+{code:04X}]"
 
-def _sign(char: str) -> str:
-    code = ord(char)
-    if code < 32:
-        return chr(0x2400 + code)
-    return "\u2421" if code == 127 else f"[U+{code:04X}]"
+    return "".join(map(sign, text))
 
 
 def _escaped(child: object) -> str:

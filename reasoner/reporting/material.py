@@ -11,12 +11,10 @@ from reasoner import files, runs
 from reasoner.audit.results import Audit
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Completion, Everyday, EverydayAnswer, KindFigures, Missing
 from reasoner.reporting import behaviour, records
 from reasoner.reporting import summary as summaries
 from reasoner.reporting.behaviour import Figures
 from reasoner.reporting.records import Records
-from reasoner.reporting.summary import ROLES, SetComparison, Summary
 from reasoner.training.facts import StepMetrics, read_metrics
 
 
@@ -25,29 +23,25 @@ class Material:
     """Holds what a run's folder says. Shares are 0-1."""
 
     run: runs.Run
-    config: dict[str, Any]
-    """As `config.json` has it; empty where there is none."""
-    origin: dict[str, str]
-    """Where each value of the config came from."""
-    summary: Summary | None = None
+    config: dict[str, Any]  # as `config.json` has it; empty where there is none
+    origin: dict[str, str]  # where each value of the config came from
+    summary: summaries.Summary | None = None
     records: Records = field(default_factory=Records)
     metrics: list[StepMetrics] = field(default_factory=list)
-    by_kind: Mapping[str, KindFigures] = field(default_factory=dict)
-    beside: Mapping[str, SetComparison | figures.Compared | Missing] = field(default_factory=dict)
-    everyday: Everyday | None = None
-    completions: Mapping[str, Sequence[Completion]] = field(default_factory=dict)
+    by_kind: Mapping[str, figures.KindFigures] = field(default_factory=dict)
+    beside: Mapping[str, summaries.SetComparison | figures.Compared | figures.Missing] = field(default_factory=dict)
+    everyday: figures.Everyday | None = None
+    completions: Mapping[str, Sequence[figures.Completion]] = field(default_factory=dict)
     """By role, of those that have some; so are the next two."""
-    answers: Mapping[str, Sequence[EverydayAnswer]] = field(default_factory=dict)
+    answers: Mapping[str, Sequence[figures.EverydayAnswer]] = field(default_factory=dict)
     """Greedy, to the everyday prompts."""
     behaviour: Mapping[str, Figures] = field(default_factory=dict)
-    trained: Mapping[int, Figures] = field(default_factory=dict)
-    """The behaviour of the rollouts, by step."""
+    trained: Mapping[int, Figures] = field(default_factory=dict)  # the behaviour of the rollouts, by step
     dev: Sequence[tuple[float, float]] = ()
     """Scores of checkpoints on dev problems, as (step, share), where `reasoner watch` took them."""
     audit: Audit | None = None
     ladder: figures.Ladder | None = None
-    adapter: str | None = None
-    """`runs.adapter_sha256` of what lies in the run's folder now."""
+    adapter: str | None = None  # `runs.adapter_sha256` of what lies in the run's folder now
 
     @property
     def profile(self) -> str:
@@ -60,7 +54,7 @@ class Material:
         return found.get(name, default) if isinstance(found, Mapping) else default
 
 
-def read(run: runs.Run, summary: Summary | None = None) -> Material:
+def read(run: runs.Run, summary: summaries.Summary | None = None) -> Material:
     """Reads what a report of this run is made of; raises where there is nothing yet and nobody is at it.
 
     `summary`: one that is not yet written.
@@ -70,13 +64,11 @@ def read(run: runs.Run, summary: Summary | None = None) -> Material:
     done = records.read(run, config.get("train", {}).get("steps", 0))
     metrics = read_metrics(run)
     if not metrics and not done.done and not run.summary_path.exists() and not runs.is_locked(run):
-        raise ReasonerError(
-            f"run {run.name} has nothing to report yet", fix=f"reasoner status {run.name}; make reasoner", code=USAGE
-        )
+        fix = f"reasoner status {run.name}; make reasoner"
+        raise ReasonerError(f"run {run.name} has nothing to report yet", fix=fix, code=USAGE)
     summary = summary or summaries.read(run)
     scored = done.evaluate.facts if done.evaluate else summary
     served = completions(run)
-    chats = {role: _rows(run.path / "completions" / f"everyday-{role}.jsonl", EverydayAnswer) for role in ROLES}
     history = files.read_jsonl(run.path / "history.jsonl")
     return Material(
         run=run,
@@ -89,7 +81,7 @@ def read(run: runs.Run, summary: Summary | None = None) -> Material:
         beside=scored.beside if scored else {},
         everyday=scored.everyday if scored else None,
         completions=served,
-        answers={role: rows for role, rows in chats.items() if rows},
+        answers=_by_role(run, "everyday-", figures.EverydayAnswer),
         behaviour={role: found for role, rows in served.items() if (found := behaviour.figures(rows))},
         trained=behaviour.training(run.path / "rollouts"),
         dev=sorted((row["step"], row["score"]) for row in history if row["event"] == "scored" and row["score"]),
@@ -99,10 +91,9 @@ def read(run: runs.Run, summary: Summary | None = None) -> Material:
     )
 
 
-def completions(run: runs.Run) -> dict[str, list[Completion]]:
+def completions(run: runs.Run) -> dict[str, list[figures.Completion]]:
     """Reads the completions of the main set by role, of those roles that have some."""
-    paths = {role: run.path / "completions" / f"{role}.jsonl" for role in ROLES}
-    return {role: rows for role, path in paths.items() if (rows := _rows(path, Completion))}
+    return _by_role(run, "", figures.Completion)
 
 
 Kind = TypeVar("Kind")
@@ -113,5 +104,8 @@ def _read(path: Path, kind: type[Kind]) -> Kind | None:
     return None if stored is None else records.parse(kind, stored, str(path))
 
 
-def _rows(path: Path, kind: type[Kind]) -> list[Kind]:
-    return records.parse(list[kind], files.read_jsonl(path), str(path))  # type: ignore[valid-type]
+def _by_role(run: runs.Run, prefix: str, kind: type[Kind]) -> dict[str, list[Kind]]:
+    paths = {role: run.path / "completions" / f"{prefix}{role}.jsonl" for role in summaries.ROLES}
+    stored = {role: files.read_jsonl(path) for role, path in paths.items()}
+    kinds = list[kind]  # type: ignore[valid-type]
+    return {role: records.parse(kinds, rows, str(paths[role])) for role, rows in stored.items() if rows}

@@ -12,7 +12,6 @@ from reasoner.reporting.compare import Comparison
 from reasoner.reporting.flips import GAINED, LOST
 from reasoner.reporting.markup import Markup
 from reasoner.reporting.material import Material
-from reasoner.reporting.summary import ROLES, Summary
 
 Pair = tuple[Material, Material]
 
@@ -46,15 +45,15 @@ def report(pair: Pair, found: Comparison) -> blocks.Page:
 
 
 def _coloured(pair: Pair) -> sections.Coloured:
-    return list(zip(ROLES, pair, strict=True))
+    return list(zip(summaries.ROLES, pair, strict=True))
 
 
-def _lifts(finished: Sequence[Summary]) -> Markup:
+def _lifts(finished: Sequence[summaries.Summary]) -> Markup:
     """Draws the lifts on one scale that holds 0."""
     every = [0.0, *(end for one in finished for end in one.lift.ci95)]
     scale = plots.round_scale(min(every), max(every))
     rows = []
-    for role, one in zip(ROLES, finished, strict=True):
+    for role, one in zip(summaries.ROLES, finished, strict=True):
         points, ends = one.lift.points, one.lift.ci95
         title = f"{one.run}: lift {words.points(points, ends, ' points')}"
         plot = plots.whiskers(title, [(role, points, ends)], scale[0], scale[-1])
@@ -74,7 +73,7 @@ def _told(found: Comparison) -> list[str]:
     return [*told, *(f"{note[:1].upper()}{note[1:]}." for note in found.notes)]
 
 
-def _figures(names: Sequence[str], finished: Sequence[Summary]) -> Table:
+def _figures(names: Sequence[str], finished: Sequence[summaries.Summary]) -> Table:
     told = [dict(summaries.lines(one)) for one in finished]
     rows = [(Plain(what), *(one.get(what, "") for one in told)) for what in dict.fromkeys([*told[0], *told[1]])]
     return Table("Figures", ("", *map(Plain, names)), rows, "pairs")

@@ -9,10 +9,9 @@ from reasoner import files, runs
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import facts
 from reasoner.measuring.figures import EVALUATE, Evaluation
-from reasoner.runs import Kind, Record
 from reasoner.training.facts import TRAIN, TrainFacts
 
-KINDS: tuple[Kind[Any], ...] = (
+KINDS: tuple[runs.Kind[Any], ...] = (
     facts.BASE, TRAIN, facts.MERGE, facts.GGUF, facts.MODELFILE, facts.REGISTER, EVALUATE, facts.PROMOTE,
 )  # fmt: skip
 
@@ -21,17 +20,17 @@ KINDS: tuple[Kind[Any], ...] = (
 class Records:
     """Is a record for each stage that is done, in their order."""
 
-    base: Record[facts.BaseFacts] | None = None
-    train: Record[TrainFacts] | None = None
-    merge: Record[facts.MergeFacts] | None = None
-    gguf: Record[facts.GgufFacts] | None = None
-    modelfile: Record[facts.ModelfileFacts] | None = None
-    register: Record[facts.RegisterFacts] | None = None
-    evaluate: Record[Evaluation] | None = None
-    promote: Record[facts.PromoteFacts] | None = None
+    base: runs.Record[facts.BaseFacts] | None = None
+    train: runs.Record[TrainFacts] | None = None
+    merge: runs.Record[facts.MergeFacts] | None = None
+    gguf: runs.Record[facts.GgufFacts] | None = None
+    modelfile: runs.Record[facts.ModelfileFacts] | None = None
+    register: runs.Record[facts.RegisterFacts] | None = None
+    evaluate: runs.Record[Evaluation] | None = None
+    promote: runs.Record[facts.PromoteFacts] | None = None
 
     @property
-    def done(self) -> dict[str, Record[Any]]:
+    def done(self) -> dict[str, runs.Record[Any]]:
         """Returns those that are there, by stage."""
         return {name: record for name, record in vars(self).items() if record}
 
@@ -48,9 +47,7 @@ class Records:
 
 def read(run: runs.Run, steps: int) -> Records:
     """Reads the records of a run and of the export of its last step; raises where another version wrote one."""
-    export = run.export_dir(steps)
-    paths = {kind: (run.path if kind.is_of_run else export) / f"{kind.name}.json" for kind in KINDS}
-    return Records(**{kind.name: runs.read_record(path, kind) for kind, path in paths.items()})
+    return Records(**{kind.name: run.record(kind, steps) for kind in KINDS})
 
 
 Read = TypeVar("Read")

@@ -12,16 +12,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from reasoner import words
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Completion, EverydayAnswer, Missing
 from reasoner.reporting import behaviour, blocks, lineage, plots
 from reasoner.reporting import summary as summaries
-from reasoner.reporting.behaviour import Figures, spread
+from reasoner.reporting.behaviour import Figures
 from reasoner.reporting.blocks import Block, Code, Paragraph, Picture, Plain, Section, Table, Text, listed
 from reasoner.reporting.flips import flips, reference
 from reasoner.reporting.markup import Markup
 from reasoner.reporting.material import Material
 from reasoner.reporting.plots import SHARES, Point, Series, Show
-from reasoner.reporting.summary import ROLES, Effect, Summary
+from reasoner.reporting.summary import ROLES, Summary
 from reasoner.training.facts import StepMetrics
 
 P_VALUES = (
@@ -238,7 +237,7 @@ def training_table(metrics: Sequence[StepMetrics]) -> Table:
         cells: list[Text] = ["" if values[key] is None else show(values[key]) for key, _, show in columns]
         rows.append([*cells, _families(row.kinds or {})] if has_kinds else cells)
     titles = [*(title for _, title, _ in columns), *(["drawn"] if has_kinds else [])]
-    return Table("Training, a dozen steps", titles, spread(rows, 12), "wide")
+    return Table("Training, a dozen steps", titles, behaviour.spread(rows, 12), "wide")
 
 
 def _families(kinds: Mapping[str, float]) -> Text:
@@ -253,7 +252,7 @@ def _families(kinds: Mapping[str, float]) -> Text:
 # -- kinds and sets ----------------------------------------------------------------------------
 
 
-def _lift(lift: Effect | figures.Lift | None) -> tuple[str, str]:
+def _lift(lift: summaries.Effect | figures.Lift | None) -> tuple[str, str]:
     """Returns the two cells of a lift and its p."""
     if lift is None:
         return "no pair was scored", ""
@@ -269,10 +268,8 @@ def counted(title: str, *pair: figures.Counts) -> tuple[Markup | str, str, str]:
 
 def kinds(material: Material) -> Made:
     """Says which kinds of problems the model learned, and which it lost."""
-    rows = [
-        (Plain(kind), *counted(kind, cell.base, cell.tuned), *_lift(cell.lift))
-        for kind, cell in material.by_kind.items()
-    ]
+    cells = material.by_kind.items()
+    rows = [(Plain(kind), *counted(kind, cell.base, cell.tuned), *_lift(cell.lift)) for kind, cell in cells]
     titles = ("kind", SHARES, "base right", "tuned right", "lift, points", "p")
     table = Table("By kind of problem", titles, rows, "wide")
     return [Picture(plots.legend()), table, Paragraph(P_VALUES)] if rows else []
@@ -282,7 +279,7 @@ def beside(material: Material) -> Made:
     """Says what the model scored on other sets."""
     rows: list[blocks.Row] = []
     for name, one in material.beside.items():
-        if isinstance(one, Missing):
+        if isinstance(one, figures.Missing):
             told = ("not found in ", Code(one.missing), " (`REASONER_DATA`)")
             rows.append((Plain(name), None, None, told, *[None] * 4))
             continue
@@ -304,20 +301,17 @@ def ladder(material: Material) -> Made:
     """Says where on the way to Ollama a score is lost, and how small the file may be."""
     if not (found := material.ladder):
         return []
-    loss = found.first_loss
     told: tuple[str, ...] = ("No rung loses more than the margin.",)
     flips_there: Made = []
-    if loss:
+    if loss := found.first_loss:
         lost = words.points(loss.points, loss.ci95, " points")
         told = (f"First loss at {loss.rung}: {lost}: ", Plain(loss.cause), ".")
         rows = [(Plain(one.problem_id), one.before, one.after)
                 for rung in found.rungs if rung.rung == loss.rung for one in rung.flips]  # fmt: skip
         table = Table("Flipped problems", ("problem", "before", "after"), rows)
         flips_there = [blocks.Folded(("What flipped at ", Plain(loss.rung)), [table])]
-    note = (
-        f"{found.n} problems of split `{found.split}`, the same at every rung, greedy; margin {found.margin_points:g}"
-        " points. "
-    )
+    asked = f"{found.n} problems of split `{found.split}`, the same at every rung, greedy"
+    note = f"{asked}; margin {found.margin_points:g} points. "
     titles = ("rung", SHARES, "engine", "right", "against", "change, points", "flips", "cut", "MB", "tokens/s")
     rungs = Table("Rungs of the ladder", titles, [_rung(one, loss) for one in found.rungs], "wide")
     return [Paragraph((note, *told)), rungs, *flips_there, *(_quants(found) if found.quants else [])]
@@ -331,11 +325,10 @@ def _rung(rung: figures.Rung, loss: figures.Loss | None) -> blocks.Row:
     change, right = rung.change, words.share(rung.pass_at_1, rung.ci95)
     is_loss = loss is not None and rung.rung == loss.rung
     role = "bad" if is_loss else "base" if rung.rung == "base" else "tuned"
-    changed = (
-        (Plain(change.against), words.points(change.points, change.ci95), f"+{change.gained} −{change.lost}")
-        if change
-        else ("", "", "")
-    )
+    changed = ("", "", "")
+    if change:
+        effect = words.points(change.points, change.ci95)
+        changed = (Plain(change.against), effect, f"+{change.gained} −{change.lost}")
     return (
         blocks.Cell((Plain(rung.rung), ": lost here"), "bad") if is_loss else Plain(rung.rung),
         plots.whiskers(f"{rung.rung}: {right}", [(role, rung.pass_at_1, rung.ci95)]), Plain(rung.engine), right,
@@ -346,10 +339,8 @@ def _rung(rung: figures.Rung, loss: figures.Loss | None) -> blocks.Row:
 def _quants(found: figures.Ladder) -> Made:
     names = [f"{one.quant}{' with imatrix' if one.imatrix else ''}" for one in found.quants]
     rows = [
-        (
-            str(number), Plain(name), words.megabytes(one.bytes), words.share(one.pass_at_1, one.ci95),
-            words.points(one.points, one.points_ci95), _speed(one.tokens_per_s), "yes" if one.inside else "no",
-        )
+        (str(number), Plain(name), words.megabytes(one.bytes), words.share(one.pass_at_1, one.ci95),
+         words.points(one.points, one.points_ci95), _speed(one.tokens_per_s), "yes" if one.inside else "no")
         for number, (name, one) in enumerate(zip(names, found.quants, strict=True), 1)
     ]  # fmt: skip
     chosen = min(
@@ -428,7 +419,7 @@ def habits(material: Material) -> Made:
 
 
 def flipped(
-    completions: Mapping[str, Sequence[Completion]],
+    completions: Mapping[str, Sequence[figures.Completion]],
     names: Sequence[str] = ROLES,
     titles: Mapping[str, str] | None = None,
 ) -> Made:
@@ -447,7 +438,7 @@ def flipped(
     ]
 
 
-def _flip(pair: Sequence[Completion], names: Sequence[str]) -> blocks.Answers:
+def _flip(pair: Sequence[figures.Completion], names: Sequence[str]) -> blocks.Answers:
     asked, told = pair[0], reference(pair[0].answer)
     is_short = "\n" not in told
     sides = [
@@ -458,7 +449,7 @@ def _flip(pair: Sequence[Completion], names: Sequence[str]) -> blocks.Answers:
     return blocks.Answers(title, asked.question, sides, None if is_short else told)
 
 
-def _cut(one: Completion | EverydayAnswer) -> list[str]:
+def _cut(one: figures.Row) -> list[str]:
     return ["cut"] if one.finish_reason == "length" else []
 
 
@@ -478,8 +469,8 @@ def everyday(material: Material) -> Made:
         )
         drawn = (sampled.base, sampled.tuned)
         fallen = (words.share(side.degenerate.value, side.degenerate.ci95) for side in drawn)
-        rows.append(("sampled: degenerate", *fallen))
-        rows.append(("sampled: facts right", *(f"{side.facts_right:.1f} of {sampled.facts}" for side in drawn)))
+        right = (f"{side.facts_right:.1f} of {sampled.facts}" for side in drawn)
+        rows += [("sampled: degenerate", *fallen), ("sampled: facts right", *right)]
         for what, counts in (("facts right", sampled.facts_by_id), ("degenerate", sampled.degenerate_by_id)):
             each = ((Code(name), f" {before} → {after} of {n}") for name, (before, after, n) in counts.items())
             if counts:
@@ -494,7 +485,7 @@ def everyday(material: Material) -> Made:
     return [Paragraph(note), table, Paragraph(changed, ""), *map(_chat, pairs)]
 
 
-def _chat(pair: tuple[EverydayAnswer, EverydayAnswer]) -> blocks.Answers:
+def _chat(pair: tuple[figures.EverydayAnswer, figures.EverydayAnswer]) -> blocks.Answers:
     facts = {None: "", True: "fact right", False: "fact not there"}
     sides = [
         blocks.Side(role, ", ".join(filter(None, (one.degenerate, facts[one.fact_right], *_cut(one)))), one.completion)

@@ -12,12 +12,9 @@ from typing import Any
 from reasoner import files, runs, words
 from reasoner.audit.results import AuditCounts
 from reasoner.config import Config
-from reasoner.files import LEFT_OUT
 from reasoner.measuring import figures
-from reasoner.measuring.figures import Everyday, Interval, KindFigures, Missing
 from reasoner.problems.overlap import Contamination
 from reasoner.reporting import records
-from reasoner.reporting.records import Records
 from reasoner.verifiers import registry
 from reasoner.verifiers.score import Judge
 from reasoner.verifiers.working import StepCheck
@@ -36,11 +33,11 @@ class Score:
     """Is what one model scored on a set."""
 
     pass_at_1: float
-    ci95: Interval
+    ci95: figures.Interval
     shows_working: float
     truncated: float
     unscored: int
-    refused: int | None = field(default=None, metadata=LEFT_OUT)
+    refused: int | None = field(default=None, metadata=files.LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,10 @@ class Effect:
     """Is tuned minus base, in points."""
 
     points: float
-    ci95: Interval
+    ci95: figures.Interval
     p: float
     test: str
-    p_holm: float | None = field(default=None, metadata=LEFT_OUT)
+    p_holm: float | None = field(default=None, metadata=files.LEFT_OUT)
     se: float | None = None
     detectable: float | None = None
 
@@ -133,16 +130,16 @@ class Summary:
     tuned: Score
     lift: Effect
     strict: dict[str, float | None] = field(default_factory=dict)
-    strict_lift: figures.Lift | None = field(default=None, metadata=LEFT_OUT)
-    lenient: figures.Lenient | None = field(default=None, metadata=LEFT_OUT)
+    strict_lift: figures.Lift | None = field(default=None, metadata=files.LEFT_OUT)
+    lenient: figures.Lenient | None = field(default=None, metadata=files.LEFT_OUT)
     overlap: Contamination | None = None
     steps: dict[str, StepCheck | None] = field(default_factory=dict)
     unjudged: int = 0
     audit: AuditCounts | None = None
-    by_kind: dict[str, KindFigures] = field(default_factory=dict)
-    beside: dict[str, SetComparison | Missing] = field(default_factory=dict)
-    everyday: Everyday | None = field(default=None, metadata=LEFT_OUT)
-    no_system: Comparison | None = field(default=None, metadata=LEFT_OUT)
+    by_kind: dict[str, figures.KindFigures] = field(default_factory=dict)
+    beside: dict[str, SetComparison | figures.Missing] = field(default_factory=dict)
+    everyday: figures.Everyday | None = field(default=None, metadata=files.LEFT_OUT)
+    no_system: Comparison | None = field(default=None, metadata=files.LEFT_OUT)
     looks: dict[str, dict[str, int]] = field(default_factory=dict)
     taken: dict[str, str] = field(default_factory=dict)
     promoted: bool | None = None
@@ -160,7 +157,7 @@ class Summary:
 
 
 def make(
-    config: Config, run: runs.Run, done: Records, server: Mapping[str, str], versions: Mapping[str, str]
+    config: Config, run: runs.Run, done: records.Records, server: Mapping[str, str], versions: Mapping[str, str]
 ) -> Summary:
     """Makes the summary of a run whose stages are all done. `server`: host and version of Ollama."""
     assert done.train and done.gguf and done.register and done.evaluate and done.promote
@@ -291,34 +288,20 @@ def _more(summary: Summary) -> Iterator[tuple[str, str]]:
         taken = ", ".join(file for file, of in summary.taken.items() if of == name)
         yield "taken over", f"{taken}: completions of run {name} (same model file, problems, sampling)"
     for name, one in summary.beside.items():
-        if isinstance(one, Missing):
+        if isinstance(one, figures.Missing):
             yield name, f"not found in {one.missing} (REASONER_DATA)"
         else:
             yield name, f"{_change(one.base.pass_at_1, one.tuned.pass_at_1, one.lift)}, n {one.n}"
-    if summary.everyday:
-        yield from _everyday(summary.everyday)
+    if found := summary.everyday:
+        told = f"{found.n} prompts, greedy: degenerate {found.tuned.degenerate} (base {found.base.degenerate}), facts"
+        told += f" right {found.tuned.facts_right} of {found.facts} (base {found.base.facts_right}),"
+        yield "everyday", f"{told} {words.share(found.changed, digits=0)} of answers changed"
+    if found and (sampled := found.sampled):
+        fallen = [words.share(one.degenerate.value, one.degenerate.ci95) for one in (sampled.tuned, sampled.base)]
+        told = f"{sampled.answers} answers: degenerate {fallen[0]} (base {fallen[1]}), facts right"
+        facts = f"{sampled.tuned.facts_right:.1f} of {sampled.facts} (base {sampled.base.facts_right:.1f})"
+        yield "sampled", f"{told} {facts}"
 
 
 def _percent(counts: figures.Counts) -> str:
     return f"{100 * counts.right / counts.scored:.0f}" if counts.scored else "?"
-
-
-def _everyday(found: Everyday) -> Iterator[tuple[str, str]]:
-    base, tuned = found.base, found.tuned
-    yield (
-        "everyday",
-        (
-            f"{found.n} prompts, greedy: degenerate {tuned.degenerate} (base {base.degenerate}), facts right"
-            f" {tuned.facts_right} of {found.facts} (base {base.facts_right}),"
-            f" {words.share(found.changed, digits=0)} of answers changed"
-        ),
-    )
-    if sampled := found.sampled:
-        fallen = [words.share(one.degenerate.value, one.degenerate.ci95) for one in (sampled.tuned, sampled.base)]
-        yield (
-            "sampled",
-            (
-                f"{sampled.answers} answers: degenerate {fallen[0]} (base {fallen[1]}), facts right"
-                f" {sampled.tuned.facts_right:.1f} of {sampled.facts} (base {sampled.base.facts_right:.1f})"
-            ),
-        )

@@ -17,20 +17,16 @@ Messages = list[dict[str, str]]
 class Limits:
     """Bounds what an engine may use."""
 
-    concurrency: int = 8
-    """Completions on their way at once."""
-    num_ctx: int = 2048
-    """Most tokens of prompt and completion together; fewer where the model was made for fewer."""
-    num_thread: int | None = None
-    """CPU threads; None leaves it to the engine."""
+    concurrency: int = 8  # completions on their way at once
+    num_ctx: int = 2048  # most tokens of prompt and completion together; fewer where the model was made for fewer
+    num_thread: int | None = None  # CPU threads; None leaves it to the engine
 
 
 @dataclass(frozen=True)
 class Sampling(sampler.Sampling):
     """Holds the sampler settings, which go to every engine in full."""
 
-    stops: tuple[str, ...] = ()
-    """Texts besides the model's own end tokens."""
+    stops: tuple[str, ...] = ()  # texts besides the model's own end tokens
 
     @property
     def is_plain(self) -> bool:
@@ -68,8 +64,7 @@ class EngineFacts(TypedDict, total=False):
     """Says what is known of a model as it is asked; each engine says what it knows."""
 
     versions: dict[str, str]
-    digest: str | None
-    """Identity of the model; None where a URL does not tell."""
+    digest: str | None  # identity of the model; None where a URL does not tell
     dtype: str | None
     device: str
     host: str
@@ -77,12 +72,10 @@ class EngineFacts(TypedDict, total=False):
     num_ctx: int
     threads: int
     end_tokens: list[int]
-    padding: dict[str, float]
-    """Share of their spread by which padding moved a logit, and over how many tokens of it."""
+    padding: dict[str, float]  # share of their spread by which padding moved a logit, and over how many tokens of it
     tag_parameters: dict[str, list[str]]
     tag_system: str | None
-    differences: list[str]
-    """What differs from the other engines, in words."""
+    differences: list[str]  # what differs from the other engines, in words
 
 
 class Engine(Protocol):

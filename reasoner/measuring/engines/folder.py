@@ -23,11 +23,9 @@ class Folder:
     path: Path
     adapter: Path | None
     tokenizer: PreTrainedTokenizerBase
-    digest: str
-    """Identity of weights, config and tokenizer, and of the adapter."""
+    digest: str  # identity of weights, config and tokenizer, and of the adapter
     num_ctx: int
-    end_ids: list[int]
-    """Tokens that end a completion: the template's end of turn, and what the folder itself names."""
+    end_ids: list[int]  # tokens that end a completion: the template's end of turn, and what the folder itself names
 
     @property
     def shown(self) -> str:

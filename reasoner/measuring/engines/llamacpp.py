@@ -10,7 +10,6 @@ from reasoner import files
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.llamacpp import install, sampler
 from reasoner.measuring.engines import base
-from reasoner.measuring.engines.base import Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
 
 
 class LlamaCpp:
@@ -18,7 +17,7 @@ class LlamaCpp:
 
     name = "llama.cpp"
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: base.Limits) -> None:
         threads = limits.num_thread or os.cpu_count() or 1
         self._sampler = sampler.Sampler(
             path, width=limits.concurrency, context=limits.num_ctx, threads=threads, repack=True
@@ -26,12 +25,11 @@ class LlamaCpp:
         template = self._sampler.chat_template
         if not template:
             self._sampler.close()
-            raise ReasonerError(
-                f"{path.name} has no chat template", fix="convert it from a folder with one", code=USAGE
-            )
+            fix = "convert it from a folder with one"
+            raise ReasonerError(f"{path.name} has no chat template", fix=fix, code=USAGE)
         self._template = template
         self.model = str(path)
-        self.facts: EngineFacts = {
+        self.facts: base.EngineFacts = {
             "versions": {"llama.cpp": install.llama_cpp().version},
             "digest": "sha256:" + files.sha256_file(path),
             "bytes": path.stat().st_size,
@@ -40,24 +38,21 @@ class LlamaCpp:
             "threads": threads,
         }
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
+    def prompt_ids(self, messages: base.Messages) -> list[int]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         bos, eos = self._sampler.special_token("bos"), self._sampler.special_token("eos")
         names = {"bos_token": bos[1] if bos else "", "eos_token": eos[1] if eos else ""}
-        rendered, _ = render_jinja_template(
-            [messages], chat_template=self._template, add_generation_prompt=True, **names
-        )
-        ids = self._sampler.encode(rendered[0])
+        asked = {"chat_template": self._template, "add_generation_prompt": True, **names}
+        ids = self._sampler.encode(render_jinja_template([messages], **asked)[0][0])
         # As llama.cpp's server does: the BOS that the file asks for, unless the template has put it there.
         if bos and self._sampler.adds_bos and ids[:1] != [bos[0]]:
             ids = [bos[0], *ids]
         return ids
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._sampler.context, arrived)
-        order = list(ids)
-        own = self._sampler
+        order, own = list(ids), self._sampler
 
         def done(place: int, tokens: list[int]) -> None:
             index = order[place]

@@ -6,16 +6,17 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import httpx
 
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
 from reasoner.measuring.engines import base
-from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Messages, Prompt, Sampling
 from reasoner.serving import host
 from reasoner.serving.client import Client
 
-if TYPE_CHECKING:
-    import httpx
+_ERRORS = (httpx.HTTPError, ValueError, LookupError, TypeError)
+"""What asking, and reading the answer, may raise where a server is none of this kind."""
 
 
 class OpenAI:
@@ -29,8 +30,6 @@ class OpenAI:
     name = "openai"
 
     def __init__(self, model: str, concurrency: int) -> None:
-        import httpx
-
         url, _, name = model.partition("#")
         self.url, self._concurrency = url.rstrip("/").removesuffix("/chat/completions"), concurrency
         where = host.parse(self.url.removesuffix("/v1"))
@@ -45,14 +44,11 @@ class OpenAI:
         self._name = name or (served[0] if len(served) == 1 else "")
         if not self._name or (served and self._name not in served and f"{self._name}:latest" not in served):
             self._http.close()
-            raise ReasonerError(
-                f"{self.url} has no model {self._name!r}" if self._name else f"which model of {self.url}?",
-                fix=f"{self.url}#MODEL; " + nearest(self._name, served),
-                code=USAGE,
-            )
+            what = f"{self.url} has no model {self._name!r}" if self._name else f"which model of {self.url}?"
+            raise ReasonerError(what, fix=f"{self.url}#MODEL; " + nearest(self._name, served), code=USAGE)
         self.model = f"{self.url}#{self._name}"
         self._takes_more = True
-        self.facts: EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
+        self.facts: base.EngineFacts = {"versions": {}, "digest": None, "host": str(where), "differences": []}
         self._is_ollama = False
         with suppress(ReasonerError):  # something else answers there
             version = host.probe(where)
@@ -79,7 +75,7 @@ class OpenAI:
             found = self._http.get(f"{self.url}/models")
             found.raise_for_status()
             return [str(one["id"]) for one in found.json()["data"]]
-        except self._http_error() as error:
+        except _ERRORS as error:
             raise ReasonerError(
                 f"{self.url} does not answer as an OpenAI-compatible server",
                 why=f"GET {self.url}/models: {str(error)[:300] or type(error).__name__}",
@@ -87,19 +83,13 @@ class OpenAI:
                 code=MISSING,
             ) from None
 
-    @staticmethod
-    def _http_error() -> tuple[type[Exception], ...]:
-        import httpx
-
-        return (httpx.HTTPError, ValueError, LookupError, TypeError)
-
-    def prompt_ids(self, messages: Messages) -> list[int] | None:
+    def prompt_ids(self, messages: base.Messages) -> list[int] | None:
         if not self._is_ollama:
             return None
         with Client(host.parse(self.url.removesuffix("/v1"))) as client:
             return client.prompt_ids(self._name, messages)
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         more = {
             "top_k": sampling.top_k,
             "min_p": sampling.min_p,
@@ -108,11 +98,8 @@ class OpenAI:
         }
         needs_more = bool(sampling.top_k or sampling.min_p or sampling.repeat_penalty != 1)
         if needs_more and self._is_ollama:
-            raise ReasonerError(
-                "Ollama takes no top_k, min_p or repeat_penalty through /v1",
-                fix=f"leave them off, or name the tag itself: {self._name}",
-                code=USAGE,
-            )
+            fix = f"leave them off, or name the tag itself: {self._name}"
+            raise ReasonerError("Ollama takes no top_k, min_p or repeat_penalty through /v1", fix=fix, code=USAGE)
         body = {
             "model": self._name,
             "temperature": sampling.temperature,
@@ -125,7 +112,7 @@ class OpenAI:
             **({"stop": list(sampling.stops)} if sampling.stops else {}),
         }
 
-        def one(prompt: Prompt) -> Answer:
+        def one(prompt: base.Prompt) -> base.Answer:
             asked = {**body, "messages": prompt.messages, "seed": prompt.seed}
             sent = {**asked, **more} if self._takes_more else asked
             found = self._post(sent)
@@ -142,27 +129,21 @@ class OpenAI:
 
     def _post(self, body: dict[str, Any]) -> httpx.Response:
         """Sends one request; a server that says to wait is asked again."""
-        import httpx
-
         for wait_s in (1.0, 4.0, 15.0, 60.0, None):
             try:
                 found = self._http.post(f"{self.url}/chat/completions", json=body)
             except httpx.TransportError as error:
-                raise ReasonerError(
-                    f"{self.url} went away",
-                    why=str(error) or type(error).__name__,
-                    fix="run the command again; what is done stays done",
-                    code=FAILED,
-                ) from None
+                why, fix = str(error) or type(error).__name__, "run the command again; what is done stays done"
+                raise ReasonerError(f"{self.url} went away", why=why, fix=fix, code=FAILED) from None
             if found.status_code not in (429, 502, 503, 504) or wait_s is None:
                 break
             asked = found.headers.get("retry-after", "")
             time.sleep(min(float(asked), 120.0) if asked.isdigit() else wait_s)
         return found
 
-    def _read(self, found: httpx.Response) -> Answer:
+    def _read(self, found: httpx.Response) -> base.Answer:
         if _is_too_long(found):
-            return Answer("", "unanswered", 0, 0, why=found.text[:300])
+            return base.Answer("", "unanswered", 0, 0, why=found.text[:300])
         try:
             found.raise_for_status()
             value = found.json()
@@ -171,12 +152,9 @@ class OpenAI:
             if message.get("reasoning") or message.get("reasoning_content"):
                 base.differ(self, base.THINKING)
             text = str(message.get("content") or "")
-        except self._http_error() as error:
-            raise ReasonerError(
-                f"{self.url} refused a request (HTTP {found.status_code})",
-                why=found.text[:500] or str(error),
-                code=FAILED,
-            ) from None
+        except _ERRORS as error:
+            what = f"{self.url} refused a request (HTTP {found.status_code})"
+            raise ReasonerError(what, why=found.text[:500] or str(error), code=FAILED) from None
         counts = int(usage.get("completion_tokens") or 0), int(usage.get("prompt_tokens") or 0)
         return base.ended(text, reason, *counts)
 

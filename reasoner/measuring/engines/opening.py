@@ -8,9 +8,7 @@ from pathlib import Path
 from reasoner.errors import USAGE, ReasonerError, nearest
 from reasoner.measuring.engines.base import Engine, Limits
 from reasoner.measuring.engines.llamacpp import LlamaCpp
-from reasoner.measuring.engines.openai import OpenAI
 from reasoner.measuring.engines.served import Ollama
-from reasoner.measuring.engines.transformers import Transformers
 from reasoner.measuring.engines.vllm import Vllm
 from reasoner.serving import server
 from reasoner.serving.client import Client
@@ -47,11 +45,17 @@ def open_engine(
     if adapter is not None and kind != "folder":
         raise ReasonerError("an adapter goes with a model folder", why=f"{model} is none", code=USAGE)
     path = Path(model).expanduser().absolute()
+    if name == "vllm":
+        return Vllm(path, adapter, limits)
     if kind == "folder":
-        return Vllm(path, adapter, limits) if name == "vllm" else Transformers(path, adapter, limits)
+        from reasoner.measuring.engines.transformers import Transformers  # which loads torch
+
+        return Transformers(path, adapter, limits)
     if kind == "gguf":
         return LlamaCpp(path, limits)
     if kind == "url":
+        from reasoner.measuring.engines.openai import OpenAI
+
         return OpenAI(model, limits.concurrency)
     return Ollama(client or server.ensure_server(say).client(), model, limits)
 

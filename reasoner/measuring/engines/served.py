@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from reasoner.errors import ReasonerError
 from reasoner.measuring.engines import base
-from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
 from reasoner.serving.client import Client
 
 
@@ -15,13 +14,13 @@ class Ollama:
 
     name = "ollama"
 
-    def __init__(self, client: Client, tag: str, limits: Limits) -> None:
+    def __init__(self, client: Client, tag: str, limits: base.Limits) -> None:
         digest, shown = client.require(tag), client.show(tag)
         self._client, self.model, self._concurrency = client, tag, limits.concurrency
         self._own_stops = tuple(shown.parameters.get("stop", ()))
         num_ctx = min(limits.num_ctx, shown.context_length or limits.num_ctx)
         self._options = {"num_ctx": num_ctx} | ({"num_thread": limits.num_thread} if limits.num_thread else {})
-        self.facts: EngineFacts = {
+        self.facts: base.EngineFacts = {
             "versions": {"ollama": client.version()},
             "digest": digest,
             "host": str(client.host),
@@ -31,7 +30,7 @@ class Ollama:
             "tag_system": shown.system,
         }
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
+    def prompt_ids(self, messages: base.Messages) -> list[int]:
         try:
             return self._client.prompt_ids(self.model, messages, self._options)
         except ReasonerError as error:
@@ -39,7 +38,7 @@ class Ollama:
                 raise
             return self._client.prompt_ids(self.model, messages)
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         options = {
             **self._options,
             "temperature": sampling.temperature,
@@ -51,19 +50,17 @@ class Ollama:
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "num_predict": sampling.max_tokens,
-            # A list in a request takes the place of the tag's own.
             **({"stop": [*self._own_stops, *sampling.stops]} if sampling.stops else {}),
-        }
+        }  # a list of stops in a request takes the place of the tag's own
 
-        def one(prompt: Prompt) -> Answer:
+        def one(prompt: base.Prompt) -> base.Answer:
             try:
-                found = self._client.chat(
-                    self.model, prompt.messages, {**options, "seed": prompt.seed}, truncate=False, shift=False
-                )
+                given = {**options, "seed": prompt.seed}
+                found = self._client.chat(self.model, prompt.messages, given, truncate=False, shift=False)
             except ReasonerError as error:
                 if not _is_beyond_context(error):
                     raise
-                return Answer("", "unanswered", 0, 0, why=str(error.why))
+                return base.Answer("", "unanswered", 0, 0, why=str(error.why))
             if found.message.thinking:
                 base.differ(self, base.THINKING)
             counts = found.eval_count or 0, found.prompt_eval_count or 0

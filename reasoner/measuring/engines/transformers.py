@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring.engines import base
 from reasoner.measuring.engines import folder as folders
-from reasoner.measuring.engines.base import Answer, Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
-
-if TYPE_CHECKING:
-    import torch
 
 _PADDING_TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 """Share of the logits' spread by which padding may move one of them, by numeric type."""
@@ -23,21 +22,15 @@ class Transformers:
 
     name = "transformers"
 
-    def __init__(self, path: Path, adapter: Path | None, limits: Limits) -> None:
+    def __init__(self, path: Path, adapter: Path | None, limits: base.Limits) -> None:
         folder = folders.read(path, adapter, limits.num_ctx)
-        import torch
-        import transformers
-        from transformers import AutoModelForCausalLM
-
         transformers.utils.logging.disable_progress_bar()
         if limits.num_thread is not None:
             torch.set_num_threads(limits.num_thread)
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = "auto" if device == "cuda" else torch.float32
         model = AutoModelForCausalLM.from_pretrained(
-            folder.path,
-            dtype="auto" if device == "cuda" else torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
+            folder.path, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
         versions = {"transformers": transformers.__version__, "torch": torch.__version__}
         if folder.adapter is not None:
@@ -46,27 +39,25 @@ class Transformers:
             try:
                 model = peft.PeftModel.from_pretrained(model, folder.adapter)
             except (RuntimeError, ValueError, OSError) as error:
-                raise ReasonerError(
-                    "the adapter does not fit the model", why=str(error)[:300], fix="name its own base", code=USAGE
-                ) from None
+                what, why = "the adapter does not fit the model", str(error)[:300]
+                raise ReasonerError(what, why=why, fix="name its own base", code=USAGE) from None
             versions["peft"] = peft.__version__
-        self._model = model.eval().to(device)
-        self._folder, self._ends, self._pad = folder, folder.end_ids, folder.tokenizer.pad_token_id
+        self._model, self._folder, self._pad = model.eval().to(device), folder, folder.tokenizer.pad_token_id
         self.model, self._concurrency = folder.shown, limits.concurrency
         self._is_checked = False
-        self.facts: EngineFacts = {
+        self.facts: base.EngineFacts = {
             "versions": versions,
             "digest": folder.digest,
             "dtype": str(next(self._model.parameters()).dtype).removeprefix("torch."),
             "device": device,
             "num_ctx": folder.num_ctx,
-            "end_tokens": self._ends,
+            "end_tokens": folder.end_ids,
         }
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
+    def prompt_ids(self, messages: base.Messages) -> list[int]:
         return self._folder.prompt_ids(messages)
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._folder.num_ctx, arrived)
         order = sorted(ids, key=lambda index: len(ids[index]))  # neighbours of like length: little padding
         for start in range(0, len(order), self._concurrency):
@@ -78,17 +69,13 @@ class Transformers:
             for index, tokens in zip(batch, drawn, strict=True):
                 arrived(index, self._answer(ids[index], tokens, sampling))
 
-    def _generate(self, ids: list[list[int]], seeds: list[int], sampling: Sampling) -> list[list[int]]:
-        import torch
-        from transformers import GenerationConfig
-
+    def _generate(self, ids: list[list[int]], seeds: list[int], sampling: base.Sampling) -> list[list[int]]:
         tokens, mask = self._padded(ids)
-        longest = tokens.shape[1]
         # All of it from here: a folder's generation_config.json would bring penalties and temperatures of its own.
         self._model.generation_config = GenerationConfig(
             do_sample=False,
             max_new_tokens=min(sampling.max_tokens, max(self._folder.num_ctx - min(map(len, ids)), 1)),
-            eos_token_id=self._ends,
+            eos_token_id=self._folder.end_ids,
             pad_token_id=self._pad,
             stop_strings=list(sampling.stops) or None,
         )
@@ -97,26 +84,22 @@ class Transformers:
             out = self._model.generate(
                 input_ids=tokens, attention_mask=mask, logits_processor=chain, tokenizer=self._folder.tokenizer
             )
-        return [row.tolist() for row in out[:, longest:].cpu()]
+        return [row.tolist() for row in out[:, tokens.shape[1] :].cpu()]
 
     def _padded(self, ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
         longest = max(map(len, ids))
         tokens = torch.tensor([[self._pad] * (longest - len(row)) + row for row in ids])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
         return tokens.to(self._model.device), mask.to(self._model.device)
 
-    def _answer(self, ids: list[int], tokens: list[int], sampling: Sampling) -> Answer:
-        room = min(sampling.max_tokens, self._folder.num_ctx - len(ids))
-        tokens = tokens[:room]
-        end = next((place for place, token in enumerate(tokens) if token in self._ends), None)
+    def _answer(self, ids: list[int], tokens: list[int], sampling: base.Sampling) -> base.Answer:
+        tokens = tokens[: min(sampling.max_tokens, self._folder.num_ctx - len(ids))]
+        end = next((place for place, token in enumerate(tokens) if token in self._folder.end_ids), None)
         used = tokens if end is None else tokens[: end + 1]
         return base.finished(self._folder.text(used), end is not None, len(used), ids, sampling)
 
     def _check_padding(self, short: list[int], long: list[int]) -> None:
         """Refuses a model that cares how much padding stands to the left of a prompt."""
-        import torch
 
         def first(ids: list[list[int]]) -> torch.Tensor:
             tokens, mask = self._padded(ids)
@@ -149,15 +132,11 @@ class _Chain:
     stays greedy, and a row's draws do not depend on its neighbours.
     """
 
-    def __init__(self, sampling: Sampling, seeds: Sequence[int], mask: torch.Tensor) -> None:
-        import torch
-
+    def __init__(self, sampling: base.Sampling, seeds: Sequence[int], mask: torch.Tensor) -> None:
         self._sampling, self._mask = sampling, mask
         self._random = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def __call__(self, ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        import torch
-
         asked, logits = self._sampling, logits.float()
         if asked.repeat_penalty != 1:
             seen = torch.zeros_like(logits)

@@ -9,7 +9,6 @@ from reasoner import files
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.measuring.engines import base
 from reasoner.measuring.engines import folder as folders
-from reasoner.measuring.engines.base import Arrived, EngineFacts, Limits, Messages, Prompt, Sampling
 
 
 class Vllm:
@@ -20,7 +19,7 @@ class Vllm:
 
     name = "vllm"
 
-    def __init__(self, path: Path, adapter: Path | None, limits: Limits) -> None:
+    def __init__(self, path: Path, adapter: Path | None, limits: base.Limits) -> None:
         try:
             import vllm
             from vllm.lora.request import LoRARequest
@@ -47,7 +46,7 @@ class Vllm:
             **lora,
         )
         self.model, self._concurrency = folder.shown, limits.concurrency
-        self.facts: EngineFacts = {
+        self.facts: base.EngineFacts = {
             "versions": {"vllm": vllm.__version__},
             "digest": folder.digest,
             "dtype": str(self._llm.llm_engine.model_config.dtype).removeprefix("torch."),
@@ -57,10 +56,10 @@ class Vllm:
             "differences": ["temperature is applied before top_p and min_p"],
         }
 
-    def prompt_ids(self, messages: Messages) -> list[int]:
+    def prompt_ids(self, messages: base.Messages) -> list[int]:
         return self._folder.prompt_ids(messages)
 
-    def complete(self, prompts: Sequence[Prompt], sampling: Sampling, arrived: Arrived) -> None:
+    def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._folder.num_ctx, arrived)
         order = list(ids)
         some = 8 * self._concurrency  # `generate` gives nothing before all are done

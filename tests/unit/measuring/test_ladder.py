@@ -12,7 +12,7 @@ from rich.console import Console
 
 from reasoner import files, runs
 from reasoner.errors import MISSING, ReasonerError
-from reasoner.measuring import climb, ladder, loss, quants, render
+from reasoner.measuring import climb, ladder, quants, render
 from reasoner.measuring.figures import Flip, Ladder, Loss, Quant, Rung
 
 PATH = ("base", "adapter", "merged", "F16", "Q8_0", "served")
@@ -35,7 +35,7 @@ def climbed(**rights):
 
 
 def named(rungs, rows, margin=2.0):
-    found = loss.first_loss(rungs, rows, PATH, margin)
+    found = ladder.first_loss(rungs, rows, PATH, margin)
     return (found.rung, found.cause or None) if found else None
 
 
@@ -129,8 +129,8 @@ def written(path, eos=2, value=1.0):
 
 def test_what_differs_between_two_files_is_said(tmp_path):
     one = written(tmp_path / "one.gguf")
-    assert loss.differences(one, written(tmp_path / "same.gguf")) == ""
-    other = loss.differences(one, written(tmp_path / "other.gguf", eos=3, value=2.0))
+    assert ladder.differences(one, written(tmp_path / "same.gguf")) == ""
+    other = ladder.differences(one, written(tmp_path / "other.gguf", eos=3, value=2.0))
     assert other == "1 of 2 tensors differ, metadata differ (tokenizer.ggml.eos_token_id)"
 
 
