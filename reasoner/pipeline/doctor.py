@@ -22,7 +22,7 @@ from reasoner import runs
 from reasoner.errors import DONE, MISSING, ReasonerError
 from reasoner.llamacpp import install as toolchain
 from reasoner.machine import cache, programs
-from reasoner.serving import host, links
+from reasoner.serving import host
 from reasoner.serving import install as ollama_install
 from reasoner.serving import server as serving
 
@@ -196,11 +196,11 @@ def _command() -> list[Check]:
     install = ollama_install.find_ollama()
     if install is None:
         return [Check("`ollama` command", "none", "", "warn", "make setup")]
-    if not links.link_path().is_symlink():
+    if not ollama_install.link_path().is_symlink():
         fix = f'export PATH="{install.path.parent}:$PATH"'
         return [Check("`ollama` command", "not on the PATH", str(install.path), "warn", fix)]
-    fix = f'export PATH="{links.link_path().parent}:$PATH"'
-    return [Check("`ollama` command", "linked, but not on the PATH", str(links.link_path()), "warn", fix)]
+    fix = f'export PATH="{ollama_install.link_path().parent}:$PATH"'
+    return [Check("`ollama` command", "linked, but not on the PATH", str(ollama_install.link_path()), "warn", fix)]
 
 
 def _cuda() -> list[Check]:

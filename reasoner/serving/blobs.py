@@ -62,8 +62,5 @@ def link(gguf: Path, blob: Path) -> bool:
 
 def changed(gguf: Path, found: str, recorded: str) -> ReasonerError:
     """Returns the error that a file has another SHA-256 than was recorded of it."""
-    return ReasonerError(
-        f"{gguf.name} changed after it was made",
-        why=f"its SHA-256 is {found}, recorded was {recorded}",
-        fix=f"remove {gguf} and run again",
-    )
+    why, fix = f"its SHA-256 is {found}, recorded was {recorded}", f"remove {gguf} and run again"
+    return ReasonerError(f"{gguf.name} changed after it was made", why, fix)

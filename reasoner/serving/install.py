@@ -1,11 +1,16 @@
-"""Finds the Ollama program, or brings it: its release, else built from its Go module. It starts no server."""
+"""Finds the Ollama program, or brings it: its release, else built from its Go module. It starts no server.
+
+The command `ollama` is a person's own: a link of ours is the only thing put into their folder.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import tarfile
@@ -18,18 +23,14 @@ from typing import IO, Literal
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import install
 from reasoner.machine import cache, processes, programs
+from reasoner.serving import host
 
 OLLAMA = "0.34.4"
-
 OLLAMA_MIN = (0, 30)
 """Since 0.30 the server starts `llama-server` per model and renders a GGUF's own chat template."""
-
 OLLAMA_MODULE = "github.com/ollama/ollama"
-
 OLLAMA_MODULE_SUM = "h1:o7So45nFInmKbWj8O8I5NWuoeRYxoupkLA0hnQ+N60s="
-
 OLLAMA_RELEASES = "https://github.com/ollama/ollama/releases/download"
-
 
 Route = Literal["PATH", "release", "module"]
 
@@ -72,13 +73,9 @@ def ollama_binary(progress: cache.Progress = cache.quiet) -> OllamaInstall:
                 progress(f"ollama {version}: installed by the route `{route}` into {found.path.parents[1]}")
                 return found
             why.append(f"{route}: the installed program does not run")
-    raise ReasonerError(
-        "no Ollama could be had",
-        why="\n".join(why),
-        fix="install Ollama (https://ollama.com/download) so that `ollama` is on the PATH, or start a server "
-        "and set OLLAMA_HOST",
-        code=MISSING,
-    )
+    fix = "install Ollama (https://ollama.com/download) so that `ollama` is on the PATH"
+    fix += ", or start a server and set OLLAMA_HOST"
+    raise ReasonerError("no Ollama could be had", "\n".join(why), fix, code=MISSING)
 
 
 def find_ollama(why: list[str] | None = None) -> OllamaInstall | None:
@@ -113,12 +110,12 @@ def _from_path(why: list[str]) -> OllamaInstall | None:
 
 
 def _ollama_version(path: Path) -> programs.Version | None:
-    """Returns the program's own version; it is run with a host where no server can answer in its place."""
+    # with a host where no server can answer in the program's place
     return programs.program_version(path, "--version", env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"})
 
 
 def _has_engine(path: Path) -> bool:
-    """Looks for `llama-server` where Ollama >= 0.30 does: beside the resolved program (`llm/llama_binary.go`)."""
+    """Looks for `llama-server` where Ollama >= 0.30 does (`llm/llama_binary.go`)."""
     base = path.resolve().parent
     return any((base / place / "llama-server").is_file() for place in ("../lib/ollama", "lib/ollama", "."))
 
@@ -145,17 +142,15 @@ def release_archive() -> str:
     return f"ollama-linux-{machine}.tar.zst"
 
 
-def _release(progress: cache.Progress, why: list[str], base: str | None = None) -> str:
+def _release(progress: cache.Progress, why: list[str]) -> str:
     import httpx
 
-    name = release_archive()
-    base = base or f"{OLLAMA_RELEASES}/v{OLLAMA}"
+    name, base = release_archive(), f"{OLLAMA_RELEASES}/v{OLLAMA}"
     partial = _ollama_dir().with_name(_ollama_dir().name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     progress(f"ollama: trying the official release {OLLAMA} ({name})")
-    timeout = httpx.Timeout(30, connect=5)
     try:
-        with httpx.Client(follow_redirects=True, timeout=timeout) as client:
+        with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30, connect=5)) as client:
             listing = client.get(f"{base}/sha256sum.txt").raise_for_status().text
             wanted = _listed_sha256(listing, name)
             partial.mkdir(parents=True)
@@ -209,17 +204,11 @@ def _save(chunks: Iterator[bytes], total: int, out: IO[bytes], progress: cache.P
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    if archive.suffix == ".zst":
-        import zstandard
+    import zstandard
 
-        with (
-            archive.open("rb") as packed,
-            zstandard.ZstdDecompressor().stream_reader(packed) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as tar,
-        ):
-            tar.extractall(folder, filter="data")
-    else:
-        with tarfile.open(archive) as tar:
+    with archive.open("rb") as packed:
+        plain = zstandard.ZstdDecompressor().stream_reader(packed) if archive.suffix == ".zst" else packed
+        with tarfile.open(fileobj=plain, mode="r|*") as tar:
             tar.extractall(folder, filter="data")
 
 
@@ -273,3 +262,47 @@ def _module(progress: cache.Progress, why: list[str]) -> str:
     shutil.rmtree(work, ignore_errors=True)
     progress(f"ollama: built in {seconds:.0f} s")
     return OLLAMA
+
+
+# -- the command `ollama` --------------------------------------------------------------------------
+
+
+def install_link(name: str = "reasoner") -> str:
+    """Returns exactly what the person types to talk to the model in their next shell.
+
+    Where we brought Ollama, a link to it goes into `~/.local/bin` if that is on the PATH; a file there that is not ours
+    stays, and the line then names our program in full.
+    """
+    where, found = host.current(), find_ollama()
+    if found is None:
+        body = json.dumps({"model": name, "messages": [{"role": "user", "content": "Hello"}], "stream": False})
+        return f"curl {where.url}/api/chat -d {shlex.quote(body)}"
+    command = "ollama" if found.route == "PATH" or _link(found) else shlex.quote(str(found.path))
+    prefix = "" if where == host.Host() else f"OLLAMA_HOST={shlex.quote(where.env)} "
+    return f"{prefix}{command} run {name}"
+
+
+def link_path() -> Path:
+    return Path.home() / ".local" / "bin" / "ollama"
+
+
+def is_our_link(link: Path) -> bool:
+    return link.is_symlink() and link.readlink().is_relative_to(cache.tools_dir())
+
+
+def _link(found: OllamaInstall) -> bool:
+    """Links our program where that is allowed; True when `ollama` as typed is our program afterwards."""
+    link = link_path()
+    on_path = {Path(entry).expanduser() for entry in os.environ.get("PATH", "").split(os.pathsep) if entry}
+    if link.parent not in on_path or (os.path.lexists(link) and not is_our_link(link)):
+        return False
+    if not (link.is_symlink() and link.readlink() == found.path):
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            partial = link.with_name(f".ollama-{os.getpid()}")
+            partial.symlink_to(found.path)
+            partial.replace(link)
+        except OSError:
+            return False
+    typed = shutil.which("ollama")
+    return typed is not None and Path(typed).resolve() == found.path.resolve()

@@ -13,7 +13,7 @@ import pytest
 
 from reasoner import config, files, runs
 from reasoner.bases import locate
-from reasoner.cli import tables
+from reasoner.cli import screen
 from reasoner.errors import ReasonerError
 from reasoner.measuring.figures import GateFacts
 from reasoner.pipeline import adapters, checkpoint, hosts, notify, watch
@@ -610,7 +610,7 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
         world.checkpoint(step)
     world.watch(every=2)
     history.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
-    shown = tables.rows(history.events(world.run))
+    shown = screen.rows(history.events(world.run))
     assert [(row.step, row.stage, row.tag) for row in shown] == [
         (2, "promoted", "reasoner:step-000002"),
         (4, "kept", "reasoner:step-000004"),
@@ -618,7 +618,7 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
     ]
     assert shown[1].score == "40.0 % (30.0 to 50.0), -20.0"
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(tables.table(history.events(world.run), "\x1b[2J"))
+    console.print(screen.table(history.events(world.run), "\x1b[2J"))
     text = console.export_text()
     assert "\x1b" not in text
     assert "\\x1b[31m" in text
