@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reasoner import files
 from reasoner.pipeline.job import Job
-
-if TYPE_CHECKING:
-    pass
-
 
 WEIGHTS, SHAPE = "adapter_model.safetensors", "adapter_config.json"
 
@@ -74,10 +69,10 @@ def _shapes(base: Path) -> dict[str, list[int]]:
     return found
 
 
-def step_of(folder: Path) -> int | None:
-    """The step of a `checkpoint-N` folder."""
-    number = folder.name.removeprefix("checkpoint-")
-    return int(number) if folder.name.startswith("checkpoint-") and number.isdigit() else None
+def by_step(folder: Path) -> dict[int, Path]:
+    """The folders `checkpoint-N` in a folder, by their step."""
+    names = ((path, path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*"))
+    return {int(number): path for path, number in names if number.isdigit()}
 
 
 def take(job: Job, source: Path) -> None:

@@ -16,9 +16,8 @@ from reasoner.export.facts import GGUF, MODELFILE, REGISTER
 from reasoner.measuring import gate as measured
 from reasoner.measuring import ladder
 from reasoner.measuring.figures import GATE, GateFacts, Ladder
-from reasoner.pipeline import adapters, plan, staleness
+from reasoner.pipeline import adapters, plan, stages
 from reasoner.pipeline.job import Job
-from reasoner.pipeline.stages import BY_NAME, GATE_STAGE, REFERENCE_STAGE, ROUTES
 from reasoner.serving import history
 from reasoner.training.facts import TRAIN
 
@@ -63,13 +62,13 @@ def export(job: Job, route: Route = "auto") -> Exported:
     """
     started = time.monotonic()
     with plan.exporting(job):
-        plan.run_stage(job, BY_NAME["base"])
+        plan.run_stage(job, stages.BY_NAME["base"])
         taken, why = _route(job, route)
         job.reporter.say(f"{runs.step_name(job.step)}: {taken} route ({why})")
-        for stage in ROUTES[taken]:
+        for stage in stages.ROUTES[taken]:
             plan.run_stage(job, stage)
-        if taken == "reference" and staleness.stale(job, REFERENCE_STAGE):
-            plan.run_stage(job, REFERENCE_STAGE)
+        if taken == "reference" and stages.stale(job, stages.REFERENCE_STAGE):
+            plan.run_stage(job, stages.REFERENCE_STAGE)
     made, tuned = job.need(GGUF), job.need(REGISTER).facts.tuned
     name, output = next(iter(made.outputs.items()))
     return Exported(
@@ -81,7 +80,7 @@ def export(job: Job, route: Route = "auto") -> Exported:
         tag=tuned.tag,
         digest=tuned.digest,
         file=tuned.file,
-        stage_seconds={stage.name: round(job.need(stage.kind).seconds, 2) for stage in ROUTES[taken]},
+        stage_seconds={stage.name: round(job.need(stage.kind).seconds, 2) for stage in stages.ROUTES[taken]},
         seconds=round(time.monotonic() - started, 2),
     )
 
@@ -95,11 +94,8 @@ def checkpoints_dir(job: Job) -> Path:
 def export_step(job: Job, step: int | None, route: Route) -> Exported:
     """Exports one checkpoint, by default the end of the training, else the newest that is whole, and notes it."""
     folder = checkpoints_dir(job)
-    ready = [
-        n
-        for path in folder.glob("checkpoint-*")
-        if (n := adapters.step_of(path)) and adapters.is_whole(path / adapters.WEIGHTS)
-    ]
+    found = adapters.by_step(folder)
+    ready = [step for step, path in found.items() if step and adapters.is_whole(path / adapters.WEIGHTS)]
     is_trained = job.record(TRAIN) is not None
     if step is None:
         if not is_trained and not ready:
@@ -110,17 +106,13 @@ def export_step(job: Job, step: int | None, route: Route) -> Exported:
     if step not in ready and is_trained and step == job.config.train.steps:
         source = job.run.path / "adapter"
     elif step not in ready and not adapters.is_whole(one.adapter / adapters.WEIGHTS):
-        raise ReasonerError(
-            f"run {job.run.name} has no whole checkpoint of step {step}",
-            why=f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}",
-            fix="--step with one of these",
-            code=USAGE,
-        )
+        why = f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}"
+        what = f"run {job.run.name} has no whole checkpoint of step {step}"
+        raise ReasonerError(what, why, "--step with one of these", code=USAGE)
     if source.exists():
         with runs.lock(job.run, "export", job.reporter.say):
             adapters.take(one, source)
-    why = adapters.faults(one.adapter, job.base.path)
-    if why:
+    if why := adapters.faults(one.adapter, job.base.path):
         shutil.rmtree(one.adapter)
         raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
     made = export(one, route)
@@ -132,9 +124,9 @@ def _route(job: Job, asked: str) -> tuple[str, str]:
     """The route to take, and why."""
     if asked == "reference":
         return "reference", "as asked"
-    if asked == "auto" and not any(staleness.stale(job, stage) for stage in ROUTES["reference"][:2]):
+    if asked == "auto" and not any(stages.stale(job, stage) for stage in stages.ROUTES["reference"][:2]):
         return "reference", "done already"
-    reasons = staleness.stale(job, REFERENCE_STAGE)
+    reasons = stages.stale(job, stages.REFERENCE_STAGE)
     why = f"the first of this base: {reasons[0]}" if reasons else None
     why = why or delta.refuses(job.base.path, job.adapter, job.reference_gguf, job.config.gguf.quant)
     if why is None:
@@ -147,8 +139,13 @@ def _route(job: Job, asked: str) -> tuple[str, str]:
 def gate(job: Job) -> GateFacts:
     """Scores a registered checkpoint against the public model on dev problems; whether it may be promoted, and why."""
     with plan.exporting(job):
-        plan.run_stage(job, GATE_STAGE)
+        plan.run_stage(job, stages.GATE_STAGE)
     return job.need(GATE).facts
+
+
+def figures(scored: GateFacts, *names: str) -> dict[str, Any]:
+    """Some of a gate's figures, as the history keeps them."""
+    return {name: getattr(scored, name) for name in names}
 
 
 def promote_step(job: Job, by: str, passed: GateFacts | None = None) -> history.Event | None:
@@ -156,10 +153,10 @@ def promote_step(job: Job, by: str, passed: GateFacts | None = None) -> history.
     if why := measured.control(job.config):
         raise ReasonerError(why[0], code=GATE_CODE)
     model = job.need(REGISTER).facts.tuned
-    figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
+    names = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
     with plan.exporting(job):
         history.settle(job.config, job.client, job.run)
-        facts = {name: getattr(passed, name) for name in figures} if passed else {}
+        facts = figures(passed, *names) if passed else {}
         return history.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
 
 

@@ -8,14 +8,12 @@ import subprocess
 from pathlib import Path
 
 from reasoner import runs
-from reasoner.config import recorded
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.export import modelfile
 from reasoner.files import read_json
 from reasoner.measuring import evaluate
-from reasoner.pipeline import staleness
+from reasoner.pipeline import doctor, stages
 from reasoner.pipeline.job import Job
-from reasoner.pipeline.stages import NAMES, STAGES
 from reasoner.problems import load
 from reasoner.serving.host import models_dir
 from reasoner.training import grpo
@@ -40,27 +38,18 @@ def check(job: Job) -> None:
 
 def _keep_training(job: Job) -> None:
     """Refuse to throw a training away because a setting differs; hours of work need a word from the person."""
-    stage = STAGES[NAMES.index("train")]
-    record = job.record(TRAIN)
-    if record is None:
-        stored = read_json(job.run.config_path)
-        if not stored or not runs.ready_steps(job.run.checkpoints_dir):
-            return
-        was = {name: recorded(stored["config"], name) for name in stage.reads}
-        reasons = [
-            text
-            for name in was
-            for text in staleness.changes(name, was[name], staleness.settings_of(job.config, [name])[name])
-        ]
+    stage = stages.BY_NAME["train"]
+    if (record := job.record(TRAIN)) is not None:
+        broken = runs.broken_outputs(job.run.path, record.outputs)
+        reasons = [reason for reason in stages.stale(job, stage) if reason not in broken]
+    elif (stored := read_json(job.run.config_path)) and runs.ready_steps(job.run.checkpoints_dir):
+        reasons = stages.changes(stage, stored["config"], job.config)
     else:
-        reasons = [r for r in staleness.stale(job, stage) if r not in runs.broken_outputs(job.run.path, record.outputs)]
+        return
     if reasons:
-        raise ReasonerError(
-            f"run {job.run.name} was trained with other settings",
-            why="\n".join(reasons),
-            fix=f"keep it and choose another name (RUN=… or --run), or remove {job.run.path}",
-            code=USAGE,
-        )
+        fix = f"keep it and choose another name (RUN=… or --run), or remove {job.run.path}"
+        what = f"run {job.run.name} was trained with other settings"
+        raise ReasonerError(what, "\n".join(reasons), fix, code=USAGE)
 
 
 def check_disk(job: Job) -> None:
@@ -74,7 +63,7 @@ def check_disk(job: Job) -> None:
     there = int(weights * 2 * share) + 50 * 2**20 if job.client.would_copy(run.path) else 0
     needs: dict[int, tuple[Path, int]] = {}
     for path, amount in ((run.path, here), (store, there)):
-        place = _existing_parent(path)
+        place = doctor.existing(path)
         device = os.stat(place).st_dev
         needs[device] = (place, needs.get(device, (place, 0))[1] + amount)
     for place, amount in needs.values():
@@ -87,10 +76,6 @@ def check_disk(job: Job) -> None:
                 fix="free some, or move runs with REASONER_RUNS and Ollama's models with OLLAMA_MODELS",
                 code=MISSING,
             )
-
-
-def _existing_parent(path: Path) -> Path:
-    return next(p for p in (path, *path.parents) if p.exists())
 
 
 SMOL_MEMORY = 8 * 2**30

@@ -69,9 +69,8 @@ class Job:
         model, recorded = self.config.model, self.record(BASE)
         if recorded is not None and recorded.config.get("model") == model.model_dump(mode="json"):
             facts = recorded.facts
-            found = locate.Base(
-                facts.spec, Path(facts.path), facts.architecture, facts.weights_bytes, facts.files, facts.imported
-            )
+            shape = (facts.architecture, facts.weights_bytes)
+            found = locate.Base(facts.spec, Path(facts.path), *shape, facts.files, facts.imported)
             if not found.changed_files():
                 return found
         if not specs.is_spec(model.base):
@@ -94,10 +93,6 @@ class Job:
     @property
     def adapter(self) -> Path:
         return self.run.path / "adapter" if self.checkpoint is None else self.export / "adapter"
-
-    @property
-    def adapter_sha256(self) -> str:
-        return runs.adapter_sha256(self.adapter)
 
     @property
     def export(self) -> Path:
@@ -147,11 +142,6 @@ class Job:
         if found is None:
             raise ReasonerError(f"stage {kind.name} of run {self.run.name} has not been run", fix="make reasoner")
         return found
-
-    def key(self, kind: runs.Kind[runs.Facts]) -> str:
-        """Identity of what a stage made; empty where it has not been run."""
-        found = self.record(kind)
-        return found.key if found else ""
 
     def versions(self) -> dict[str, str]:
         """Versions of everything that made the result."""

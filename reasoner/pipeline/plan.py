@@ -12,9 +12,8 @@ from reasoner.config import dump
 from reasoner.errors import GATE, ReasonerError
 from reasoner.export.facts import PROMOTE
 from reasoner.files import write_text
-from reasoner.pipeline import checks, staleness
+from reasoner.pipeline import checks, stages
 from reasoner.pipeline.job import Job
-from reasoner.pipeline.stages import NAMES, STAGES, Stage
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Summary
 from reasoner.serving import tags
@@ -30,19 +29,16 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> Summary | No
         checks.check(job)
         write_text(job.run.config_path, dump(job.config, origin))
         runs.mark_latest(job.run)
-        for stage in STAGES[: NAMES.index(until) + 1]:
+        for stage in stages.STAGES[: stages.NAMES.index(until) + 1]:
             with contextlib.nullcontext() if stage.name == "train" else exporting(job):
                 run_stage(job, stage)
         if until not in ("promote", "report"):
             return None
         promoted = job.need(PROMOTE).facts
         if not promoted.promoted and not promoted.is_control:
-            raise ReasonerError(
-                f"the scored model was not promoted: {tags.public_tag(job.config)} stays as it was",
-                why="\n".join(promoted.why),
-                fix=f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name",
-                code=GATE,
-            )
+            what = f"the scored model was not promoted: {tags.public_tag(job.config)} stays as it was"
+            fix = f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name"
+            raise ReasonerError(what, "\n".join(promoted.why), fix, code=GATE)
         return summary.read(job.run)
 
 
@@ -51,9 +47,9 @@ def exporting(job: Job) -> contextlib.AbstractContextManager[None]:
     return runs.lock(job.run, "export", job.reporter.say)
 
 
-def run_stage(job: Job, stage: Stage) -> None:
+def run_stage(job: Job, stage: stages.Stage) -> None:
     """Runs a stage where it is stale, and writes its record."""
-    reasons = staleness.stale(job, stage)
+    reasons = stages.stale(job, stage)
     if not reasons:
         job.reporter.stage(stage.name, "fresh", "same inputs, config and tools; outputs whole", 0.0)
         return
@@ -70,8 +66,8 @@ def run_stage(job: Job, stage: Stage) -> None:
     record = runs.Record(
         stage=stage.name,
         inputs=stage.inputs(job),
-        config=staleness.settings_of(job.config, stage.reads),
-        tools=staleness.tools_of(job, stage.tools),
+        config=stages.settings_of(job.config, stage.reads),
+        tools=stages.tools_of(job, stage.tools),
         outputs=runs.outputs_of(job.run.path, outputs),
         facts=facts,
         seconds=seconds,
@@ -96,11 +92,11 @@ class State:
 def states(job: Job) -> list[State]:
     """Gives the state of each stage, for `reasoner status`, without starting or asking a server."""
     found = []
-    for stage in STAGES:
+    for stage in stages.STAGES:
+        reasons = stages.stale(job, stage, ask_server=False)
         if (record := job.record(stage.kind)) is None:
-            found.append(State(stage.name, "missing", ["not done yet"]))
-            continue
-        reasons = staleness.stale(job, stage, ask_server=False)
-        state = "stale" if reasons else "fresh"
-        found.append(State(stage.name, state, reasons, round(record.seconds, 1), record.finished))
+            found.append(State(stage.name, "missing", reasons))
+        else:
+            state = "stale" if reasons else "fresh"
+            found.append(State(stage.name, state, reasons, round(record.seconds, 1), record.finished))
     return found

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reasoner import runs
 from reasoner.errors import ReasonerError
@@ -33,19 +33,10 @@ from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
 from reasoner.serving.history import Event
 
-if TYPE_CHECKING:
-    pass
-
 ENDS = ("skipped", "promoted", "kept", "failed")
 """Events after which a step is done with; `failed` only where it says `final`."""
 ATTEMPTS = 3
 """Times an export is tried before its step has failed for good, while the server is away not counted."""
-
-
-# -- one checkpoint ----------------------------------------------------------------------------
-
-
-# -- the watcher -------------------------------------------------------------------------------
 
 
 @dataclass
@@ -92,9 +83,8 @@ class Watcher:
                 raise  # nobody reads the events any more
             except OSError as error:
                 self._check_folder()  # it may have been moved at any moment
-                raise ReasonerError(
-                    "the watch cannot go on", why=str(error), fix="reasoner watch RUN goes on from the run's history"
-                ) from None
+                fix = "reasoner watch RUN goes on from the run's history"
+                raise ReasonerError("the watch cannot go on", why=str(error), fix=fix) from None
 
     def _until(self, is_over: Callable[[], bool]) -> None:
         while True:
@@ -118,11 +108,9 @@ class Watcher:
 
     def _check_folder(self) -> None:
         if not self.run_.config_path.exists():
-            raise ReasonerError(
-                f"the folder of run {self.run_.name} is gone",
-                why=f"{self.run_.path} was moved or removed",
-                fix="reasoner watch RUN, where it is now: it goes on from its history",
-            )
+            why = f"{self.run_.path} was moved or removed"
+            fix = "reasoner watch RUN, where it is now: it goes on from its history"
+            raise ReasonerError(f"the folder of run {self.run_.name} is gone", why, fix)
 
     def tell(self, step: int | None, event: str, **facts: Any) -> None:
         self._check_folder()  # or the history would begin anew at the old place
@@ -182,9 +170,7 @@ class Watcher:
     def scan(self) -> None:
         """Take every checkpoint that has become complete."""
         with self._lock:
-            folders = {
-                n: path for path in self.folder.glob("checkpoint-*") if (n := adapters.step_of(path)) is not None
-            }
+            folders = adapters.by_step(self.folder)
             ready = sorted(n for n, path in folders.items() if n not in self._known and self._is_complete(n, path))
             for step in ready:
                 self._take(step, folders[step])
@@ -196,18 +182,12 @@ class Watcher:
                 elif self.settings.checkpoints:
                     self._once(f"step {step} is still and not whole: it is passed over unless it completes")
 
-    def _needs_marker(self) -> bool:
-        """Our trainer writes metrics with its first step; from then on only its marker counts."""
-        return not self.settings.checkpoints and (self.run_.path / "metrics.jsonl").exists()
-
     def _is_complete(self, step: int, folder: Path) -> bool:
         if (folder / "DONE").exists():
             return True
-        return (
-            not self._needs_marker()
-            and not self._is_fresh(step, folder)
-            and adapters.is_whole(folder / adapters.WEIGHTS)
-        )
+        if not self.settings.checkpoints and (self.run_.path / "metrics.jsonl").exists():
+            return False  # our trainer writes metrics with its first step; from then on only its marker counts
+        return not self._is_fresh(step, folder) and adapters.is_whole(folder / adapters.WEIGHTS)
 
     def _is_fresh(self, step: int, folder: Path) -> bool:
         """Whether anything in the folder has moved within the last `settle_s` of our own clock."""
@@ -246,12 +226,11 @@ class Watcher:
             self._admit(step)
 
     def _admit(self, step: int) -> None:
-        why = adapters.faults(self.job.at(step).adapter, self.job.base.path)
-        if why:
+        if why := adapters.faults(self.job.at(step).adapter, self.job.base.path):
             self._skip(step, why)
-            return
-        self.pending[step] = self.job.at(step).adapter
-        self._arrived.set()
+        else:
+            self.pending[step] = self.job.at(step).adapter
+            self._arrived.set()
 
     def _next(self) -> int | None:
         """The step to export now. Those that piled up give way to the newest, unless asked otherwise."""
@@ -324,8 +303,7 @@ class Watcher:
         self.tell(step, "exported", by="reasoner watch", **made.event())
         started = time.monotonic()
         found = checkpoint.gate(job)
-        names = ("metric", "n", "score", "score_ci95", "against_score", "points", "lower")
-        figures = {name: getattr(found, name) for name in names}
+        figures = checkpoint.figures(found, "metric", "n", "score", "score_ci95", "against_score", "points", "lower")
         seconds = round(time.monotonic() - started, 2)
         self.tell(step, "scored", **figures, against=found.against.tag, seconds=seconds)
         event = checkpoint.promote_step(job, "reasoner watch", found) if found.passed else None
@@ -407,8 +385,7 @@ class Watcher:
     def _recover(self) -> None:
         """Bring what a killed watcher left to an end."""
         with runs.lock(self.run_, "export", self.say):
-            settled = history.settle(self.job.config, self.job.client, self.run_)
-            if settled:
+            if settled := history.settle(self.job.config, self.job.client, self.run_):
                 self._pass_on(settled)
             last: dict[int, Event] = {}
             for row in history.events(self.run_):
@@ -452,17 +429,16 @@ def run(
     watch: it goes on from its newest checkpoint.
     """
     with runs.lock(run_, "watch"), contextlib.ExitStack() as until_done:
-        child = None
+        child, log = None, run_.log_path("watch-train")
         if train is not None and runs.is_locked(run_):
             say(f"run {run_.name} is being trained already")
         elif train is not None:
-            log = run_.log_path("watch-train")
             say(f"training beside the watch (log: {log})")
             child = until_done.enter_context(_training(train, log))
             while not (run_.path / "base.json").exists() and child.poll() is None:
                 time.sleep(0.2)
         if not run_.config_path.exists():
-            raise ReasonerError(f"run {run_.name} did not start", log=run_.log_path("watch-train"))
+            raise ReasonerError(f"run {run_.name} did not start", log=log)
 
         def is_over() -> bool:
             if child is not None:
@@ -473,12 +449,8 @@ def run(
         watcher = Watcher(make, on_event, say, every, keep)
         watcher.watch(is_over)
         if child is not None and child.returncode:
-            raise ReasonerError(
-                "the training beside the watch failed",
-                why=f"exit {child.returncode}",
-                fix="the same command goes on from the newest checkpoint",
-                log=run_.log_path("watch-train"),
-            )
+            fix = "the same command goes on from the newest checkpoint"
+            raise ReasonerError("the training beside the watch failed", f"exit {child.returncode}", fix, log)
 
 
 @contextlib.contextmanager
@@ -496,6 +468,3 @@ def _training(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
             except subprocess.TimeoutExpired:  # a step longer than that: it goes on from its newest checkpoint
                 child.kill()
                 child.wait()
-
-
-# -- shown -------------------------------------------------------------------------------------

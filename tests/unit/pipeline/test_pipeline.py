@@ -14,7 +14,7 @@ from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import REGISTER, PromoteFacts, RegisterFacts, ReportFacts, origin
 from reasoner.measuring.figures import EVALUATE, GATE
-from reasoner.pipeline import checks, plan, stages, staleness
+from reasoner.pipeline import checks, plan, stages
 from reasoner.pipeline.job import Job
 from reasoner.problems.problem import Problem
 from reasoner.serving.tags import Registered, Tagged
@@ -65,7 +65,7 @@ def test_a_stage_runs_once_and_then_says_why_not(job, versions):
     ran, said = [], []
     job.reporter.stage = lambda name, verdict, reason, seconds: said.append((verdict, reason))
     one = stage(ran)
-    assert staleness.stale(job, one) == ["not done yet"]
+    assert stages.stale(job, one) == ["not done yet"]
     plan.run_stage(job, one)
     plan.run_stage(job, one)
     assert ran == ["merge"]
@@ -81,32 +81,32 @@ def test_reasons_name_the_key_the_input_and_the_file(job, versions):
     one = stage([])
     plan.run_stage(job, one)
     with_config(job, gguf__quant="Q4_K_M")
-    assert staleness.stale(job, one) == ["gguf.quant was 'Q8_0', is 'Q4_K_M'"]
+    assert stages.stale(job, one) == ["gguf.quant was 'Q8_0', is 'Q4_K_M'"]
     with_config(job, gguf__quant="Q8_0")
-    assert staleness.stale(job, dataclasses.replace(one, inputs=lambda job: {"base": "other"})) == ["base changed"]
+    assert stages.stale(job, dataclasses.replace(one, inputs=lambda job: {"base": "other"})) == ["base changed"]
     (job.run.path / "out.txt").write_text("else")
-    assert staleness.stale(job, one) == ["out.txt has other contents"]
+    assert stages.stale(job, one) == ["out.txt has other contents"]
 
 
 def test_a_setting_that_the_stage_does_not_read_changes_nothing(job, versions):
     one = stage([])
     plan.run_stage(job, one)
     with_config(job, eval__num_problems="7")
-    assert staleness.stale(job, one) == []
+    assert stages.stale(job, one) == []
 
 
 def test_another_tool_version_is_a_reason(job, versions, monkeypatch):
     one = stage([], tools=("reasoner",))
     plan.run_stage(job, one)
-    monkeypatch.setattr(staleness, "__version__", "99")
-    assert staleness.stale(job, one) == ["reasoner was 0.1.0, is 99"]
+    monkeypatch.setattr(stages, "__version__", "99")
+    assert stages.stale(job, one) == ["reasoner was 0.1.0, is 99"]
 
 
 def test_the_server_is_asked_only_when_nothing_else_is_wrong(job, versions):
     one = stage([], outside=lambda job, record: ["reasoner:base is not in Ollama"])
     plan.run_stage(job, one)
-    assert staleness.stale(job, one) == ["reasoner:base is not in Ollama"]
-    assert staleness.stale(job, one, ask_server=False) == []
+    assert stages.stale(job, one) == ["reasoner:base is not in Ollama"]
+    assert stages.stale(job, one, ask_server=False) == []
 
 
 def test_a_failing_stage_forgets_its_old_record_and_the_summary(job, versions):
@@ -137,9 +137,9 @@ def test_keys_that_did_not_exist_then_had_todays_default(job, versions):
     plan.run_stage(job, one)
     record = job.record(KINDS["merge"])
     runs.write_record(job.record_path(KINDS["merge"]), dataclasses.replace(record, config=forget(record.config)))
-    assert staleness.stale(job, one) == []
+    assert stages.stale(job, one) == []
     with_config(job, gguf__margin="3", alarms__max_hidden_gap="0.5")
-    assert staleness.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
+    assert stages.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
 
 
 def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
@@ -154,11 +154,11 @@ def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
 
 
 def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
-    train = stages.STAGES[stages.NAMES.index("train")]
+    train = stages.BY_NAME["train"]
     record = runs.Record(
         "train",
         train.inputs(job),
-        staleness.settings_of(job.config, train.reads),
+        stages.settings_of(job.config, train.reads),
         {},
         {},
         made_up.training(),
@@ -226,9 +226,9 @@ def test_ollamas_own_copy_is_counted(job, monkeypatch):
 def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
     one = dataclasses.replace(stages.BY_NAME["report"], run=lambda job: ([], ReportFacts()))
     plan.run_stage(job, one)
-    assert staleness.stale(job, one) == []
+    assert stages.stale(job, one) == []
     files.write_json(job.run.path / "ladder.json", {"n": 1})
-    assert staleness.stale(job, one) == ["ladder changed"]
+    assert stages.stale(job, one) == ["ladder changed"]
 
 
 @pytest.mark.parametrize(("earlier", "why"), [("sha256:public", ["-5.0 points"]), ("sha256:other", [])])
@@ -244,7 +244,7 @@ def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypat
     monkeypatch.setattr(stages.history, "promotions", lambda run: [types.SimpleNamespace(digest=earlier)])
     monkeypatch.setattr(stages.history, "settle", lambda config, client, run: None)
     promote = lambda *given: PromoteFacts(promoted=False, why=given[4].problems_found)  # noqa: E731
-    monkeypatch.setattr(stages.promotion, "promote", promote)
+    monkeypatch.setattr(stages, "promote", promote)
     made = PromoteFacts(promoted=False, why=why, against="sha256:public")
     assert stages.BY_NAME["promote"].run(job) == ([], made)
     assert [one.name for one in stages.BY_NAME["promote"].first(job)] == ["gate"] * len(why)
