@@ -13,11 +13,20 @@ from collections import Counter
 from dataclasses import dataclass
 
 from reasoner.bases.specs import unfit
-from reasoner.bases.tokenizer import PRE_TOKENIZERS
 from reasoner.llamacpp.header import Broken, Header
 
 _EMBEDDERS = {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "t5encoder"}
 _ARCHITECTURES = ("llama", "qwen2", "qwen3")
+PRE_TOKENIZERS = {
+    "gpt-2": "gpt-2",
+    "smollm": "smollm",
+    "qwen2": "qwen2",
+    "deepseek-r1-qwen": "qwen2",
+    "llama-bpe": "llama-bpe",
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+}
+"""Names the pre-tokenizers that are rebuilt; those with the same value split alike (`llama-vocab.cpp`)."""
 
 
 def check(spec: str, header: Header) -> None:
@@ -106,16 +115,11 @@ def _expected(header: Header, shape: Shape) -> dict[str, tuple[int, ...]]:
     """Returns every tensor that the model must have, with its shape in GGUF's order."""
     q, kv, width = shape.heads * shape.head, shape.kv_heads * shape.head, shape.width
     layer: dict[str, tuple[int, ...]] = {
-        "attn_norm.weight": (width,),
-        "ffn_norm.weight": (width,),
-        "attn_q.weight": (width, q),
-        "attn_k.weight": (width, kv),
-        "attn_v.weight": (width, kv),
-        "attn_output.weight": (q, width),
-        "ffn_gate.weight": (width, shape.inner),
-        "ffn_up.weight": (width, shape.inner),
-        "ffn_down.weight": (shape.inner, width),
-    }
+        "attn_norm.weight": (width,), "attn_output.weight": (q, width),
+        "attn_q.weight": (width, q), "attn_k.weight": (width, kv), "attn_v.weight": (width, kv),
+        "ffn_norm.weight": (width,), "ffn_down.weight": (shape.inner, width),
+        "ffn_gate.weight": (width, shape.inner), "ffn_up.weight": (width, shape.inner),
+    }  # fmt: skip
     is_llama = header.architecture == "llama"
     if header.architecture == "qwen2" or (is_llama and shape.has_biases):
         layer |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
@@ -175,14 +179,8 @@ def rope(header: Header, shape: Shape) -> dict[str, str | float]:
         smooth = min(1.0, max(0.0, (context / wavelength - low) / (high - low)))
         if not math.isclose(value, 1 / ((1 - smooth) / factor + smooth), rel_tol=1e-3):
             raise Broken("its rope_freqs are not those of Llama 3")
-    return {
-        "rope_type": "llama3",
-        "rope_theta": shape.theta,
-        "factor": factor,
-        "low_freq_factor": low,
-        "high_freq_factor": high,
-        "original_max_position_embeddings": context,
-    }
+    scaling = {"factor": factor, "low_freq_factor": low, "high_freq_factor": high}
+    return {**plain, "rope_type": "llama3", **scaling, "original_max_position_embeddings": context}
 
 
 def _lies_of_vocabulary(header: Header) -> list[str]:
@@ -191,8 +189,9 @@ def _lies_of_vocabulary(header: Header) -> list[str]:
     rows = header.tensors["token_embd.weight"].shape[1]
     lies: list[str] = []
     if model not in ("gpt2", "llama"):
-        known = "known are gpt2 (byte-level BPE) and llama (SentencePiece)"
-        lies.append(f"its tokenizer is of the kind {model!r}; {known}")
+        lies.append(
+            f"its tokenizer is of the kind {model!r}; known are gpt2 (byte-level BPE) and llama (SentencePiece)"
+        )
     elif model == "gpt2" and pre not in PRE_TOKENIZERS:
         lies.append(f"its pre-tokenizer is {pre!r}; known are {', '.join(PRE_TOKENIZERS)}")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) for t in tokens):

@@ -13,7 +13,7 @@ from gguf import GGUFReader, GGUFWriter, dequantize
 
 from reasoner import files
 from reasoner.bases import from_gguf, locate, proof, shape, specs
-from reasoner.bases.tokenizer import PRE_TOKENIZERS
+from reasoner.bases.shape import PRE_TOKENIZERS
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.llamacpp.header import read_header
