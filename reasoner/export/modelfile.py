@@ -29,14 +29,9 @@ def parameters(config: Config, model_dir: Path) -> Pinned:
     The stop is the token with which the trained chat template ends a turn: Ollama's own defaults (temperature
     0.8, no end to an answer) would change what was trained and what is scored.
     """
-    tokenizer = locate.load_tokenizer(model_dir)
-    pinned: Pinned = {
-        "num_ctx": config.serve.num_ctx,
-        "num_predict": config.serve.num_predict,
-        "temperature": config.serve.temperature,
-        "stop": [str(tokenizer.eos_token)],
-    }
-    return pinned if config.serve.num_thread is None else {**pinned, "num_thread": config.serve.num_thread}
+    stop, serve = [str(locate.load_tokenizer(model_dir).eos_token)], config.serve
+    pinned: Pinned = {"num_ctx": serve.num_ctx, "num_predict": serve.num_predict, "temperature": serve.temperature}
+    return {**pinned, "stop": stop, **({} if serve.num_thread is None else {"num_thread": serve.num_thread})}
 
 
 def render(config: Config, gguf: Path, pinned: Pinned, facts: Mapping[str, object]) -> str:
@@ -46,24 +41,16 @@ def render(config: Config, gguf: Path, pinned: Pinned, facts: Mapping[str, objec
     template_sha256, quant.
     """
     system = f"\nSYSTEM {quoted(config.data.system)}\n" if config.data.system else ""
-    values = {
-        "version": __version__,
-        "steps": config.train.steps,
-        "verifier": public(config.verifier.name),
-        "source": public(config.data.source),
-        "seed": config.train.seed,
-        **facts,
-    }
+    verifier, source = public(config.verifier.name), public(config.data.source)
+    values = {"verifier": verifier, "source": source, "steps": config.train.steps, "seed": config.train.seed, **facts}
     comments = {key: " ".join(str(value).split()) for key, value in values.items()}
+    lines = [
+        f"PARAMETER {name} {quoted(item) if isinstance(item, str) else item}"
+        for name, value in pinned.items()
+        for item in (value if isinstance(value, list) else [value])
+    ]
     return string.Template(template_path().read_text(encoding="utf-8")).substitute(
-        comments,
-        gguf=f"./{gguf.name}",
-        system=system,
-        parameters="\n".join(
-            f"PARAMETER {name} {quoted(item) if isinstance(item, str) else item}"
-            for name, value in pinned.items()
-            for item in (value if isinstance(value, list) else [value])
-        ),
+        comments, version=__version__, gguf=f"./{gguf.name}", system=system, parameters="\n".join(lines)
     )
 
 

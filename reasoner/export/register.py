@@ -39,10 +39,9 @@ def put(config: Config, client: Client, tag: str, made: Servable, say: Callable[
         if kept:
             say(f"{tag} was not made here: its model stays as {kept}")
         how = client.create(tag, made.gguf, made.sha256, parameters=made.pinned, system=config.data.system)
-        differing = other_parameters(client, tag, made.pinned)
-        if differing:
-            raise ReasonerError(f"Ollama registered {tag} with other parameters", why="\n".join(differing),
-                                fix="upgrade Ollama, or remove the tag and run again")  # fmt: skip
+        if differing := other_parameters(client, tag, made.pinned):
+            fix = "upgrade Ollama, or remove the tag and run again"
+            raise ReasonerError(f"Ollama registered {tag} with other parameters", "\n".join(differing), fix)
     digest = client.require(tag)
     compared = compare_prompt_ids(config, client, tag, made.model_dir)
     file = {"linked": "hard link, no second copy", "present": "file already there", "uploaded": "uploaded"}[how]
@@ -53,9 +52,7 @@ def put(config: Config, client: Client, tag: str, made: Servable, say: Callable[
 def other_parameters(client: Client, tag: str, pinned: Mapping[str, object]) -> list[str]:
     """Says which of the parameters pinned with a tag it does not have; empty when it has all."""
     shown = client.show(tag).parameters
-    wanted = {
-        key: [str(v) for v in value] if isinstance(value, list) else [f"{value:g}"] for key, value in pinned.items()
-    }
+    wanted = {key: list(map(str, one)) if isinstance(one, list) else [f"{one:g}"] for key, one in pinned.items()}
     return [f"{key}: {want} became {shown.get(key)}" for key, want in wanted.items() if shown.get(key) != want]
 
 
