@@ -204,22 +204,15 @@ def _config(header: Header, tokenizer: PreTrainedTokenizerBase) -> PretrainedCon
     from transformers import AutoConfig
 
     shape = Shape.of(header)
+    sizes = {key: value for key, value in vars(shape).items() if key not in ("theta", "has_biases")}
     biases: dict[str, Any] = {"attention_bias": shape.has_biases} if header.architecture == "llama" else {}
     return AutoConfig.for_model(
         header.architecture,
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        intermediate_size=shape.inner,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        head_dim=shape.head,
-        max_position_embeddings=shape.context,
-        rms_norm_eps=shape.epsilon,
         rope_parameters=rope(header, shape),
         tie_word_embeddings="output.weight" not in header.tensors,
         bos_token_id=header.vocab("bos_token_id"),
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **sizes,
         **biases,
     )

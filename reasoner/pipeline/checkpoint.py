@@ -18,20 +18,11 @@ from reasoner.measuring import ladder
 from reasoner.measuring.figures import GATE, GateFacts, Ladder
 from reasoner.pipeline import adapters, plan, stages
 from reasoner.pipeline.job import Job
+from reasoner.reporting.summary import Gguf
 from reasoner.serving import history
 from reasoner.training.facts import TRAIN
 
 Route = Literal["auto", "reference", "delta"]
-
-
-@dataclass(frozen=True)
-class ExportedFile:
-    """Is the quantized file of an export."""
-
-    path: str
-    quant: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +33,7 @@ class Exported:
     step: int
     route: str
     why: str
-    gguf: ExportedFile
+    gguf: Gguf
     tag: str
     digest: str
     file: str
@@ -76,7 +67,7 @@ def export(job: Job, route: Route = "auto") -> Exported:
         step=job.step,
         route=taken,
         why=why,
-        gguf=ExportedFile(str(job.run.path / name), made.facts.quant, output.bytes, output.sha256),
+        gguf=Gguf(str(job.run.path / name), made.facts.quant, output.bytes, output.sha256),
         tag=tuned.tag,
         digest=tuned.digest,
         file=tuned.file,

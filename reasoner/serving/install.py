@@ -146,36 +146,30 @@ def _release(progress: cache.Progress, why: list[str]) -> str:
     import httpx
 
     name, base = release_archive(), f"{OLLAMA_RELEASES}/v{OLLAMA}"
-    partial = _ollama_dir().with_name(_ollama_dir().name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     progress(f"ollama: trying the official release {OLLAMA} ({name})")
-    try:
-        with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30, connect=5)) as client:
-            listing = client.get(f"{base}/sha256sum.txt").raise_for_status().text
-            wanted = _listed_sha256(listing, name)
-            partial.mkdir(parents=True)
-            with client.stream("GET", f"{base}/{name}") as answer, (partial / name).open("wb") as out:
-                total = int(answer.raise_for_status().headers.get("content-length", 0))
-                got = _save(answer.iter_bytes(1 << 20), total, out, progress)
-    except httpx.HTTPError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise _NotThisWay(f"{base}: {error or type(error).__name__}") from error
-    if got != wanted:
-        shutil.rmtree(partial)
-        raise _NotThisWay(f"{name} has checksum {got}, the release says {wanted}")
-    try:
-        _unpack(partial / name, partial)
-    except (OSError, tarfile.TarError) as error:
-        shutil.rmtree(partial)
-        raise _NotThisWay(f"{name} could not be unpacked: {error}") from error
-    (partial / name).unlink()
-    if not (partial / "bin" / "ollama").exists():  # macOS: everything lies beside the program
-        flat = partial.with_name(partial.name + ".flat")
-        shutil.rmtree(flat, ignore_errors=True)
-        partial.rename(flat)
-        partial.mkdir()
-        flat.rename(partial / "bin")
-    cache.finish_folder(partial, _ollama_dir(), {"route": "release", "version": OLLAMA, "sha256": got, "why": why})
+    with cache.installing(_ollama_dir()) as (folder, facts):
+        archive = folder / name
+        try:
+            with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30, connect=5)) as client:
+                wanted = _listed_sha256(client.get(f"{base}/sha256sum.txt").raise_for_status().text, name)
+                with client.stream("GET", f"{base}/{name}") as answer, archive.open("wb") as out:
+                    total = int(answer.raise_for_status().headers.get("content-length", 0))
+                    got = _save(answer.iter_bytes(1 << 20), total, out, progress)
+        except httpx.HTTPError as error:
+            raise _NotThisWay(f"{base}: {error or type(error).__name__}") from error
+        if got != wanted:
+            raise _NotThisWay(f"{name} has checksum {got}, the release says {wanted}")
+        try:
+            _unpack(archive, folder)
+        except (OSError, tarfile.TarError) as error:
+            raise _NotThisWay(f"{name} could not be unpacked: {error}") from error
+        archive.unlink()
+        if not (folder / "bin" / "ollama").exists():  # macOS: everything lies beside the program
+            beside = list(folder.iterdir())
+            (folder / "bin").mkdir()
+            for path in beside:
+                path.rename(folder / "bin" / path.name)
+        facts |= {"route": "release", "version": OLLAMA, "sha256": got, "why": why}
     return OLLAMA
 
 
@@ -221,44 +215,33 @@ def _module(progress: cache.Progress, why: list[str]) -> str:
         go = programs.bring_go(progress)
     except ReasonerError as error:
         raise _NotThisWay(f"{error.what}{f': {error.why}' if error.why else ''}") from error
-    final, log = _ollama_dir(), cache.log_path("ollama-build")
-    partial = final.with_name(final.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    final, log, pin = _ollama_dir(), cache.log_path("ollama-build"), f"{OLLAMA_MODULE}@v{OLLAMA}"
     work = final.with_name(final.name + ".build")
-    (partial / "bin").mkdir(parents=True)
-    work.mkdir(exist_ok=True)
-    env = {
-        **os.environ,
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-modcacherw",
-        "GOWORK": "off",
-        "GOBIN": str(partial / "bin"),
-        "GOPATH": str(work),  # the person's own Go folders stay as they are
-        "GOMODCACHE": str(work / "mod"),
-        "GOCACHE": str(work / "cache"),
-    }
-    pin = f"{OLLAMA_MODULE}@v{OLLAMA}"
+    work.mkdir(parents=True, exist_ok=True)
     progress(f"ollama: building {pin} with {go}; usually 1-2 minutes (log: {log})")
     started = time.monotonic()
-    try:
-        lines: list[str] = []
-        fetch: list[str | Path] = [go, "mod", "download", "-json", pin]
-        processes.run(fetch, log=log, env=env, cwd=work, timeout_s=600, on_line=lines.append)
-        if f'"Sum": "{OLLAMA_MODULE_SUM}"' not in " ".join(lines):
-            raise _NotThisWay(f"{pin} does not have the pinned checksum {OLLAMA_MODULE_SUM}")
-        stamp = f"-ldflags=-X={OLLAMA_MODULE}/version.Version={OLLAMA}"
-        processes.run([go, "install", stamp, pin], log=log, env=env, cwd=work, timeout_s=3600)
-    except ReasonerError as error:
-        raise _NotThisWay(f"{error.what}: {error.why or ''} (log: {log})") from error
-    link = partial / "lib" / "ollama"
-    link.parent.mkdir()
-    assert engine.server is not None
-    target = engine.server.parent
-    inside = target.is_relative_to(cache.tools_dir())
-    link.symlink_to(os.path.relpath(target, link.parent) if inside else target, target_is_directory=True)
-    seconds = round(time.monotonic() - started, 1)
-    facts = {"route": "module", "version": OLLAMA, "engine": engine.version, "seconds": seconds, "why": why}
-    cache.finish_folder(partial, final, facts)
+    with cache.installing(final) as (folder, facts):
+        env = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-modcacherw", "GOWORK": "off"}
+        # the person's own Go folders stay as they are
+        env |= {"GOPATH": str(work), "GOMODCACHE": str(work / "mod"), "GOCACHE": str(work / "cache")}
+        env["GOBIN"] = str(folder / "bin")
+        (folder / "bin").mkdir()
+        try:
+            lines: list[str] = []
+            fetch: list[str | Path] = [go, "mod", "download", "-json", pin]
+            processes.run(fetch, log=log, env=env, cwd=work, timeout_s=600, on_line=lines.append)
+            if f'"Sum": "{OLLAMA_MODULE_SUM}"' not in " ".join(lines):
+                raise _NotThisWay(f"{pin} does not have the pinned checksum {OLLAMA_MODULE_SUM}")
+            stamp = f"-ldflags=-X={OLLAMA_MODULE}/version.Version={OLLAMA}"
+            processes.run([go, "install", stamp, pin], log=log, env=env, cwd=work, timeout_s=3600)
+        except ReasonerError as error:
+            raise _NotThisWay(f"{error.what}: {error.why or ''} (log: {log})") from error
+        link, target = folder / "lib" / "ollama", engine.need("llama-server").parent
+        link.parent.mkdir()
+        inside = target.is_relative_to(cache.tools_dir())
+        link.symlink_to(os.path.relpath(target, link.parent) if inside else target, target_is_directory=True)
+        seconds = round(time.monotonic() - started, 1)
+        facts |= {"route": "module", "version": OLLAMA, "engine": engine.version, "seconds": seconds, "why": why}
     shutil.rmtree(work, ignore_errors=True)
     progress(f"ollama: built in {seconds:.0f} s")
     return OLLAMA

@@ -91,7 +91,7 @@ class World:
         (job.export / f"partial-model-{job.step}.gguf").rename(job.export / "model.gguf")
         self.server.put(tag, f"sha256:d{job.step}")
         tags.remember(self.client, tag)
-        file = checkpoint.ExportedFile(str(job.export / "model.gguf"), "Q8_0", 1, "ab")
+        file = checkpoint.Gguf(str(job.export / "model.gguf"), "Q8_0", 1, "ab")
         return checkpoint.Exported("demo", job.step, "delta", "", file, tag, f"sha256:d{job.step}", "linked", {}, 0.1)
 
     def gate(self, job):
