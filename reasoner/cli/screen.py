@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,13 +33,11 @@ class Screen:
         self._tasks: dict[str, Any] = {}
         self._last = 0.0
 
-    @property
+    @cached_property
     def console(self) -> Console:
-        if not hasattr(self, "_console"):
-            from rich.console import Console
+        from rich.console import Console
 
-            self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        return self._console
+        return Console(stderr=True, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Screen:
         return self

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
 
 from reasoner import runs
 from reasoner.errors import MISSING, USAGE, ReasonerError
-from reasoner.export import modelfile
+from reasoner.export import register
 from reasoner.files import read_json
 from reasoner.measuring import evaluate
 from reasoner.pipeline import doctor, stages
@@ -27,8 +27,8 @@ def check(job: Job) -> None:
     load.check_verifiers(job.config)
     if checker.ready is not None:
         checker.ready()
-    modelfile.template_path()
-    _keep_training(job)
+    register.template_path()
+    keep_training(job)
     if (trained := job.record(TRAIN)) is None or runs.broken_outputs(job.run.path, trained.outputs):
         grpo.check(job.config)
         evaluate.inputs(job.config)
@@ -36,7 +36,7 @@ def check(job: Job) -> None:
         check_disk(job)
 
 
-def _keep_training(job: Job) -> None:
+def keep_training(job: Job) -> None:
     """Refuse to throw a training away because a setting differs; hours of work need a word from the person."""
     stage = stages.BY_NAME["train"]
     if (record := job.record(TRAIN)) is not None:
@@ -63,19 +63,15 @@ def check_disk(job: Job) -> None:
     there = int(weights * 2 * share) + 50 * 2**20 if job.client.would_copy(run.path) else 0
     needs: dict[int, tuple[Path, int]] = {}
     for path, amount in ((run.path, here), (store, there)):
-        place = doctor.existing(path)
-        device = os.stat(place).st_dev
+        device = (place := doctor.existing(path)).stat().st_dev
         needs[device] = (place, needs.get(device, (place, 0))[1] + amount)
     for place, amount in needs.values():
         free = shutil.disk_usage(place).free
         if free < amount:
-            raise ReasonerError(
-                f"not enough disk space at {place}",
-                why=f"the whole path needs {amount / 2**30:.2f} GiB (checkpoints, merged model, conversion, two"
-                f" {config.gguf.quant} files and Ollama's own copy), {free / 2**30:.2f} GiB are free",
-                fix="free some, or move runs with REASONER_RUNS and Ollama's models with OLLAMA_MODELS",
-                code=MISSING,
-            )
+            why = f"the whole path needs {amount / 2**30:.2f} GiB (checkpoints, merged model, conversion, two"
+            why += f" {config.gguf.quant} files and Ollama's own copy), {free / 2**30:.2f} GiB are free"
+            fix = "free some, or move runs with REASONER_RUNS and Ollama's models with OLLAMA_MODELS"
+            raise ReasonerError(f"not enough disk space at {place}", why, fix, code=MISSING)
 
 
 SMOL_MEMORY = 8 * 2**30
@@ -87,16 +83,12 @@ def default_profile() -> tuple[str, str]:
     import psutil
 
     if shutil.which("nvidia-smi"):
-        try:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            listed = None
-        if listed is not None and listed.returncode == 0 and "GPU" in listed.stdout:
-            return "gsm8k", "a CUDA device is present"
+            if listed.returncode == 0 and "GPU" in listed.stdout:
+                return "gsm8k", "a CUDA device is present"
     free = psutil.virtual_memory().available
     if free < SMOL_MEMORY:
-        return "pocket", (
-            f"no CUDA device, and {free / 2**30:.1f} GiB of free memory where smol wants {SMOL_MEMORY / 2**30:.0f}:"
-            " a rehearsal on the CPU"
-        )
+        short = f"{free / 2**30:.1f} GiB of free memory where smol wants {SMOL_MEMORY / 2**30:.0f}"
+        return "pocket", f"no CUDA device, and {short}: a rehearsal on the CPU"
     return "smol", "no CUDA device: a real chat model on the CPU"

@@ -24,7 +24,7 @@ from reasoner.audit.results import Audit, short
 from reasoner.bases import locate, proof
 from reasoner.config import Config, recorded
 from reasoner.errors import ReasonerError
-from reasoner.export import calibration, delta, facts, merge, modelfile, register
+from reasoner.export import calibration, delta, facts, merge, register
 from reasoner.llamacpp import install, quantize
 from reasoner.machine import processes
 from reasoner.measuring import evaluate, gate, ladder
@@ -77,7 +77,7 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
     made = quantize.run(job.base_model, job.base_gguf, job.base_quant, job.run.log_path("base"), say)
     if found.imported:
         proof.check_reexport(found.imported, made)
-    pinned = modelfile.parameters(config, job.base_model)
+    pinned = register.parameters(config, job.base_model)
     servable = register.Servable(job.base_gguf, files.sha256_file(job.base_gguf), pinned, job.base_model)
     return [job.base_gguf], facts.BaseFacts(
         spec=found.spec,
@@ -167,7 +167,7 @@ def _delta(job: Job) -> tuple[Outputs, facts.GgufFacts]:
 
 
 def _modelfile(job: Job) -> tuple[Outputs, facts.ModelfileFacts]:
-    pinned = modelfile.parameters(job.config, job.base_model)
+    pinned = register.parameters(job.config, job.base_model)
     made, source = job.need(facts.GGUF), job.need(facts.BASE).facts
     told = {
         "name": job.config.serve.name,
@@ -182,7 +182,7 @@ def _modelfile(job: Job) -> tuple[Outputs, facts.ModelfileFacts]:
         "template_sha256": made.facts.chat_template_sha256,
     }
     path = job.export / "Modelfile"
-    files.write_text(path, modelfile.render(job.config, job.tuned_gguf, pinned, told))
+    files.write_text(path, register.modelfile(job.config, job.tuned_gguf, pinned, told))
     return [path], facts.ModelfileFacts(pinned)
 
 

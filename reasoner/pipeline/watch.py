@@ -21,14 +21,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reasoner import runs
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import adapters, checkpoint, notify
-from reasoner.pipeline.hosts import Hosts
+from reasoner.pipeline import checkpoint, outlets
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
 from reasoner.serving.history import Event
@@ -39,7 +37,6 @@ ATTEMPTS = 3
 """Times an export is tried before its step has failed for good, while the server is away not counted."""
 
 
-@dataclass
 class Watcher:
     """One watcher of one run.
 
@@ -47,34 +44,32 @@ class Watcher:
     as it is appended to the history.
     """
 
-    make: Callable[[], Job]
-    on_event: Callable[[Event], None]
-    say: Callable[[str], None]
-    every: int | None = None
-    keep: int | None = None
-    pending: dict[int, Path] = field(default_factory=dict)
-    _seen: set[int] = field(default_factory=set)
-    _known: set[int] = field(default_factory=set)
-    _still: dict[int, tuple[object, float]] = field(default_factory=dict)
-    _said: set[str] = field(default_factory=set)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
-    _changed: threading.Event = field(default_factory=threading.Event)
-    _arrived: threading.Event = field(default_factory=threading.Event)
-    _over: threading.Event = field(default_factory=threading.Event)
-    _broken: BaseException | None = None
-
-    def __post_init__(self) -> None:
-        self.job = self.make()
-        self.run_ = self.job.run
-        self.settings = self.job.config.watch
+    def __init__(
+        self,
+        make: Callable[[], Job],
+        on_event: Callable[[Event], None],
+        say: Callable[[str], None],
+        every: int | None = None,
+        keep: int | None = None,
+    ) -> None:
+        self.make, self.on_event, self.say, self.every, self.keep = make, on_event, say, every, keep
+        self.job = make()
+        self.run_, self.settings = self.job.run, self.job.config.watch
         self.folder = checkpoint.checkpoints_dir(self.job)
-        self._hosts = Hosts(self.say, self.tell)
+        self.pending: dict[int, Path] = {}
+        self._seen: set[int] = set()
+        self._known: set[int] = set()
+        self._still: dict[int, tuple[object, float]] = {}
+        self._said: set[str] = set()
+        self._lock, self._arrived = threading.RLock(), threading.Event()
+        self._broken: BaseException | None = None
+        self._hosts = outlets.Hosts(say, self.tell)
 
     def watch(self, is_over: Callable[[], bool]) -> None:
         """Until `is_over`, and nothing is left to do. The caller holds the run's `watch` lock."""
         import torch  # noqa: F401  (seconds, in which a fast trainer saves and prunes: not while a checkpoint is taken)
 
-        with notify.sender(self.settings.notify, self._once) as self._sink:
+        with outlets.sender(self.settings.notify, self._once) as self._sink:
             try:
                 self._recover()
                 with self._scouted():
@@ -137,17 +132,16 @@ class Watcher:
 
         def scout() -> None:
             try:
-                while not self._over.is_set():
+                while not over.is_set():
                     changed.wait(self.settings.poll_s)  # the poll: network file systems send no events
                     changed.clear()
-                    if not self._over.is_set() and self.run_.config_path.exists():
+                    if not over.is_set() and self.run_.config_path.exists():
                         self.scan()
             except BaseException as error:  # noqa: BLE001  (raised again where the watcher waits)
                 self._broken = error
                 self._arrived.set()
 
-        changed = self._changed
-        observer = Observer()
+        changed, over, observer = threading.Event(), threading.Event(), Observer()
         try:
             if not self.settings.checkpoints:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +154,7 @@ class Watcher:
         try:
             yield
         finally:
-            self._over.set()
+            over.set()
             changed.set()
             if observer.is_alive():
                 observer.stop()
@@ -170,7 +164,7 @@ class Watcher:
     def scan(self) -> None:
         """Take every checkpoint that has become complete."""
         with self._lock:
-            folders = adapters.by_step(self.folder)
+            folders = checkpoint.by_step(self.folder)
             ready = sorted(n for n, path in folders.items() if n not in self._known and self._is_complete(n, path))
             for step in ready:
                 self._take(step, folders[step])
@@ -187,7 +181,7 @@ class Watcher:
             return True
         if not self.settings.checkpoints and (self.run_.path / "metrics.jsonl").exists():
             return False  # our trainer writes metrics with its first step; from then on only its marker counts
-        return not self._is_fresh(step, folder) and adapters.is_whole(folder / adapters.WEIGHTS)
+        return not self._is_fresh(step, folder) and checkpoint.is_whole(folder / checkpoint.WEIGHTS)
 
     def _is_fresh(self, step: int, folder: Path) -> bool:
         """Whether anything in the folder has moved within the last `settle_s` of our own clock."""
@@ -215,7 +209,7 @@ class Watcher:
             self._skip(step, f"not a multiple of {self.every}")
             return
         try:
-            adapters.take(self.job.at(step), folder)
+            checkpoint.take(self.job.at(step), folder)
         except (FileNotFoundError, PermissionError, IsADirectoryError, shutil.SpecialFileError) as error:
             self._known.add(step)
             self._skip(step, f"unreadable: {error}" if folder.exists() else "vanished before it could be copied")
@@ -226,7 +220,7 @@ class Watcher:
             self._admit(step)
 
     def _admit(self, step: int) -> None:
-        if why := adapters.faults(self.job.at(step).adapter, self.job.base.path):
+        if why := checkpoint.faults(self.job.at(step).adapter, self.job.base.path):
             self._skip(step, why)
         else:
             self.pending[step] = self.job.at(step).adapter
@@ -398,7 +392,7 @@ class Watcher:
                 self._sweep(step)
                 if row.event in ("skipped", "failed", "removed"):
                     self._drop(step)
-                elif row.event == "seen" and adapters.is_whole(self.job.at(step).adapter / adapters.WEIGHTS):
+                elif row.event == "seen" and checkpoint.is_whole(self.job.at(step).adapter / checkpoint.WEIGHTS):
                     self._known.add(step)
                     self._admit(step)
                     continue

@@ -25,14 +25,8 @@ THROUGH = "{{ .Prompt }}"
 
 @dataclass(frozen=True)
 class Shown:
-    """Describes a tag: what the server renders with, samples with, and knows of the file behind it.
+    """Describes a tag and the file behind it; `info` is the metadata of the GGUF, by its names for them."""
 
-    `template` should be the GGUF's own, to the letter. Ollama puts a Go template in front unasked when the GGUF's is
-    within 100 edits of one it knows (`server/model.go`, `detectChatTemplate`), which short templates are; a Jinja
-    comment of more than 100 characters keeps it away. `info` is the metadata of the GGUF, by its names for them.
-    """
-
-    template: str
     modelfile: str
     license: str
     system: str | None
@@ -160,7 +154,6 @@ class Client:
         with self._asking(f"the description of {tag}"):
             found = self._send("POST", "/api/show", {"model": tag}).json()
             return Shown(
-                template=str(found.get("template") or ""),
                 modelfile=str(found.get("modelfile") or ""),
                 license=str(found.get("license") or ""),
                 system=found.get("system") or None,

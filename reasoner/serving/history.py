@@ -72,9 +72,8 @@ def events(run: runs.Run) -> list[Event]:
     try:
         return [files.parse(Event, {**row, "source": row.get("from")}) for row in files.read_jsonl(path)]
     except (ValueError, TypeError, AttributeError) as error:
-        raise ReasonerError(
-            f"the history of run {run.name} cannot be read", why=f"{path}: {error}", fix=f"move {path} away"
-        ) from error
+        what = f"the history of run {run.name} cannot be read"
+        raise ReasonerError(what, why=f"{path}: {error}", fix=f"move {path} away") from error
 
 
 def tell(run: runs.Run, step: int | None, event: str, **facts: Any) -> Event:
@@ -136,25 +135,16 @@ def rollback(config: Config, client: Client, run: runs.Run) -> Event:
     """Makes the model public again that was so before the newest promotion; returns the event."""
     stack, now = promotions(run), tags.public(config, client)
     if not stack or stack[-1].previous is None:
-        raise ReasonerError(
-            f"run {run.name} has nothing to roll back to",
-            why="no promotion of this run replaced another model",
-            fix="reasoner history; reasoner promote STEP",
-            code=USAGE,
-        )
+        why, fix = "no promotion of this run replaced another model", "reasoner history; reasoner promote STEP"
+        raise ReasonerError(f"run {run.name} has nothing to roll back to", why, fix, code=USAGE)
     newest, wanted = stack[-1], stack[-1].previous.digest
     if now is not None and now.digest not in (newest.digest, wanted):  # `wanted`: a roll-back that was cut off
-        raise ReasonerError(
-            f"{now.tag} is not what run {run.name} promoted last",
-            why=f"its digest is {now.digest[:19]}…, promoted was {str(newest.digest)[:19]}…",
-            fix="name the run that promoted it, or choose a step: reasoner promote STEP",
-            code=USAGE,
-        )
+        why = f"its digest is {now.digest[:19]}…, promoted was {str(newest.digest)[:19]}…"
+        fix = "name the run that promoted it, or choose a step: reasoner promote STEP"
+        raise ReasonerError(f"{now.tag} is not what run {run.name} promoted last", why, fix, code=USAGE)
     source = tags.restore(config, client, wanted)
     if source is None:
-        raise ReasonerError(
-            f"the model before step {newest.step} is gone from Ollama",
-            why=f"no tag has digest {wanted[:19]}…",
-            fix="reasoner promote STEP, of a step that `reasoner history` shows as exported",
-        )
+        why = f"no tag has digest {wanted[:19]}…"
+        fix = "reasoner promote STEP, of a step that `reasoner history` shows as exported"
+        raise ReasonerError(f"the model before step {newest.step} is gone from Ollama", why, fix)
     return tell(run, newest.step, "rolled back", tag=tags.public_tag(config), digest=wanted, source=source)

@@ -179,7 +179,7 @@ def test_show_copy_digest(client, tag):
     shown = client.show(tag)
     assert shown.info["general.architecture"] == "llama" and shown.context_length == 256
     assert shown.parameters == {"num_ctx": ["128"], "num_predict": ["8"], "stop": ["</s>"], "temperature": ["0"]}
-    assert shown.template == LONG and shown.system is None and shown.quantization
+    assert client.api.show(tag).template == LONG and shown.system is None and shown.quantization
     client.copy(tag, "tiny")
     assert client.digest("tiny") == client.digest(tag) and client.digest(tag).startswith("sha256:")
     assert set(client.tags()) >= {"tiny:latest", tag}
@@ -200,7 +200,7 @@ def test_short_template_is_replaced_by_ollama_and_we_can_tell(client, tmp_path):
     path, digest = write_gguf(tmp_path / "short.gguf", TEMPLATE)
     client.create("short", path, digest)
     try:
-        assert "<|im_start|>" in client.show("short").template
+        assert "<|im_start|>" in client.api.show("short").template
         assert client.render("short", MESSAGES) != "<|user|>Ab 12?<|assistant|>"
     finally:
         client.delete("short")

@@ -146,10 +146,10 @@ def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
     stored = json.loads(config.dump(*config.resolve("pocket", {"train.steps": "4"})))
     files.write_json(job.run.config_path, {**stored, "config": forget(stored["config"])})
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    checks._keep_training(job)
+    checks.keep_training(job)
     with_config(job, verifier__reward="share")
     with pytest.raises(ReasonerError) as caught:
-        checks._keep_training(job)
+        checks.keep_training(job)
     assert caught.value.why == "verifier.reward was 'verdict', is 'share'"
 
 
@@ -166,10 +166,10 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
         "2026-01-01",
     )
     runs.write_record(job.record_path(TRAIN), record)
-    checks._keep_training(job)
+    checks.keep_training(job)
     with_config(job, train__learning_rate="1e-2")
     with pytest.raises(ReasonerError) as caught:
-        checks._keep_training(job)
+        checks.keep_training(job)
     assert caught.value.code == 2
     assert "train.learning_rate was 0.0003, is 0.01" in caught.value.why
 
@@ -177,10 +177,10 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
 def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
     files.write_text(job.run.config_path, config.dump(job.config, {}))
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    checks._keep_training(job)
+    checks.keep_training(job)
     with_config(job, train__seed="5")
     with pytest.raises(ReasonerError, match="trained with other settings"):
-        checks._keep_training(job)
+        checks.keep_training(job)
 
 
 def test_a_refused_run_leaves_its_config_alone(job, versions):
