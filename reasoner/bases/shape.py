@@ -113,11 +113,8 @@ class Shape:
 
 def _expected(header: Header, shape: Shape) -> dict[str, tuple[int, ...]]:
     """Returns every tensor that the model must have, with its shape in GGUF's order."""
-    q, kv, width = (
-        shape.num_attention_heads * shape.head_dim,
-        shape.num_key_value_heads * shape.head_dim,
-        shape.hidden_size,
-    )
+    width, head = shape.hidden_size, shape.head_dim
+    q, kv = shape.num_attention_heads * head, shape.num_key_value_heads * head
     layer: dict[str, tuple[int, ...]] = {
         "attn_norm.weight": (width,), "attn_output.weight": (q, width),
         "attn_q.weight": (width, q), "attn_k.weight": (width, kv), "attn_v.weight": (width, kv),

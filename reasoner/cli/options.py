@@ -114,7 +114,7 @@ def _absolute(key: str, value: str) -> str:
 def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
     """The run that was meant: the one that exists under this name, else a new one from a profile."""
     from reasoner import config, runs
-    from reasoner.pipeline import checks
+    from reasoner.pipeline import plan
     from reasoner.pipeline.job import Job
 
     profile, overrides, why = asked.profile, asked.settings(), "as asked"
@@ -122,7 +122,7 @@ def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
         run, why = runs.new(asked.run_name), "run exists"
     else:
         if profile is None:
-            profile, why = checks.default_profile()
+            profile, why = plan.default_profile()
         run = runs.new(asked.run_name or default_name(profile, overrides))
     if profile is not None and not run.config_path.exists():
         found, origin = config.resolve(profile, overrides)

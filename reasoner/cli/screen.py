@@ -92,10 +92,7 @@ class Screen:
         if self._live is None:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            name, facts = (
-                TextColumn("  {task.description}", markup=False),
-                TextColumn("{task.fields[facts]}", markup=False),
-            )
+            name, facts = (TextColumn(text, markup=False) for text in ("  {task.description}", "{task.fields[facts]}"))
             counts = (BarColumn(24), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
             self._live = Progress(name, *counts, facts, console=self.console)
             self._live.start()

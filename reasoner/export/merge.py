@@ -207,8 +207,5 @@ def not_numbers(name: str) -> ReasonerError:
 
 
 def too_large(name: str) -> ReasonerError:
-    what, why = (
-        f"{name} has values over 65,504, the largest of a 16-bit float",
-        "the base has them, or training diverged",
-    )
-    return ReasonerError(what, why, "lower train.learning_rate, or choose another base")
+    why, fix = "the base has them, or training diverged", "lower train.learning_rate, or choose another base"
+    return ReasonerError(f"{name} has values over 65,504, the largest of a 16-bit float", why, fix)

@@ -267,11 +267,8 @@ def _hub() -> list[Check]:
 def lines(checks: list[Check]) -> list[str]:
     """One line for each check: verdict, name, what was found, where, and the fix where one is needed."""
     width = max(len(one.name) for one in checks)
-    found = []
-    for one in checks:
-        fix = f"  fix: {one.fix}" if one.fix else ""
-        found.append(f"{one.verdict:<8}{one.name:<{width}}  {one.found}  {one.where}".rstrip() + fix)
-    return found
+    found = [f"{one.verdict:<8}{one.name:<{width}}  {one.found}  {one.where}".rstrip() for one in checks]
+    return [line + (f"  fix: {one.fix}" if one.fix else "") for line, one in zip(found, checks, strict=True)]
 
 
 def main() -> int:

@@ -333,13 +333,10 @@ STAGES = (
 NAMES = tuple(stage.name for stage in STAGES)
 BY_NAME = {stage.name: stage for stage in STAGES}
 REFERENCE_STAGE = Stage(facts.REFERENCE, _reference, ("model", "gguf.quant"), _base_inputs, ("llama.cpp", "reasoner"))
+_TO_A_TAG = (BY_NAME["modelfile"], BY_NAME["register"])
 ROUTES: dict[str, tuple[Stage, ...]] = {
-    "reference": tuple(BY_NAME[name] for name in ("merge", "gguf", "modelfile", "register")),
-    "delta": (
-        Stage(facts.GGUF, _delta, ("gguf.quant",), _delta_inputs, ("llama.cpp",)),
-        BY_NAME["modelfile"],
-        BY_NAME["register"],
-    ),
+    "reference": (BY_NAME["merge"], BY_NAME["gguf"], *_TO_A_TAG),
+    "delta": (Stage(facts.GGUF, _delta, ("gguf.quant",), _delta_inputs, ("llama.cpp",)), *_TO_A_TAG),
 }
 """How a checkpoint becomes a tag. Both routes write the same bytes under the same records."""
 GATE_STAGE = Stage(GATE, _gate, ("data", "verifier", "eval", "serve", "gate", "alarms"), _public_inputs)

@@ -365,11 +365,8 @@ class Watcher:
         guarded = {one.digest for one in stack[-2:]} | {one.previous.digest for one in stack[-1:] if one.previous}
         public = tags.public(job.config, job.client)
         guarded.add(public.digest if public else None)
-        others = sorted(
-            (step for step, one in mine.items() if one.digest not in guarded),
-            key=lambda step: (scores.get(step, -math.inf), step),
-            reverse=True,
-        )
+        others = [step for step, one in mine.items() if one.digest not in guarded]
+        others.sort(key=lambda step: (scores.get(step, -math.inf), step), reverse=True)
         for step in others[self.settings.keep_best :]:
             is_ours = mine[step].by == "reasoner watch" and not self._is_the_runs(step)
             if step not in self.pending and is_ours:

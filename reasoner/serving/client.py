@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from reasoner import files
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
-from reasoner.serving import blobs
 from reasoner.serving.host import Host, current, models_dir
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def parse_parameters(text: str) -> dict[str, list[str]]:
     return found
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """Sends requests to one server. Safe to share between threads; close it, or use it in a `with`.
 
     Every failure is a `ReasonerError`: a server that went away, one that refuses, one that is slow. `models` is where
@@ -84,9 +84,6 @@ class Client:
 
     def close(self) -> None:
         self.api.close()  # type: ignore[no-untyped-call]
-
-    def __enter__(self) -> Client:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -106,12 +103,9 @@ class Client:
             happened, why = f"went away during {what}", str(error) or type(error).__name__
             if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
                 happened, why = f"gave no answer within {self.timeout_s:.0f} s", f"asked for {what}"
-            raise ReasonerError(
-                f"the Ollama server at {self.host} {happened}",
-                why="\n".join([why, *(tail(self.log) if self.log else [])]),
-                fix="run the command again: nothing is half registered, and what is done stays done",
-                log=self.log,
-            ) from error
+            why = "\n".join([why, *(tail(self.log) if self.log else [])])
+            fix = "run the command again: nothing is half registered, and what is done stays done"
+            raise ReasonerError(f"the Ollama server at {self.host} {happened}", why, fix, self.log) from error
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             why, fix = f"{type(error).__name__}: {error}"[:500], f"is {self.host} an Ollama? see `reasoner doctor`"
             raise ReasonerError(f"Ollama's answer to {what} cannot be read", why, fix, self.log) from error
@@ -178,8 +172,8 @@ class Client:
             fix = "name a model of text only, without adapters"
             raise ReasonerError(f"{tag} is not one plain model file", why, fix, code=USAGE)
         given = found[0]
-        folders = dict.fromkeys([self.models or models_dir(), models_dir()])
-        for path in (given, *(folder / "blobs" / given.name for folder in folders)) if self.host.is_local else ():
+        there = (given, *(folder / "blobs" / given.name for folder in self._folders()))
+        for path in there if self.host.is_local else ():
             if path.is_file() and os.access(path, os.R_OK):
                 return path, shown.license
         why = f"the Ollama at {self.host} keeps it at {given}"
@@ -192,8 +186,23 @@ class Client:
         with self._asking("a blob"):
             return _is_there(lambda: self._send("HEAD", f"/api/blobs/{_digest(sha256)}"))
 
+    def _folders(self) -> Iterable[Path]:
+        """Lists where the server may keep models."""
+        return dict.fromkeys([self.models or models_dir(), models_dir()])
+
+    def _stores(self) -> Iterator[Path]:
+        """Yields folders that may be the server's blob store; only a link that the server then sees proves it."""
+        if self.models and self.host.is_local:
+            (self.models / "blobs").mkdir(parents=True, exist_ok=True)
+        for folder in self._folders() if self.host.is_local else ():
+            if os.access(folder / "blobs", os.W_OK | os.X_OK):
+                yield folder / "blobs"
+
     def would_copy(self, folder: Path) -> bool:
-        return blobs.would_copy(self.host, self.models, folder)
+        """Tells whether a file of this folder would be copied when registered: count it twice in a disk check."""
+        device = next((p.stat().st_dev for p in (folder, *folder.parents) if p.exists()), None)
+        stats = [store.stat() for store in self._stores()]
+        return not any(stat.st_dev == device and stat.st_uid == os.geteuid() for stat in stats)
 
     def create(
         self, tag: str, gguf: Path, sha256: str, system: str | None = None, parameters: Mapping[str, Any] | None = None
@@ -215,16 +224,16 @@ class Client:
     def _bring(self, gguf: Path, sha256: str) -> Literal["present", "linked", "uploaded"]:
         if self.has_blob(sha256):
             return "present"
-        for store in blobs.stores(self.host, self.models):
+        for store in self._stores():
             blob = store / _digest(sha256).replace(":", "-")
-            if blobs.link(gguf.resolve(), blob):
+            if _link(gguf.resolve(), blob):
                 if self.has_blob(sha256):
                     return "linked"
                 blob.unlink()
         with self._asking(f"the upload of {gguf.name}"):
             sent = self.api.create_blob(gguf)
         if sent != _digest(sha256):
-            raise blobs.changed(gguf, sent.removeprefix("sha256:"), sha256.removeprefix("sha256:"))
+            raise _changed(gguf, sent.removeprefix("sha256:"), sha256.removeprefix("sha256:"))
         return "uploaded"
 
     def copy(self, source: str, destination: str) -> None:
@@ -287,6 +296,39 @@ class Client:
 
 def _chat(tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None) -> dict[str, object]:
     return {"model": tag, "messages": list(messages), "options": dict(options or {})}
+
+
+def _link(gguf: Path, blob: Path) -> bool:
+    """Gives the file a second name in a store; False where it has another owner or lies on another file system.
+
+    The store is a folder that another program owns, so a link is made only beside files of the same owner. The name
+    under which a server would take the bytes for right appears only once they were hashed, and in one step. What a kill
+    leaves under the name before that is taken up by the next try, or cleared away by Ollama when it starts (not within
+    an hour). The file is read-only from then on.
+    """
+    if not gguf.stat().st_uid == blob.parent.stat().st_uid == os.geteuid():
+        return False
+    partial = blob.with_name(f"{blob.name}-partial-reasoner")
+    try:
+        partial.unlink(missing_ok=True)
+        os.link(gguf, partial)
+        found, recorded = files.sha256_file(partial), blob.name.removeprefix("sha256-")
+        if found != recorded:
+            raise _changed(gguf, found, recorded)
+        partial.chmod(0o444)
+        os.link(partial, blob)
+    except OSError:  # no such link here, or another process has put the blob there meanwhile
+        return False
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return True
+
+
+def _changed(gguf: Path, found: str, recorded: str) -> ReasonerError:
+    """Returns the error that a file has another SHA-256 than was recorded of it."""
+    why, fix = f"its SHA-256 is {found}, recorded was {recorded}", f"remove {gguf} and run again"
+    return ReasonerError(f"{gguf.name} changed after it was made", why, fix)
 
 
 def _is_there(ask: Callable[[], object]) -> bool:

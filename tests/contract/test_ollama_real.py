@@ -17,8 +17,9 @@ import pytest
 
 from reasoner import files
 from reasoner.errors import FAILED, ReasonerError
-from reasoner.serving import blobs, install
+from reasoner.serving import install
 from reasoner.serving import server as serving
+from reasoner.serving.client import Client
 
 pytestmark = pytest.mark.needs_ollama
 
@@ -169,7 +170,7 @@ def test_a_linked_file_is_served_and_survives_its_first_name(client, tmp_path, s
 
 def test_create_uploads_where_it_cannot_link(client, model, monkeypatch):
     path, digest = model
-    monkeypatch.setattr(blobs, "stores", lambda where, models: iter(()))
+    monkeypatch.setattr(Client, "_stores", lambda self: iter(()))
     assert client.create("tiny:up", path, digest) == "uploaded"
     assert path.stat().st_nlink == 1 and client.has_blob(digest)
     assert client.delete("tiny:up") and not client.has_blob(digest)
@@ -255,7 +256,7 @@ def test_server_killed_while_registering_leaves_no_tag(server, model, monkeypatc
     opened = iter([real, lambda path, mode: Deadly(path)])  # the package reads it twice: to hash it, and to send it
     package = sys.modules["ollama._client"]
     monkeypatch.setattr(package, "open", lambda *given: next(opened)(*given), raising=False)
-    monkeypatch.setattr(blobs, "stores", lambda where, models: iter(()))
+    monkeypatch.setattr(Client, "_stores", lambda self: iter(()))
     with server.client() as client, pytest.raises(ReasonerError, match="went away") as caught:
         client.create("tiny:dead", path, digest)
     monkeypatch.undo()

@@ -14,7 +14,7 @@ from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import REGISTER, PromoteFacts, RegisterFacts, ReportFacts, origin
 from reasoner.measuring.figures import EVALUATE, GATE
-from reasoner.pipeline import checks, plan, stages
+from reasoner.pipeline import plan, stages
 from reasoner.pipeline.job import Job
 from reasoner.problems.problem import Problem
 from reasoner.serving.tags import Registered, Tagged
@@ -146,10 +146,10 @@ def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
     stored = json.loads(config.dump(*config.resolve("pocket", {"train.steps": "4"})))
     files.write_json(job.run.config_path, {**stored, "config": forget(stored["config"])})
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    checks.keep_training(job)
+    plan.keep_training(job)
     with_config(job, verifier__reward="share")
     with pytest.raises(ReasonerError) as caught:
-        checks.keep_training(job)
+        plan.keep_training(job)
     assert caught.value.why == "verifier.reward was 'verdict', is 'share'"
 
 
@@ -166,10 +166,10 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
         "2026-01-01",
     )
     runs.write_record(job.record_path(TRAIN), record)
-    checks.keep_training(job)
+    plan.keep_training(job)
     with_config(job, train__learning_rate="1e-2")
     with pytest.raises(ReasonerError) as caught:
-        checks.keep_training(job)
+        plan.keep_training(job)
     assert caught.value.code == 2
     assert "train.learning_rate was 0.0003, is 0.01" in caught.value.why
 
@@ -177,10 +177,10 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
 def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
     files.write_text(job.run.config_path, config.dump(job.config, {}))
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    checks.keep_training(job)
+    plan.keep_training(job)
     with_config(job, train__seed="5")
     with pytest.raises(ReasonerError, match="trained with other settings"):
-        checks.keep_training(job)
+        plan.keep_training(job)
 
 
 def test_a_refused_run_leaves_its_config_alone(job, versions):
@@ -198,7 +198,7 @@ def test_a_small_disk_is_refused_before_training(job, monkeypatch):
     usage = shutil.disk_usage(job.run.path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
     with pytest.raises(ReasonerError) as caught:
-        checks.check_disk(job)
+        plan.check_disk(job)
     assert caught.value.code == 3
     assert "0.10 GiB are free" in caught.value.why
     assert "OLLAMA_MODELS" in caught.value.fix
@@ -217,10 +217,10 @@ def test_ollamas_own_copy_is_counted(job, monkeypatch):
         return disk_usage
 
     monkeypatch.setattr(shutil, "disk_usage", free(250 * 2**20))
-    checks.check_disk(job)
+    plan.check_disk(job)
     monkeypatch.setattr(Client, "would_copy", lambda self, folder: True)
     with pytest.raises(ReasonerError, match="not enough disk space"):
-        checks.check_disk(job)
+        plan.check_disk(job)
 
 
 def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
@@ -278,11 +278,11 @@ def test_stage_names_are_the_contract():
 )
 def test_the_default_profile_is_what_the_machine_can_do(monkeypatch, has_cuda, free_gib, profile, why):
     listed = types.SimpleNamespace(returncode=0, stdout="GPU 0: a device")
-    monkeypatch.setattr(checks.shutil, "which", lambda name: "/usr/bin/nvidia-smi" if has_cuda else None)
-    monkeypatch.setattr(checks.subprocess, "run", lambda *args, **kwargs: listed)
+    monkeypatch.setattr(plan.shutil, "which", lambda name: "/usr/bin/nvidia-smi" if has_cuda else None)
+    monkeypatch.setattr(plan.subprocess, "run", lambda *args, **kwargs: listed)
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=free_gib * 2**30))
-    assert checks.default_profile()[0] == profile
-    assert why in checks.default_profile()[1]
+    assert plan.default_profile()[0] == profile
+    assert why in plan.default_profile()[1]
 
 
 def test_a_base_made_of_a_gguf_says_what_the_adapter_was_fitted_to():
