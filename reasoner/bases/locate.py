@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner import runs
+from reasoner.bases.specs import unfit
 from reasoner.config import Model
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
 from reasoner.files import read_json, sha256_json
@@ -160,20 +161,20 @@ def resolve(model: Model) -> Base:
     path = locate(model)
     config = read_json(path / "config.json")
     if not isinstance(config, dict):
-        raise _unfit(path, "it has no readable config.json", "name a folder in the hub's model layout")
+        raise unfit(path, "it has no readable config.json", "name a folder in the hub's model layout")
     if "auto_map" in config:
-        raise _unfit(path, "it needs code of its own (auto_map)", "choose a base that transformers supports itself")
+        raise unfit(path, "it needs code of its own (auto_map)", "choose a base that transformers supports itself")
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         pickled = [p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in path.glob(pattern)]
         why = f"it has only pickled weights ({pickled[0]})" if pickled else "it has no *.safetensors"
-        raise _unfit(path, why, "save it with `save_pretrained`, which writes safetensors")
+        raise unfit(path, why, "save it with `save_pretrained`, which writes safetensors")
     index = read_json(path / "model.safetensors.index.json")
     shards = set(index.get("weight_map", {}).values()) if isinstance(index, dict) else set()
     if absent := sorted(shards - {p.name for p in weights}):
-        raise _unfit(path, f"{absent[0]} is missing", "fetch the whole model")
+        raise unfit(path, f"{absent[0]} is missing", "fetch the whole model")
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
-        raise _unfit(path, "it has no tokenizer", "put tokenizer.json or tokenizer.model beside the weights")
+        raise unfit(path, "it has no tokenizer", "put tokenizer.json or tokenizer.model beside the weights")
     architecture = (config.get("architectures") or ["unknown"])[0]
     kept = (".json", ".safetensors", ".model", ".jinja")
     files = [p for p in sorted(path.iterdir()) if p.is_file() and p.suffix in kept]
@@ -190,10 +191,6 @@ def licence(path: Path) -> str:
     return "not stated by the base"
 
 
-def _unfit(path: Path, why: str, fix: str) -> ReasonerError:
-    return ReasonerError(f"{path} cannot be a base", why=why, fix=fix, code=USAGE)
-
-
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """Loads a tokenizer whose chat template renders, with the template's end of turn as its end token.
 
@@ -205,14 +202,14 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise _unfit(path, f"its tokenizer does not load: {str(error)[:200]}", "repair the tokenizer files") from None
+        raise unfit(path, f"its tokenizer does not load: {str(error)[:200]}", "repair the tokenizer files") from None
     if not tokenizer.chat_template:
-        raise _unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")
+        raise unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")
     end = end_token(tokenizer, path)
     if end is not None and end != tokenizer.eos_token:
         tokenizer.eos_token = end
     if tokenizer.eos_token is None:
-        raise _unfit(path, "neither its tokenizer nor its chat template has an end token", "set eos_token")
+        raise unfit(path, "neither its tokenizer nor its chat template has an end token", "set eos_token")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -228,9 +225,9 @@ def end_token(tokenizer: PreTrainedTokenizerBase, path: Path) -> str | None:
         asked = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
         text = str(tokenizer.apply_chat_template(chat, tokenize=False))
     except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
-        raise _unfit(path, f"its chat template does not render: {str(error)[:200]}", "repair chat_template") from None
+        raise unfit(path, f"its chat template does not render: {str(error)[:200]}", "repair chat_template") from None
     if "1 + 1" not in str(asked) or "zqx" not in text:
-        raise _unfit(path, "its chat template leaves messages out", "repair chat_template")
+        raise unfit(path, "its chat template leaves messages out", "repair chat_template")
     ids = tokenizer(text.rpartition("zqx")[2], add_special_tokens=False)["input_ids"]
     added = tokenizer.added_tokens_decoder.get(ids[0]) if ids else None
     is_special = bool(ids) and (ids[0] in tokenizer.all_special_ids or (added is not None and added.special))
@@ -243,7 +240,7 @@ def check_embeddings(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0
     if size and len(tokenizer) > size:
         why = f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size}"
-        raise _unfit(path, why, "use the tokenizer it was made with")
+        raise unfit(path, why, "use the tokenizer it was made with")
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -48,8 +48,8 @@ def is_spec(text: str) -> bool:
     return text.startswith(("gguf:", "ollama:", "pypi:"))
 
 
-def unfit(spec: str, why: str, fix: str, code: int = USAGE) -> ReasonerError:
-    """Returns the error that refuses a GGUF as a base."""
+def unfit(spec: str | Path, why: str, fix: str, code: int = USAGE) -> ReasonerError:
+    """Returns the error that refuses a GGUF or a folder as a base."""
     return ReasonerError(f"{spec} cannot be a base", why=why, fix=fix, code=code)
 
 

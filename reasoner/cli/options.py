@@ -104,9 +104,8 @@ def _absolute(key: str, value: str) -> str:
     if key == "verifier.name" and ".py:" in value:
         file, _, name = value.rpartition(":")
         return f"{Path(file).expanduser().absolute()}:{name}"
-    if key == "watch.checkpoints":
-        return str(Path(value).expanduser().absolute())
-    if key in ("data.source", "eval.source") and (value.startswith(("./", "../", "~")) or Path(value).is_file()):
+    is_file = value.startswith(("./", "../", "~")) or Path(value).is_file()
+    if key == "watch.checkpoints" or (key in ("data.source", "eval.source") and is_file):
         return str(Path(value).expanduser().absolute())
     return value
 

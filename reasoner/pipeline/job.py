@@ -5,7 +5,9 @@ Nothing here decides or runs anything. A property that needs the server starts i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -138,21 +140,16 @@ class Job:
 
     def need(self, kind: runs.Kind[runs.Facts]) -> runs.Record[runs.Facts]:
         """The record of a stage that must have been run."""
-        found = self.record(kind)
-        if found is None:
+        if (found := self.record(kind)) is None:
             raise ReasonerError(f"stage {kind.name} of run {self.run.name} has not been run", fix="make reasoner")
         return found
 
     def versions(self) -> dict[str, str]:
         """Versions of everything that made the result."""
-        import platform
-
         found = {"reasoner": __version__, "python": platform.python_version()}
         for name in ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "vllm"):
-            try:
+            with contextlib.suppress(metadata.PackageNotFoundError):
                 found[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
         found["llama.cpp"] = install.llama_cpp(self.reporter.say).version
         found["ollama"] = self.server.version
         return found

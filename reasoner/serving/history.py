@@ -15,11 +15,9 @@ from reasoner.serving.client import Client
 from reasoner.serving.tags import Tagged
 
 _NULLS: Mapping[str, tuple[str, ...]] = {
-    "promoting": ("previous",),
-    "promoted": ("previous",),
-    "scored": ("score", "score_ci95", "lower"),
-    "kept": ("score",),
-}
+    "promoting": ("previous",), "promoted": ("previous",),
+    "scored": ("score", "score_ci95", "lower"), "kept": ("score",),
+}  # fmt: skip
 """What a kind of event writes down even where it is not known. Everything else that is None is left out."""
 
 

@@ -44,11 +44,6 @@ class OllamaInstall:
     version: str
     why: list[str] = field(default_factory=list)
 
-    @property
-    def is_ours(self) -> bool:
-        """Tells whether we brought it: it lies in our cache, and the person's PATH does not know it."""
-        return self.route != "PATH"
-
 
 class _NotThisWay(Exception):
     """Is raised by a route that does not lead to an Ollama here; its text says why."""
@@ -64,13 +59,13 @@ def ollama_binary(progress: cache.Progress = cache.quiet) -> OllamaInstall:
             return found
         for route, bring in (("release", _release), ("module", _module)):
             try:
-                version = bring(progress, why)
+                bring(progress, why)
             except _NotThisWay as reason:
                 why.append(f"{route}: {reason}")
                 progress(f"ollama: {why[-1]}")
                 continue
             if found := _cached(why):
-                progress(f"ollama {version}: installed by the route `{route}` into {found.path.parents[1]}")
+                progress(f"ollama {OLLAMA}: installed by the route `{route}` into {found.path.parents[1]}")
                 return found
             why.append(f"{route}: the installed program does not run")
     fix = "install Ollama (https://ollama.com/download) so that `ollama` is on the PATH"
@@ -89,29 +84,24 @@ def _ollama_dir() -> Path:
 
 
 def _from_path(why: list[str]) -> OllamaInstall | None:
-    found = shutil.which("ollama")
-    if not found:
+    if not (found := shutil.which("ollama")):
         why.append("PATH: no `ollama` on it")
         return None
     path = Path(found)
     if path.resolve().is_relative_to(cache.tools_dir().resolve()):
         return None  # our own link
-    version = _ollama_version(path)
+    # with a host where no server can answer in the program's place
+    version = programs.program_version(path, "--version", env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"})
+    shown, wanted = (".".join(map(str, one or ())) for one in (version, OLLAMA_MIN))
     if version is None:
         why.append(f"PATH: {path} does not run")
     elif version < OLLAMA_MIN:
-        wanted = ".".join(map(str, OLLAMA_MIN))
-        why.append(f"PATH: {path} is version {'.'.join(map(str, version))}, needed is {wanted} or newer")
+        why.append(f"PATH: {path} is version {shown}, needed is {wanted} or newer")
     elif not _has_engine(path):
         why.append(f"PATH: {path} has no engine (lib/ollama/llama-server) beside it")
     else:
-        return OllamaInstall(path, "PATH", ".".join(map(str, version)), list(why))
+        return OllamaInstall(path, "PATH", shown, list(why))
     return None
-
-
-def _ollama_version(path: Path) -> programs.Version | None:
-    # with a host where no server can answer in the program's place
-    return programs.program_version(path, "--version", env={**os.environ, "OLLAMA_HOST": "127.0.0.1:1"})
 
 
 def _has_engine(path: Path) -> bool:
@@ -122,8 +112,7 @@ def _has_engine(path: Path) -> bool:
 
 def _cached(why: list[str]) -> OllamaInstall | None:
     folder = _ollama_dir()
-    facts = cache.is_installed(folder)
-    if not facts:
+    if not (facts := cache.is_installed(folder)):
         return None
     path = folder / "bin" / "ollama"
     if not (os.access(path, os.X_OK) and _has_engine(path)):
@@ -142,7 +131,7 @@ def release_archive() -> str:
     return f"ollama-linux-{machine}.tar.zst"
 
 
-def _release(progress: cache.Progress, why: list[str]) -> str:
+def _release(progress: cache.Progress, why: list[str]) -> None:
     import httpx
 
     name, base = release_archive(), f"{OLLAMA_RELEASES}/v{OLLAMA}"
@@ -170,7 +159,6 @@ def _release(progress: cache.Progress, why: list[str]) -> str:
             for path in beside:
                 path.rename(folder / "bin" / path.name)
         facts |= {"route": "release", "version": OLLAMA, "sha256": got, "why": why}
-    return OLLAMA
 
 
 def _listed_sha256(listing: str, name: str) -> str:
@@ -206,7 +194,7 @@ def _unpack(archive: Path, folder: Path) -> None:
             tar.extractall(folder, filter="data")
 
 
-def _module(progress: cache.Progress, why: list[str]) -> str:
+def _module(progress: cache.Progress, why: list[str]) -> None:
     """Builds server and command from the pinned Go module; the engine is a link to our llama.cpp."""
     try:
         engine = install.llama_cpp(progress)
@@ -244,7 +232,6 @@ def _module(progress: cache.Progress, why: list[str]) -> str:
         facts |= {"route": "module", "version": OLLAMA, "engine": engine.version, "seconds": seconds, "why": why}
     shutil.rmtree(work, ignore_errors=True)
     progress(f"ollama: built in {seconds:.0f} s")
-    return OLLAMA
 
 
 # -- the command `ollama` --------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def make_release(folder: Path, wrong: bool = False) -> str:
 def test_ollama_on_the_path(tmp_path):
     fake_ollama(tmp_path, "0.30.0")
     found = ollama_install.ollama_binary()
-    assert (found.route, found.version, found.is_ours) == ("PATH", "0.30.0", False)
+    assert (found.route, found.version) == ("PATH", "0.30.0")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_release_is_verified_unpacked_and_then_needs_no_network(served, monkeypa
     make_release(folder / "v0.34.4")
     monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", url)
     found = ollama_install.ollama_binary()
-    assert found.route == "release" and found.is_ours
+    assert found.route == "release"
     assert found.path.stat().st_mode & 0o111
     assert found.why == ["PATH: no `ollama` on it"]
     monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", CLOSED)
