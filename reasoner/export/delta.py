@@ -180,10 +180,7 @@ def _stored(path: Path, opened: ExitStack) -> dict[str, _Stored]:
 def _base(folder: Path, opened: ExitStack) -> dict[str, _Stored]:
     index = files.read_json(folder / "model.safetensors.index.json")
     names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
-    found: dict[str, _Stored] = {}
-    for name in names:
-        found |= _stored(folder / name, opened)
-    return found
+    return {tensor: stored for name in names for tensor, stored in _stored(folder / name, opened).items()}
 
 
 # -- the adapter -------------------------------------------------------------------------------
@@ -214,8 +211,7 @@ def _changes(folder: Path, opened: ExitStack) -> dict[str, _Change]:
         raise _Refused(f"the adapter trains biases (bias = {config['bias']!r})")
     if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
         raise _Refused(f"init_lora_weights = {config['init_lora_weights']!r} changes the base as well")
-    odd = [key for key, value in config.items() if key not in _NEUTRAL and value not in (None, False, [], {}, "")]
-    if odd:
+    if odd := [key for key, value in config.items() if key not in _NEUTRAL and value not in (None, False, [], {}, "")]:
         raise _Refused(f"the adapter's config says {', '.join(f'{key} = {config[key]!r}' for key in odd)}")
     parts: dict[str, dict[str, _Stored]] = {}
     for key, stored in _stored(folder / "adapter_model.safetensors", opened).items():
@@ -396,10 +392,9 @@ def _equal(reference: int, item: _Touched, heads: list[int]) -> None:
     """Refuse a reference in which a tensor that this adapter leaves alone is not the base's own."""
     rows = _rows(item.stored.rows) if len(item.stored.shape) == 2 else list(range(item.stored.rows))
     theirs = _reference_rows(reference, item, rows).tobytes()
-    for layout in _layouts(item.stored.rows, heads):
-        if _encode(item.kind, _sample(item, layout, rows).half().float(), item.stored.width) == theirs:
-            return
-    raise _Refused(f"{item.name} of the reference is not the base's, and this adapter leaves it alone")
+    ours = (_sample(item, layout, rows).half().float() for layout in _layouts(item.stored.rows, heads))
+    if not any(_encode(item.kind, sample, item.stored.width) == theirs for sample in ours):
+        raise _Refused(f"{item.name} of the reference is not the base's, and this adapter leaves it alone")
 
 
 # -- the work ----------------------------------------------------------------------------------

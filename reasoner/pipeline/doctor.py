@@ -63,9 +63,8 @@ def is_ready(checks: list[Check]) -> bool:
 
 
 def _python() -> list[Check]:
-    is_new_enough = sys.version_info >= PYTHON_MIN
-    fix = "" if is_new_enough else "install Python 3.11 or newer, then: make setup PYTHON=python3.11"
-    return [Check("Python", platform.python_version(), sys.executable, "ok" if is_new_enough else "missing", fix)]
+    fix = "" if sys.version_info >= PYTHON_MIN else "install Python 3.11 or newer, then: make setup PYTHON=python3.11"
+    return [Check("Python", platform.python_version(), sys.executable, "missing" if fix else "ok", fix)]
 
 
 def _package(name: str) -> str:
@@ -213,10 +212,9 @@ def _memory() -> list[Check]:
     except ImportError:
         return []
     memory = psutil.virtual_memory()
-    is_enough = memory.available >= MEMORY_WARN
     found = f"{_gib(memory.available)} free of {_gib(memory.total)}"
-    fix = "" if is_enough else "end other programs, or take a smaller base"
-    return [Check("memory", found, "", "ok" if is_enough else "warn", fix)]
+    fix = "" if memory.available >= MEMORY_WARN else "end other programs, or take a smaller base"
+    return [Check("memory", found, "", "warn" if fix else "ok", fix)]
 
 
 def existing(path: Path) -> Path:
@@ -231,9 +229,8 @@ def _disk() -> list[Check]:
         places.items(), ("REASONER_RUNS", "REASONER_CACHE", "OLLAMA_MODELS"), strict=True
     ):
         free = shutil.disk_usage(existing(place)).free
-        is_enough = free >= DISK_WARN
-        fix = "" if is_enough else f"free some, or move it with {variable}"
-        found.append(Check(f"disk ({name})", f"{_gib(free)} free", str(place), "ok" if is_enough else "warn", fix))
+        fix = "" if free >= DISK_WARN else f"free some, or move it with {variable}"
+        found.append(Check(f"disk ({name})", f"{_gib(free)} free", str(place), "warn" if fix else "ok", fix))
     return found
 
 

@@ -76,16 +76,13 @@ def events(run: runs.Run) -> list[Event]:
 
 def tell(run: runs.Run, step: int | None, event: str, **facts: Any) -> Event:
     """Appends one event to the history; returns it. `facts` are fields of `Event`."""
-    return _append(run, Event(_now(), step, event, **facts))
+    return _append(run, Event("", step, event, **facts))
 
 
 def _append(run: runs.Run, event: Event) -> Event:
-    files.append_jsonl(run.path / "history.jsonl", [event.as_json()])
-    return event
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    told = replace(event, time=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    files.append_jsonl(run.path / "history.jsonl", [told.as_json()])
+    return told
 
 
 def promotions(run: runs.Run) -> list[Event]:
@@ -114,7 +111,7 @@ def publish(
 
     if not tags.point(config, client, model, before):
         return None
-    return _append(run, replace(told[0], event="promoted", time=_now()))
+    return _append(run, replace(told[0], event="promoted"))
 
 
 def settle(config: Config, client: Client, run: runs.Run) -> Event | None:
@@ -126,7 +123,7 @@ def settle(config: Config, client: Client, run: runs.Run) -> Event | None:
     if now is None or now.digest != cut.digest:
         return None
     tags.note(client, now.tag, now.digest)
-    return _append(run, replace(cut, event="promoted", time=_now()))
+    return _append(run, replace(cut, event="promoted"))
 
 
 def rollback(config: Config, client: Client, run: runs.Run) -> Event:
