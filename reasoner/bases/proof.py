@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner.bases import locate
-from reasoner.bases.provenance import Agreement, Provenance
-from reasoner.bases.tokenizer import PRE_TOKENIZERS
+from reasoner.bases.locate import Agreement, Provenance
+from reasoner.bases.shape import PRE_TOKENIZERS
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp.header import Described
 from reasoner.llamacpp.loaded import LoadedModel
@@ -44,11 +44,8 @@ def prove_ids(spec: str, tokenizer: PreTrainedTokenizerBase, reference: LoadedMo
     pairs.append((text, tokenizer(text)["input_ids"], reference.encode(text, add_special=True)))
     for text, ids, theirs in pairs:
         if ids != theirs:
-            raise ReasonerError(
-                f"the tokenizer rebuilt from {spec} is not that of the original",
-                why=f"{text[:80]!r} gives {ids[:24]}, in llama.cpp {theirs[:24]}",
-                fix=_BUG,
-            )
+            why = f"{text[:80]!r} gives {ids[:24]}, in llama.cpp {theirs[:24]}"
+            raise ReasonerError(f"the tokenizer rebuilt from {spec} is not that of the original", why, _BUG)
     return len(texts)
 
 
@@ -67,12 +64,10 @@ def prove_weights(spec: str, path: Path, tokenizer: PreTrainedTokenizerBase, fol
         ids = locate.prompt_ids(tokenizer, [{"role": "user", "content": question}])
         texts.append((ids + tokenizer(answer, add_special_tokens=False)["input_ids"])[-192:])
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True).float().eval()
-    engine = llama_cpp.Llama(
-        str(path), n_ctx=256, n_batch=256, n_threads=torch.get_num_threads(), logits_all=True, verbose=False
-    )
+    how = {"n_ctx": 256, "n_batch": 256, "n_threads": torch.get_num_threads(), "logits_all": True, "verbose": False}
+    engine = llama_cpp.Llama(str(path), **how)
     divergence: list[float] = []
-    same = 0
-    worst = largest = 0.0
+    same, worst, largest = 0, 0.0, 0.0
     with closing(engine):
         for ids in texts:
             with torch.inference_mode():
@@ -88,12 +83,9 @@ def prove_weights(spec: str, path: Path, tokenizer: PreTrainedTokenizerBase, fol
     total = len(divergence)
     kl, agreement = sum(divergence) / total, same / total
     if not (kl <= MAX_KL and agreement >= MIN_AGREEMENT):
-        raise ReasonerError(
-            f"the weights rebuilt from {spec} are not those of the original",
-            why=f"over {total} tokens: mean KL {kl:.3g} (at most {MAX_KL}), the same most likely token on"
-            f" {agreement:.1%} (at least {MIN_AGREEMENT:.0%})",
-            fix=_BUG,
-        )
+        why = f"over {total} tokens: mean KL {kl:.3g} (at most {MAX_KL}), the same most likely token on"
+        why += f" {agreement:.1%} (at least {MIN_AGREEMENT:.0%})"
+        raise ReasonerError(f"the weights rebuilt from {spec} are not those of the original", why, _BUG)
     return Agreement(total, kl, max(divergence), agreement, worst, largest)
 
 

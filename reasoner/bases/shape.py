@@ -13,11 +13,20 @@ from collections import Counter
 from dataclasses import dataclass
 
 from reasoner.bases.specs import unfit
-from reasoner.bases.tokenizer import PRE_TOKENIZERS
 from reasoner.llamacpp.header import Broken, Header
 
 _EMBEDDERS = {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "t5encoder"}
 _ARCHITECTURES = ("llama", "qwen2", "qwen3")
+PRE_TOKENIZERS = {
+    "gpt-2": "gpt-2",
+    "smollm": "smollm",
+    "qwen2": "qwen2",
+    "deepseek-r1-qwen": "qwen2",
+    "llama-bpe": "llama-bpe",
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+}
+"""Names the pre-tokenizers that are rebuilt; those with the same value split alike (`llama-vocab.cpp`)."""
 
 
 def check(spec: str, header: Header) -> None:
@@ -50,18 +59,18 @@ def check(spec: str, header: Header) -> None:
 
 @dataclass(frozen=True)
 class Shape:
-    """Holds the numbers that say which tensors a model has, and how large they are."""
+    """Holds the numbers that say which tensors a model has, and how large they are, by transformers' names for them."""
 
-    width: int
-    inner: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head: int
-    context: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
     theta: float
-    epsilon: float
-    vocabulary: int
+    rms_norm_eps: float
+    vocab_size: int
     has_biases: bool
 
     @classmethod
@@ -88,56 +97,52 @@ class Shape:
         if table is None or len(table.shape) != 2:
             raise Broken("it has no token embeddings")
         return cls(
-            width=width,
-            inner=whole("feed_forward_length"),
-            layers=whole("block_count"),
-            heads=heads,
-            kv_heads=whole("attention.head_count_kv", heads),
-            head=head,
-            context=whole("context_length"),
+            hidden_size=width,
+            intermediate_size=whole("feed_forward_length"),
+            num_hidden_layers=whole("block_count"),
+            num_attention_heads=heads,
+            num_key_value_heads=whole("attention.head_count_kv", heads),
+            head_dim=head,
+            max_position_embeddings=whole("context_length"),
             theta=real("rope.freq_base", 10000.0),
-            epsilon=real("attention.layer_norm_rms_epsilon"),
-            vocabulary=table.shape[1],
+            rms_norm_eps=real("attention.layer_norm_rms_epsilon"),
+            vocab_size=table.shape[1],
             has_biases="blk.0.attn_q.bias" in header.tensors,
         )
 
 
 def _expected(header: Header, shape: Shape) -> dict[str, tuple[int, ...]]:
     """Returns every tensor that the model must have, with its shape in GGUF's order."""
-    q, kv, width = shape.heads * shape.head, shape.kv_heads * shape.head, shape.width
+    width, head = shape.hidden_size, shape.head_dim
+    q, kv = shape.num_attention_heads * head, shape.num_key_value_heads * head
     layer: dict[str, tuple[int, ...]] = {
-        "attn_norm.weight": (width,),
-        "ffn_norm.weight": (width,),
-        "attn_q.weight": (width, q),
-        "attn_k.weight": (width, kv),
-        "attn_v.weight": (width, kv),
-        "attn_output.weight": (q, width),
-        "ffn_gate.weight": (width, shape.inner),
-        "ffn_up.weight": (width, shape.inner),
-        "ffn_down.weight": (shape.inner, width),
-    }
+        "attn_norm.weight": (width,), "attn_output.weight": (q, width),
+        "attn_q.weight": (width, q), "attn_k.weight": (width, kv), "attn_v.weight": (width, kv),
+        "ffn_norm.weight": (width,), "ffn_down.weight": (shape.intermediate_size, width),
+        "ffn_gate.weight": (width, shape.intermediate_size), "ffn_up.weight": (width, shape.intermediate_size),
+    }  # fmt: skip
     is_llama = header.architecture == "llama"
     if header.architecture == "qwen2" or (is_llama and shape.has_biases):
         layer |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
         if is_llama:
             layer["attn_output.bias"] = (width,)
     if header.architecture == "qwen3":
-        layer |= {"attn_q_norm.weight": (shape.head,), "attn_k_norm.weight": (shape.head,)}
-    table = (width, shape.vocabulary)
+        layer |= {"attn_q_norm.weight": (shape.head_dim,), "attn_k_norm.weight": (shape.head_dim,)}
+    table = (width, shape.vocab_size)
     found: dict[str, tuple[int, ...]] = {"token_embd.weight": table, "output_norm.weight": (width,)}
-    for number in range(shape.layers):
+    for number in range(shape.num_hidden_layers):
         found |= {f"blk.{number}.{name}": size for name, size in layer.items()}
     if "output.weight" in header.tensors:
         found["output.weight"] = table
     if is_llama and "rope_freqs.weight" in header.tensors:
-        found["rope_freqs.weight"] = (shape.head // 2,)
+        found["rope_freqs.weight"] = (shape.head_dim // 2,)
     return found
 
 
 def _check_tensors(header: Header) -> None:
     shape = Shape.of(header)
-    if shape.layers > len(header.tensors):
-        raise Broken(f"it claims {shape.layers} layers and has {len(header.tensors)} tensors")
+    if shape.num_hidden_layers > len(header.tensors):
+        raise Broken(f"it claims {shape.num_hidden_layers} layers and has {len(header.tensors)} tensors")
     wanted = _expected(header, shape)
     for name in sorted(wanted.keys() | header.tensors.keys()):
         if name not in header.tensors:
@@ -171,18 +176,12 @@ def rope(header: Header, shape: Shape) -> dict[str, str | float]:
     if factor == 1.0:
         return plain
     for index, value in enumerate(found):
-        wavelength = 2 * math.pi * shape.theta ** (2 * index / shape.head)
+        wavelength = 2 * math.pi * shape.theta ** (2 * index / shape.head_dim)
         smooth = min(1.0, max(0.0, (context / wavelength - low) / (high - low)))
         if not math.isclose(value, 1 / ((1 - smooth) / factor + smooth), rel_tol=1e-3):
             raise Broken("its rope_freqs are not those of Llama 3")
-    return {
-        "rope_type": "llama3",
-        "rope_theta": shape.theta,
-        "factor": factor,
-        "low_freq_factor": low,
-        "high_freq_factor": high,
-        "original_max_position_embeddings": context,
-    }
+    scaling = {"factor": factor, "low_freq_factor": low, "high_freq_factor": high}
+    return {**plain, "rope_type": "llama3", **scaling, "original_max_position_embeddings": context}
 
 
 def _lies_of_vocabulary(header: Header) -> list[str]:
@@ -191,8 +190,9 @@ def _lies_of_vocabulary(header: Header) -> list[str]:
     rows = header.tensors["token_embd.weight"].shape[1]
     lies: list[str] = []
     if model not in ("gpt2", "llama"):
-        known = "known are gpt2 (byte-level BPE) and llama (SentencePiece)"
-        lies.append(f"its tokenizer is of the kind {model!r}; {known}")
+        lies.append(
+            f"its tokenizer is of the kind {model!r}; known are gpt2 (byte-level BPE) and llama (SentencePiece)"
+        )
     elif model == "gpt2" and pre not in PRE_TOKENIZERS:
         lies.append(f"its pre-tokenizer is {pre!r}; known are {', '.join(PRE_TOKENIZERS)}")
     if not isinstance(tokens, list) or not tokens or not all(isinstance(t, str) for t in tokens):

@@ -48,8 +48,8 @@ def is_spec(text: str) -> bool:
     return text.startswith(("gguf:", "ollama:", "pypi:"))
 
 
-def unfit(spec: str, why: str, fix: str, code: int = USAGE) -> ReasonerError:
-    """Returns the error that refuses a GGUF as a base."""
+def unfit(spec: str | Path, why: str, fix: str, code: int = USAGE) -> ReasonerError:
+    """Returns the error that refuses a GGUF or a folder as a base."""
     return ReasonerError(f"{spec} cannot be a base", why=why, fix=fix, code=code)
 
 
@@ -139,9 +139,6 @@ def need_disk(spec: str, size: int, folder: Path) -> None:
     """Refuses to write `size` bytes into a folder whose disk has no room for them and 256 MiB more."""
     free = shutil.disk_usage(folder).free
     if free < size + (256 << 20):
-        raise ReasonerError(
-            f"too little disk for {spec}",
-            why=f"{size / 2**30:.1f} GiB to write, {free / 2**30:.1f} GiB free in {folder}",
-            fix="free some, or point REASONER_CACHE at a larger disk",
-            code=MISSING,
-        )
+        why = f"{size / 2**30:.1f} GiB to write, {free / 2**30:.1f} GiB free in {folder}"
+        fix = "free some, or point REASONER_CACHE at a larger disk"
+        raise ReasonerError(f"too little disk for {spec}", why, fix, code=MISSING)

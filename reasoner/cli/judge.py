@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reasoner.cli.options import Commands, json_option
+from reasoner.cli.options import Commands, answer, json_option
 from reasoner.errors import GATE, MISSING, printable
 from reasoner.verifiers import registry
 
@@ -30,17 +29,13 @@ def check_command(name: str, source: str) -> None:
 
 @click.command("audit")
 @click.option(
-    "--verifier",
-    "name",
-    metavar="NAME",
+    "--verifier", "name", metavar="NAME",
     help="A built-in verifier, or your own: path/to/file.py:name; default: what the data is paired with.",
-)
+)  # fmt: skip
 @click.option(
-    "--data",
-    "source",
-    metavar="SOURCE",
+    "--data", "source", metavar="SOURCE",
     help="References: a data set by name, a hub id, a folder or a JSONL file; default: a built-in set.",
-)
+)  # fmt: skip
 @click.option("--split", metavar="NAME", help="Split of the data; default: train, or all there is.")
 @click.option("--run", "run_name", metavar="NAME", help="Audit a run's verifier on its training references.")
 @click.option("--labelled", metavar="FILE", help="Your own JSONL of completion, answer, expected: rates on these rows.")
@@ -49,14 +44,13 @@ def audit_command(
     name: str | None, source: str | None, split: str | None, run_name: str | None, labelled: str | None, as_json: bool
 ) -> None:
     """Prove that a verifier may be a reward: its references, rewrites, near misses, hostile text. Exit 4 if not."""
-    from reasoner import files
     from reasoner.audit import audit, render
     from reasoner.audit import labelled as labels
 
     checker, problems, label = audit.asked(name, source, split, run_name)
     rows = labels.labelled(checker, Path(labelled)) if labelled else None
     found = dataclasses.replace(audit.run(checker, problems, label), labelled=rows)
-    click.echo(json.dumps(files.as_json(found)) if as_json else printable("\n".join(render.lines(found))))
+    answer(found, render.lines(found), as_json)
     if not found.holds:
         raise click.exceptions.Exit(GATE)
 
@@ -74,11 +68,9 @@ def sandbox_selftest_command(as_json: bool) -> None:
 
     reports = [selftest.report(tier, is_thorough=True) for tier in selftest.TIERS]
     chosen = next((one.tier for one in reports if one.passed), None)
-    if as_json:
-        tiers = [dataclasses.asdict(one) | {"passed": one.passed} for one in reports]
-        click.echo(json.dumps({"chosen": chosen, "tiers": tiers, "advice": None if chosen else selftest.advice()}))
-    else:
-        click.echo(printable("\n".join(selftest.lines(reports))))
+    tiers = [dataclasses.asdict(one) | {"passed": one.passed} for one in reports]
+    value = {"chosen": chosen, "tiers": tiers, "advice": None if chosen else selftest.advice()}
+    answer(value, selftest.lines(reports), as_json)
     if chosen is None:
         raise click.exceptions.Exit(MISSING)
 
@@ -103,8 +95,7 @@ def data_command(
 
     if name is None:
         rows = named.overview()
-        text = printable("\n".join(_overview_lines(rows, str(named.sets_dir()))))
-        click.echo(json.dumps(files.as_json(rows)) if as_json else text)
+        answer(rows, _overview_lines(rows, str(named.sets_dir())), as_json)
         return
     settings = config.Data(source=name, subset=subset)
     split = split or load.default_split(name)
@@ -118,7 +109,7 @@ def data_command(
         read = {"type": score.type, "value": score.extracted, "verdict": score.verdict, "why": score.why}
         shown.append({**dataclasses.asdict(problem), "read": read})
     value = {**record, "read_by": checker.name, "shown": shown}
-    click.echo(json.dumps(value) if as_json else printable("\n".join(_data_lines(value))))
+    answer(value, _data_lines(value), as_json)
 
 
 def _overview_lines(rows: list[Overview], folder: str) -> list[str]:
@@ -154,9 +145,8 @@ def _data_lines(value: dict[str, Any]) -> list[str]:
         if "path" in place:
             lines.append(f"  found     {place['path']}")
         elif "hub" in place:
-            lines.append(
-                f"  found     hub {place['hub']} {place['subset'] or ''} at {place['revision'] or 'its newest'}"
-            )
+            where = f"{place['hub']} {place['subset'] or ''} at {place['revision'] or 'its newest'}"
+            lines.append(f"  found     hub {where}")
         else:
             lines.append("  found     generated here, as many as are asked for")
     lines.append(f"  licence   {value['licence'] or 'not known to us: it is yours to check'}")

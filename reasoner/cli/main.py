@@ -9,7 +9,7 @@ import threading
 import click
 
 from reasoner import __version__
-from reasoner.cli import flow, judge, measure, publish, tools
+from reasoner.cli import flow, judge, measure, tools
 from reasoner.cli.options import Commands
 from reasoner.errors import DONE, INTERRUPTED, USAGE, ReasonerError, printable
 from reasoner.machine import cpu
@@ -27,9 +27,8 @@ class Families(Commands):
 FAMILIES: dict[str, tuple[click.Command, ...]] = {
     "Use it": (flow.run_command, tools.setup_command, tools.serve_command, measure.status_command,
                measure.report_command),
-    "Stage by stage": (flow.train_command, *flow.STAGES, publish.promote_command),
-    "Checkpoints of a long run": (publish.watch_command, publish.history_command, publish.export_command,
-                                  publish.rollback_command),
+    "Stage by stage": (flow.train_command, *flow.STAGES, flow.promote_command),
+    "Checkpoints of a long run": (flow.watch_command, flow.history_command, flow.export_command, flow.rollback_command),
     "Measure": (measure.eval_command, measure.compare_command, measure.ladder_command),
     "Verifiers and problems": (judge.check_command, judge.audit_command, judge.data_command, judge.sandbox_group),
     "This machine": (tools.doctor_command, tools.config_command, tools.uninstall_command),

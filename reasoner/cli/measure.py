@@ -5,71 +5,38 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from reasoner import files
-from reasoner.cli.options import existing_job, json_option, run_argument
+from reasoner.cli.options import COUNT, answer, existing_job, json_option, run_argument
 from reasoner.cli.screen import Screen
 from reasoner.errors import USAGE, ReasonerError, printable
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("eval")
 @click.argument("model", metavar="MODEL")
-@click.option(
-    "--data",
-    "source",
-    metavar="SOURCE",
-    help="A data set by name, a hub id, a folder, or a JSONL file; a run brings its own.",
-)
+@click.option("--data", "source", metavar="SOURCE",
+              help="A data set by name, a hub id, a folder, or a JSONL file; a run brings its own.")  # fmt: skip
 @click.option("--split", metavar="NAME", help="Split of the data; default: test; of a file: all rows.")
-@click.option("-n", "num", type=click.IntRange(min=1), metavar="N", help="The first N problems; default: all.")
-@click.option(
-    "-k",
-    "samples",
-    type=click.IntRange(min=1),
-    default=1,
-    metavar="K",
-    help="Completions of each problem, for pass@k and maj@k; default: 1.",
-)
+@click.option("-n", "num", type=COUNT, metavar="N", help="The first N problems; default: all.")
+@click.option("-k", "samples", type=COUNT, default=1, metavar="K",
+              help="Completions of each problem, for pass@k and maj@k; default: 1.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(min=0), default=0.0, metavar="T", help="Default: 0, greedy.")
-@click.option(
-    "--engine",
-    type=click.Choice(["transformers", "vllm", "llama.cpp", "ollama", "openai"]),
-    help="What runs it; default: what MODEL is for.",
-)
+@click.option("--engine", type=click.Choice(["transformers", "vllm", "llama.cpp", "ollama", "openai"]),
+              help="What runs it; default: what MODEL is for.")  # fmt: skip
 @click.option("--verifier", metavar="NAME", help="Default: the one paired with the data.")
 @click.option("--system", metavar="TEXT", help="System message; default: a run's own, else none.")
 @click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Most tokens of a completion; default: a run's own, else 512.",
+    "--max-tokens", type=COUNT, metavar="N", help="Most tokens of a completion; default: a run's own, else 512."
 )
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1, 256),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Completions on their way at once.",
-)
-@click.option(
-    "--adapter",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="A PEFT adapter on top of a model folder.",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where completions and result.json go; default: under evals/ beside the runs.",
-)
+@click.option("--concurrency", type=click.IntRange(1, 256), default=8, show_default=True, metavar="N",
+              help="Completions on their way at once.")  # fmt: skip
+@click.option("--adapter", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+              help="A PEFT adapter on top of a model folder.")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Where completions and result.json go; default: under evals/ beside the runs.")  # fmt: skip
 @json_option
 def eval_command(model: str, as_json: bool, **options: Any) -> None:
     """Score any model: pass@1 with its interval, on any problems. Goes on where it was interrupted.
@@ -82,7 +49,7 @@ def eval_command(model: str, as_json: bool, **options: Any) -> None:
     screen = Screen()
     with screen:
         value = one.run(model, one.Options(**options), Listener(screen.say, screen.reporter().scored))
-    click.echo(json.dumps(files.as_json(value)) if as_json else printable("\n".join(render.lines(value))))
+    answer(value, render.lines(value), as_json)
 
 
 @click.command("report")
@@ -125,26 +92,16 @@ def compare_command(names: tuple[str, ...], as_json: bool) -> None:
     from reasoner.reporting import compare
 
     value = compare.run(names)
-    text = printable("\n".join(compare.lines(value)))
-    click.echo(json.dumps(files.as_json(value)) if as_json else text)
+    answer(value, compare.lines(value), as_json)
 
 
 @click.command("ladder")
 @run_argument
-@click.option("-n", "num", type=click.IntRange(min=1), metavar="N", help="Problems; default: as many as in evaluation.")
-@click.option(
-    "--split",
-    type=click.Choice(["dev", "ood"]),
-    default="dev",
-    show_default=True,
-    help="Problems asked; the test split is scored once, elsewhere.",
-)
-@click.option(
-    "--margin",
-    type=click.FloatRange(0, 100, min_open=True),
-    metavar="POINTS",
-    help="Points that a rung may lose; default: the run's gguf.margin.",
-)
+@click.option("-n", "num", type=COUNT, metavar="N", help="Problems; default: as many as in evaluation.")
+@click.option("--split", type=click.Choice(["dev", "ood"]), default="dev", show_default=True,
+              help="Problems asked; the test split is scored once, elsewhere.")  # fmt: skip
+@click.option("--margin", type=click.FloatRange(0, 100, min_open=True), metavar="POINTS",
+              help="Points that a rung may lose; default: the run's gguf.margin.")  # fmt: skip
 @json_option
 def ladder_command(run_name: str | None, num: int | None, split: str, margin: float | None, as_json: bool) -> None:
     """Where a score is lost: base, adapter, merged, F16, each quant, served, problem by problem."""
@@ -153,8 +110,7 @@ def ladder_command(run_name: str | None, num: int | None, split: str, margin: fl
     from reasoner.measuring import ladder, render
     from reasoner.pipeline import checkpoint
 
-    screen = Screen()
-    job, _ = existing_job(run_name, screen)
+    screen, job, _ = existing_job(run_name)
     with screen:
         value = checkpoint.climb(job, ladder.Options(num, split, margin))
     if as_json:
@@ -170,9 +126,9 @@ def status_command(run_name: str | None, as_json: bool) -> None:
     """What a run has done, what is stale and why. Starts nothing."""
     from reasoner import runs
     from reasoner.pipeline import plan
+    from reasoner.reporting import summary as summaries
 
-    screen = Screen()
-    job, _ = existing_job(run_name, screen)
+    _, job, _ = existing_job(run_name)
     states = plan.states(job)
     steps = files.read_jsonl(job.run.path / "metrics.jsonl")
     summary = files.read_json(job.run.summary_path)
@@ -193,8 +149,5 @@ def status_command(run_name: str | None, as_json: bool) -> None:
     for row in states:
         seconds = f"{row.seconds:.1f} s" if row.seconds is not None else ""
         click.echo(f"  {row.stage:<10} {row.state:<8} {seconds:>9}  {'; '.join(row.reasons)}")
-    if summary:
-        from reasoner.reporting import summary as summaries
-
-        for what, text in summaries.lines(summaries.parse(summary)):
-            click.echo(f"  {what:<16} {text}")
+    for what, text in summaries.lines(summaries.parse(summary)) if summary else ():
+        click.echo(f"  {what:<16} {text}")

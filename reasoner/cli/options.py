@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from reasoner import files
 from reasoner.cli.screen import Screen
-from reasoner.errors import USAGE, ReasonerError, nearest
+from reasoner.errors import USAGE, ReasonerError, nearest, printable
 
 if TYPE_CHECKING:
     from reasoner.pipeline.job import Job
@@ -21,9 +23,7 @@ if TYPE_CHECKING:
 class Commands(click.Group):
     """Names the nearest command where one is mistyped, and lists commands in the order of use."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f"no command {args[0]!r}: {nearest(args[0], self.commands)}", ctx)
         return super().resolve_command(ctx, args)
@@ -89,11 +89,14 @@ def asking(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return decorate
 
 
-def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")(function)
-
-
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")
 run_argument = click.argument("run_name", metavar="[RUN]", required=False)
+COUNT = click.IntRange(min=1)
+
+
+def answer(value: object, lines: Iterable[str], as_json: bool) -> None:
+    """Prints what a command found: one JSON value, or lines for a person."""
+    click.echo(json.dumps(files.as_json(value)) if as_json else printable("\n".join(lines)))
 
 
 def _absolute(key: str, value: str) -> str:
@@ -101,9 +104,8 @@ def _absolute(key: str, value: str) -> str:
     if key == "verifier.name" and ".py:" in value:
         file, _, name = value.rpartition(":")
         return f"{Path(file).expanduser().absolute()}:{name}"
-    if key == "watch.checkpoints":
-        return str(Path(value).expanduser().absolute())
-    if key in ("data.source", "eval.source") and (value.startswith(("./", "../", "~")) or Path(value).is_file()):
+    is_file = value.startswith(("./", "../", "~")) or Path(value).is_file()
+    if key == "watch.checkpoints" or (key in ("data.source", "eval.source") and is_file):
         return str(Path(value).expanduser().absolute())
     return value
 
@@ -111,30 +113,23 @@ def _absolute(key: str, value: str) -> str:
 def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
     """The run that was meant: the one that exists under this name, else a new one from a profile."""
     from reasoner import config, runs
-    from reasoner.pipeline import checks
+    from reasoner.pipeline import plan
     from reasoner.pipeline.job import Job
 
-    profile, run_name, overrides, why = asked.profile, asked.run_name, asked.settings(), "as asked"
-    if run_name is not None and runs.new(run_name).config_path.exists():
-        profile_of_run = None
+    profile, overrides, why = asked.profile, asked.settings(), "as asked"
+    if asked.run_name is not None and runs.new(asked.run_name).config_path.exists():
+        run, why = runs.new(asked.run_name), "run exists"
     else:
         if profile is None:
-            profile, why = checks.default_profile()
-        profile_of_run = profile
-        run_name = run_name or default_name(profile, overrides)
-    run = runs.new(run_name)
-    if run.config_path.exists():
-        found, origin = config.read(run.config_path, overrides)
-        if profile is not None and found.profile != profile:
-            raise ReasonerError(
-                f"run {run_name} has profile {found.profile}, not {profile}",
-                fix="choose another name with RUN=… (make) or --run",
-                code=USAGE,
-            )
-        why = "run exists" if profile_of_run is None else why
-    else:
-        assert profile is not None
+            profile, why = plan.default_profile()
+        run = runs.new(asked.run_name or default_name(profile, overrides))
+    if profile is not None and not run.config_path.exists():
         found, origin = config.resolve(profile, overrides)
+    else:
+        found, origin = config.read(run.config_path, overrides)
+        if profile not in (None, found.profile):
+            fix = "choose another name with RUN=… (make) or --run"
+            raise ReasonerError(f"run {run.name} has profile {found.profile}, not {profile}", fix=fix, code=USAGE)
     screen.say(f"profile {found.profile} ({why}), run {run.path}")
     return Job(found, run, screen.reporter()), origin
 
@@ -148,10 +143,11 @@ def default_name(profile: str, overrides: dict[str, str]) -> str:
     return name + ("-shuffled" if "train.control" in overrides else "")
 
 
-def existing_job(name: str | None, screen: Screen) -> tuple[Job, dict[str, str]]:
+def existing_job(name: str | None) -> tuple[Screen, Job, dict[str, str]]:
+    """The named run, or the newest; where it says how it goes; and where its settings came from."""
     from reasoner import config, runs
     from reasoner.pipeline.job import Job
 
-    run = runs.existing(name)
+    screen, run = Screen(), runs.existing(name)
     found, origin = config.read(run.config_path)
-    return Job(found, run, screen.reporter()), origin
+    return screen, Job(found, run, screen.reporter()), origin

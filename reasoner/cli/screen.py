@@ -1,19 +1,23 @@
-"""Progress on standard error: live bars on a terminal, plain lines elsewhere."""
+"""What a person sees while it goes on, on standard error: live bars and tables on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reasoner import words
-from reasoner.cli import tables
 from reasoner.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from reasoner.pipeline.job import Job, Reporter
     from reasoner.reporting.summary import Summary
@@ -29,13 +33,11 @@ class Screen:
         self._tasks: dict[str, Any] = {}
         self._last = 0.0
 
-    @property
+    @cached_property
     def console(self) -> Console:
-        if not hasattr(self, "_console"):
-            from rich.console import Console
+        from rich.console import Console
 
-            self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        return self._console
+        return Console(stderr=True, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Screen:
         return self
@@ -47,7 +49,6 @@ class Screen:
         self.console.print(printable(text), markup=False)
 
     def reporter(self) -> Reporter:
-
         from reasoner.pipeline.job import Reporter
 
         return Reporter(self.say, self._stage, self._train_step, self._scored, self._begin)
@@ -91,15 +92,9 @@ class Screen:
         if self._live is None:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            self._live = Progress(
-                TextColumn("  {task.description}", markup=False),
-                BarColumn(24),
-                MofNCompleteColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[facts]}", markup=False),
-                console=self.console,
-            )
+            name, facts = (TextColumn(text, markup=False) for text in ("  {task.description}", "{task.fields[facts]}"))
+            counts = (BarColumn(24), MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn())
+            self._live = Progress(name, *counts, facts, console=self.console)
             self._live.start()
         return self._live
 
@@ -153,10 +148,9 @@ class WatchScreen:
             self._live.stop()
 
     def _show(self, now: str | None = None) -> None:
-
         self._now = self._now if now is None else now
         if self._live:
-            self._live.update(tables.table(self._events, self._now), refresh=True)
+            self._live.update(table(self._events, self._now), refresh=True)
 
     def event(self, row: Event) -> None:
         self._events.append(row)
@@ -165,20 +159,71 @@ class WatchScreen:
         elif self._live:
             self._show("")
         else:
-            last = next(one for one in tables.rows(self._events) if one.step == row.step)
+            last = next(one for one in rows(self._events) if one.step == row.step)
             score = last.score if row.event == "scored" else ""
             says = last.verdict if row.event in ("skipped", "kept", "failed", "promoted") else ""
             self._screen.say(f"  step {row.step:<6} {row.event:<9} {score}{says}")
 
     def reporter(self) -> Reporter:
-
         from reasoner.pipeline.job import Reporter
 
         plain = self._screen.reporter()
         if not self._live:
             return plain
         return Reporter(
-            say=lambda text: self._show(text),
+            say=self._show,
             begin=lambda name, reason: self._show(f"{name}: {reason}"),
             scored=lambda role, done, total: self._show(f"scoring {role}: {done} of {total}"),
         )
+
+
+@dataclass
+class StepRow:
+    """What a person reads of one step of a watch: its last event, seconds, score, verdict and tag."""
+
+    step: int
+    stage: str = ""
+    seconds: float | None = None
+    score: str = ""
+    verdict: str = ""
+    tag: str = ""
+
+
+def rows(events: Iterable[Event]) -> list[StepRow]:
+    """Gives one row a step."""
+    found: dict[int, StepRow] = {}
+    for one in events:
+        if one.step is None or one.event in ("promoting", "served"):
+            continue
+        row = found.setdefault(one.step, StepRow(one.step))
+        row.stage = one.event
+        if one.event in ("exported", "scored"):
+            row.seconds = (row.seconds or 0.0) + (one.seconds or 0.0)
+        if one.event == "exported":
+            row.tag = one.tag or ""
+        if one.event == "scored":
+            low, high = one.score_ci95 or (math.nan, math.nan)
+            share = math.nan if one.score is None else one.score
+            row.score = f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f}), {one.points or 0.0:+.1f}"
+        if one.event in ("skipped", "kept", "failed"):
+            row.verdict = one.reason.splitlines()[0] if one.reason else ""
+        if one.event in ("promoted", "rolled back"):
+            row.verdict = f"{one.tag} {'since' if one.event == 'promoted' else 'until'} {one.time[11:19]}"
+        if one.event == "removed":
+            row.tag = ""
+    return [found[step] for step in sorted(found)]
+
+
+def table(events: Iterable[Event], now: str = "") -> Table:
+    """Shows the steps as a table, with what is being done in its caption."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(caption=Text(printable(now)), caption_justify="left", expand=False)
+    for name in ("step", "stage", "seconds", "dev score, points against the public model", "verdict", "tag"):
+        made.add_column(name, justify="right" if name in ("step", "seconds") else "left")
+    for row in rows(events):
+        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+        cells = (str(row.step), row.stage, seconds, row.score, row.verdict, row.tag)
+        made.add_row(*(Text(printable(cell)) for cell in cells))
+    return made

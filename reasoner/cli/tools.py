@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from typing import TYPE_CHECKING
 
 import click
 
-from reasoner.cli.options import Asked, asking, json_option
+from reasoner.cli.options import Asked, answer, asking, json_option
 from reasoner.cli.screen import Screen
-from reasoner.errors import MISSING, printable
+from reasoner.errors import MISSING
 from reasoner.serving import install as ollama_install
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("setup")
@@ -25,13 +20,20 @@ def setup_command() -> None:
 
     screen = Screen()
     tools = toolchain.llama_cpp(screen.say)
-    server = serving.find_server()
-    if server:
+    if server := serving.find_server():
         found = f"Ollama {server.version} answers on {server.host}"
     else:
         install = ollama_install.ollama_binary(screen.say)
         found = f"Ollama {install.version} ({install.route}: {install.path})"
     screen.say(f"tools ready: llama.cpp {tools.version} ({tools.route}); {found}")
+
+
+_DONE = {
+    "started": "Ollama started on",
+    "running": "Ollama answers on",
+    "stopped": "stopped the Ollama that reasoner started on",
+    "nothing": "no Ollama of ours runs on",
+}
 
 
 @click.command("serve")
@@ -46,15 +48,9 @@ def serve_command(stop: bool, as_json: bool) -> None:
         click.echo(json.dumps(found.as_json()))
         return
     server = found.server
-    words = {
-        "started": "Ollama started on",
-        "running": "Ollama answers on",
-        "stopped": "stopped the Ollama that reasoner started on",
-        "nothing": "no Ollama of ours runs on",
-    }
     log = f", log {server.log}" if server and server.log else ""
     owner = "" if server is None or server.is_ours else ", not started by reasoner"
-    click.echo(f"{words[found.action]} {found.host}{owner}{log}")
+    click.echo(f"{_DONE[found.action]} {found.host}{owner}{log}")
 
 
 @click.command("doctor")
@@ -64,10 +60,7 @@ def doctor_command(as_json: bool) -> None:
     from reasoner.pipeline import doctor
 
     checks = doctor.check()
-    if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in checks]))
-    else:
-        click.echo(printable("\n".join(doctor.lines(checks))))
+    answer(checks, doctor.lines(checks), as_json)
     if not doctor.is_ready(checks):
         raise click.exceptions.Exit(MISSING)
 
@@ -77,13 +70,13 @@ def doctor_command(as_json: bool) -> None:
 def config_command(asked: Asked) -> None:
     """Print the config with every key: its value, where it came from, what it means."""
     from reasoner import config, runs
-    from reasoner.pipeline import checks
+    from reasoner.pipeline import plan
 
     given = asked.settings()
     if asked.run_name is not None:
         found, origin = config.read(runs.existing(asked.run_name).config_path, given)
     else:
-        found, origin = config.resolve(asked.profile or checks.default_profile()[0], given)
+        found, origin = config.resolve(asked.profile or plan.default_profile()[0], given)
     click.echo(config.document(found, origin), nl=False)
 
 
@@ -91,8 +84,8 @@ def config_command(asked: Asked) -> None:
 def uninstall_command() -> None:
     """Remove what reasoner registered and installed; runs, other models and other servers stay."""
     from reasoner.bases import from_gguf
-    from reasoner.serving import links, tags
     from reasoner.serving import server as serving
+    from reasoner.serving import tags
 
     screen = Screen()
     if tags.has_registered():
@@ -103,5 +96,5 @@ def uninstall_command() -> None:
             screen.say(f"removed {tag} from Ollama")
     for folder in from_gguf.remove_imported():
         screen.say(f"removed {folder}")
-    links.uninstall_tools(screen.say)
+    serving.uninstall_tools(screen.say)
     screen.say("runs/ and your other models were not touched")

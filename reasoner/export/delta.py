@@ -14,6 +14,7 @@ are ordered (against the reference), and that a product made in parts is the pro
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -93,9 +94,8 @@ def run(
         try:
             plan = _plan(base_dir, adapter_dir, reference, quant, opened)
         except _Refused as refused:
-            raise ReasonerError(
-                "this checkpoint cannot be exported by its changes alone", why=str(refused), fix="merge and convert it"
-            ) from None
+            what = "this checkpoint cannot be exported by its changes alone"
+            raise ReasonerError(what, str(refused), "merge and convert it") from None
         with files.partial_file(out) as partial:
             digest, peak = _write(plan, partial)
     files.hashed_while_written(out, digest)
@@ -180,10 +180,7 @@ def _stored(path: Path, opened: ExitStack) -> dict[str, _Stored]:
 def _base(folder: Path, opened: ExitStack) -> dict[str, _Stored]:
     index = files.read_json(folder / "model.safetensors.index.json")
     names = sorted(set(index["weight_map"].values())) if index else ["model.safetensors"]
-    found: dict[str, _Stored] = {}
-    for name in names:
-        found |= _stored(folder / name, opened)
-    return found
+    return {tensor: stored for name in names for tensor, stored in _stored(folder / name, opened).items()}
 
 
 # -- the adapter -------------------------------------------------------------------------------
@@ -214,15 +211,12 @@ def _changes(folder: Path, opened: ExitStack) -> dict[str, _Change]:
         raise _Refused(f"the adapter trains biases (bias = {config['bias']!r})")
     if config.get("init_lora_weights", True) not in (True, False, "gaussian"):
         raise _Refused(f"init_lora_weights = {config['init_lora_weights']!r} changes the base as well")
-    odd = [key for key, value in config.items() if key not in _NEUTRAL and value not in (None, False, [], {}, "")]
-    if odd:
+    if odd := [key for key, value in config.items() if key not in _NEUTRAL and value not in (None, False, [], {}, "")]:
         raise _Refused(f"the adapter's config says {', '.join(f'{key} = {config[key]!r}' for key in odd)}")
     parts: dict[str, dict[str, _Stored]] = {}
     for key, stored in _stored(folder / "adapter_model.safetensors", opened).items():
-        match = re.fullmatch(
-            r"base_model\.model\.(.+?)\.(lora_A\.weight|lora_B\.weight|lora_embedding_[AB]|base_layer\.weight|weight)",
-            key,
-        )
+        kinds = r"(lora_[AB]\.weight|lora_embedding_[AB]|base_layer\.weight|weight)"
+        match = re.fullmatch(rf"base_model\.model\.(.+?)\.{kinds}", key)
         if match is None or stored.kind not in _FLOATS:
             raise _Refused(f"the adapter holds {key} ({stored.kind}), which is not known here")
         parts.setdefault(match[1], {})[match[2]] = stored
@@ -365,9 +359,8 @@ def _reference_rows(reference: int, item: _Touched, rows: list[int]) -> Any:
 def _sample(item: _Touched, heads: int, rows: list[int]) -> torch.Tensor:
     import torch
 
-    whole = len(rows) > item.stored.rows // 2
     places = [_source(row, item.stored.rows, heads) for row in rows]
-    if whole:
+    if len(rows) > item.stored.rows // 2:
         return item.stored.read(0, item.stored.rows).float()[places]
     return torch.cat([item.stored.read(place, place + 1) for place in places]).float()
 
@@ -377,8 +370,7 @@ def _placed(reference: int, item: _Touched, heads: list[int], change: _Change) -
     import gguf as ggml
     import torch
 
-    rows = _rows(item.stored.rows)
-    kind = ggml.GGMLQuantizationType[item.kind]
+    rows, kind = _rows(item.stored.rows), ggml.GGMLQuantizationType[item.kind]
     theirs = torch.from_numpy(ggml.dequantize(_reference_rows(reference, item, rows), kind).astype("float32"))
     found: list[tuple[float, int]] = []
     for layout in _layouts(item.stored.rows, heads):
@@ -393,33 +385,28 @@ def _placed(reference: int, item: _Touched, heads: list[int], change: _Change) -
         shape = shape if across == item.stored.shape else across
     if shape != item.stored.shape:
         raise _Refused(f"the adapter's part of {item.name} is {list(shape)}, the base's {list(item.stored.shape)}")
-    return _Touched(item.name, item.start, item.bytes, item.kind, item.stored, change, found[0][1])
+    return dataclasses.replace(item, change=change, heads=found[0][1])
 
 
 def _equal(reference: int, item: _Touched, heads: list[int]) -> None:
     """Refuse a reference in which a tensor that this adapter leaves alone is not the base's own."""
     rows = _rows(item.stored.rows) if len(item.stored.shape) == 2 else list(range(item.stored.rows))
     theirs = _reference_rows(reference, item, rows).tobytes()
-    for layout in _layouts(item.stored.rows, heads):
-        if _encode(item.kind, _sample(item, layout, rows).half().float(), item.stored.width) == theirs:
-            return
-    raise _Refused(f"{item.name} of the reference is not the base's, and this adapter leaves it alone")
+    ours = (_sample(item, layout, rows).half().float() for layout in _layouts(item.stored.rows, heads))
+    if not any(_encode(item.kind, sample, item.stored.width) == theirs for sample in ours):
+        raise _Refused(f"{item.name} of the reference is not the base's, and this adapter leaves it alone")
 
 
 # -- the work ----------------------------------------------------------------------------------
 
 
 @functools.cache
-def _ggml() -> Callable[[int, int, int, int, int], None]:
-    """ggml's quantizer: type, weights, room for the result, rows, width. Threads may call it at the same time."""
+def _ggml() -> Callable[..., int]:
+    """ggml's quantizer: type, weights, room for the result, first, rows, width, importances. Threads may share it."""
     folder = install.llama_cpp().need("libllama")
-    chunk = ctypes.CDLL(str(folder / install.library("ggml-base"))).ggml_quantize_chunk
-    chunk.restype = ctypes.c_size_t
-    chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
-
-    def quantize(kind: int, weights: int, into: int, rows: int, width: int) -> None:
-        chunk(kind, weights, into, 0, rows, width, None)
-
+    quantize = ctypes.CDLL(str(folder / install.library("ggml-base"))).ggml_quantize_chunk
+    quantize.restype = ctypes.c_size_t
+    quantize.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     return quantize
 
 
@@ -436,7 +423,7 @@ def _encode(kind: str, weights: torch.Tensor, width: int) -> bytearray:
         into.view(getattr(torch, _FLOATS[kind])).copy_(weights.flatten())
     else:
         number = int(ggml.GGMLQuantizationType[kind])
-        _ggml()(number, weights.data_ptr(), into.data_ptr(), weights.numel() // width, width)
+        _ggml()(number, weights.data_ptr(), into.data_ptr(), 0, weights.numel() // width, width, None)
     return made
 
 
@@ -445,10 +432,8 @@ def _write(plan: _Plan, out: Path) -> tuple[str, int]:
     import psutil
     import torch
 
-    process, peak = psutil.Process(), 0
-    digest = hashlib.sha256()
-    threads = torch.get_num_threads()
-    cores = cpu.free_cores()
+    process, peak, digest = psutil.Process(), 0, hashlib.sha256()
+    threads, cores = torch.get_num_threads(), cpu.free_cores()
     with ThreadPoolExecutor(cores, "delta", initializer=lambda: torch.set_num_threads(1)) as pool, out.open("wb") as to:
         waiting: deque[Future[bytearray]] = deque()
         tasks = _tasks(plan)
@@ -481,11 +466,7 @@ def _tasks(plan: _Plan) -> Iterator[Callable[[], bytearray]]:
             yield functools.partial(_made, item, product, first, last)
         at = item.start + item.bytes
     if not is_changed:
-        raise ReasonerError(
-            "the adapter changed nothing",
-            why="every weight of the merged model equals the base's",
-            fix="train longer, or raise train.learning_rate; see metrics.jsonl for reward and signal",
-        )
+        raise merge.changes_nothing()
     yield from _copies(plan.reference, at, plan.size)
 
 
@@ -513,9 +494,8 @@ def _product(item: _Touched, proven: dict[tuple[int, ...], bool]) -> Product | N
     if change.a is None or change.b is None:
         return None
     a, b = change.a.read(0, change.a.rows).float(), change.b.read(0, change.b.rows).float()
-    for part in (a, b):
-        if not bool(torch.isfinite(part).all()):
-            raise merge.not_numbers(item.name)
+    if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
+        raise merge.not_numbers(item.name)
     if not bool(a.any()) or not bool(b.any()):
         return None
 

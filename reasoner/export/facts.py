@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reasoner.bases.provenance import Provenance
+from reasoner.bases.locate import Provenance
 from reasoner.files import LEFT_OUT
 from reasoner.llamacpp.quantize import Quantized
 from reasoner.runs import Kind, Output

@@ -62,17 +62,11 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
     worst = _largest_difference(with_adapter, as_merged)
     changed, norm = _changes(merged, original, tied)
     if not changed:
-        raise ReasonerError(
-            "the adapter changed nothing",
-            why="every weight of the merged model equals the base's",
-            fix="train longer, or raise train.learning_rate; see metrics.jsonl for reward and signal",
-        )
+        raise changes_nothing()
     if not worst <= tolerance:
-        raise ReasonerError(
-            "merged and base + adapter disagree",
-            why=f"logits differ by up to {worst:.2g}, tolerance {tolerance:.2g}",
-            fix="this is a bug worth reporting, with adapter_config.json",
-        )
+        why = f"logits differ by up to {worst:.2g}, tolerance {tolerance:.2g}"
+        fix = "this is a bug worth reporting, with adapter_config.json"
+        raise ReasonerError("merged and base + adapter disagree", why, fix)
     _save(merged, tokenizer, base_path, out, card(config, run_, locate.licence(base_path)))
     rounded = _logits(_load(out), probes)
     agree = [float((a.argmax(-1) == b.argmax(-1)).float().mean()) for a, b in zip(as_merged, rounded, strict=True)]
@@ -92,9 +86,8 @@ def _load(path: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-    ).eval()
+    how = {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False}
+    return AutoModelForCausalLM.from_pretrained(path, **how).eval()
 
 
 def _with_adapter(model: Any, adapter: Path) -> Any:
@@ -103,11 +96,8 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     try:
         return PeftModel.from_pretrained(model, adapter).eval()
     except (RuntimeError, ValueError, OSError) as error:
-        raise ReasonerError(
-            "the adapter does not fit the base",
-            why=str(error)[:300],
-            fix="export a run with the base that it was trained on, or train again under another name",
-        ) from None
+        fix = "export a run with the base that it was trained on, or train again under another name"
+        raise ReasonerError("the adapter does not fit the base", str(error)[:300], fix) from None
 
 
 def _changes(merged: Any, original: Mapping[str, Any], tied: str) -> tuple[list[str], float]:
@@ -193,9 +183,8 @@ def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
         apart.write_text(keep_template(apart.read_text(encoding="utf-8")), encoding="utf-8")
     stored = files.read_json(target / "tokenizer_config.json")
     if isinstance(stored, dict) and isinstance(stored.get("chat_template"), str):
-        files.write_json(
-            target / "tokenizer_config.json", {**stored, "chat_template": keep_template(stored["chat_template"])}
-        )
+        kept = {**stored, "chat_template": keep_template(stored["chat_template"])}
+        files.write_json(target / "tokenizer_config.json", kept)
 
 
 def keep_template(text: str) -> str:
@@ -207,15 +196,16 @@ def keep_template(text: str) -> str:
     return text if text.startswith(_COMMENT) or len(text) > 4000 else _COMMENT + text
 
 
+def changes_nothing() -> ReasonerError:
+    fix = "train longer, or raise train.learning_rate; see metrics.jsonl for reward and signal"
+    return ReasonerError("the adapter changed nothing", "every weight of the merged model equals the base's", fix)
+
+
 def not_numbers(name: str) -> ReasonerError:
-    return ReasonerError(
-        f"{name} has values that are not numbers", why="training diverged", fix="lower train.learning_rate"
-    )
+    what, fix = f"{name} has values that are not numbers", "lower train.learning_rate"
+    return ReasonerError(what, "training diverged", fix)
 
 
 def too_large(name: str) -> ReasonerError:
-    return ReasonerError(
-        f"{name} has values over 65,504, the largest of a 16-bit float",
-        why="the base has them, or training diverged",
-        fix="lower train.learning_rate, or choose another base",
-    )
+    why, fix = "the base has them, or training diverged", "lower train.learning_rate, or choose another base"
+    return ReasonerError(f"{name} has values over 65,504, the largest of a 16-bit float", why, fix)

@@ -1,17 +1,21 @@
 """Puts a quantized file under a tag in Ollama, and proves that the tag asks the model what training asked it.
 
 What the server made of the file is read back: its parameters, and the token ids of held-out prompts. Which tags are
-ours, and which one is public, stands in `serving.tags`.
+ours, and which one is public, stands in `serving.tags`. The Modelfile makes the same tag by hand, and says in comments
+where the model came from.
 """
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
+from reasoner import __version__
 from reasoner.bases import locate
-from reasoner.config import Config
+from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import Pinned
 from reasoner.problems import load
@@ -39,10 +43,9 @@ def put(config: Config, client: Client, tag: str, made: Servable, say: Callable[
         if kept:
             say(f"{tag} was not made here: its model stays as {kept}")
         how = client.create(tag, made.gguf, made.sha256, parameters=made.pinned, system=config.data.system)
-        differing = other_parameters(client, tag, made.pinned)
-        if differing:
-            raise ReasonerError(f"Ollama registered {tag} with other parameters", why="\n".join(differing),
-                                fix="upgrade Ollama, or remove the tag and run again")  # fmt: skip
+        if differing := other_parameters(client, tag, made.pinned):
+            fix = "upgrade Ollama, or remove the tag and run again"
+            raise ReasonerError(f"Ollama registered {tag} with other parameters", "\n".join(differing), fix)
     digest = client.require(tag)
     compared = compare_prompt_ids(config, client, tag, made.model_dir)
     file = {"linked": "hard link, no second copy", "present": "file already there", "uploaded": "uploaded"}[how]
@@ -53,9 +56,7 @@ def put(config: Config, client: Client, tag: str, made: Servable, say: Callable[
 def other_parameters(client: Client, tag: str, pinned: Mapping[str, object]) -> list[str]:
     """Says which of the parameters pinned with a tag it does not have; empty when it has all."""
     shown = client.show(tag).parameters
-    wanted = {
-        key: [str(v) for v in value] if isinstance(value, list) else [f"{value:g}"] for key, value in pinned.items()
-    }
+    wanted = {key: list(map(str, one)) if isinstance(one, list) else [f"{one:g}"] for key, one in pinned.items()}
     return [f"{key}: {want} became {shown.get(key)}" for key, want in wanted.items() if shown.get(key) != want]
 
 
@@ -85,3 +86,55 @@ def difference(trained: list[int], served: list[int], name: Callable[[int], obje
     ours = f"{trained[at]} ({name(trained[at])!r})" if at < len(trained) else "the end"
     theirs = f"{served[at]} ({name(served[at])!r})" if at < len(served) else "the end"
     return f"at token {at} the trainer has {ours}, {asked} {theirs} ({len(trained)} and {len(served)} tokens)"
+
+
+# -- the Modelfile ---------------------------------------------------------------------------------
+
+
+def template_path() -> Path:
+    """`modelfiles/chat.Modelfile`: inside the installed package, else beside it in a checkout."""
+    package = Path(str(resources.files("reasoner")))
+    for folder in (package / "modelfiles", package.parent / "modelfiles"):
+        if (folder / "chat.Modelfile").exists():
+            return folder / "chat.Modelfile"
+    raise ReasonerError("modelfiles/chat.Modelfile is missing", fix="install reasoner again")
+
+
+def parameters(config: Config, model_dir: Path) -> Pinned:
+    """What is pinned with the model, as Ollama's API takes it.
+
+    The stop is the token with which the trained chat template ends a turn: Ollama's own defaults (temperature
+    0.8, no end to an answer) would change what was trained and what is scored.
+    """
+    stop, serve = [str(locate.load_tokenizer(model_dir).eos_token)], config.serve
+    pinned: Pinned = {"num_ctx": serve.num_ctx, "num_predict": serve.num_predict, "temperature": serve.temperature}
+    return {**pinned, "stop": stop, **({} if serve.num_thread is None else {"num_thread": serve.num_thread})}
+
+
+def modelfile(config: Config, gguf: Path, pinned: Pinned, facts: Mapping[str, object]) -> str:
+    """The text; `ollama create NAME -f Modelfile` beside the GGUF makes the same model by hand.
+
+    `facts` fills the comment lines: name, run, step, base, base_sha256, license, llama_cpp, gguf_sha256,
+    template_sha256, quant.
+    """
+    system = f"\nSYSTEM {quoted(config.data.system)}\n" if config.data.system else ""
+    verifier, source = public(config.verifier.name), public(config.data.source)
+    values = {"verifier": verifier, "source": source, "steps": config.train.steps, "seed": config.train.seed, **facts}
+    comments = {key: " ".join(str(value).split()) for key, value in values.items()}
+    lines = [
+        f"PARAMETER {name} {quoted(item) if isinstance(item, str) else item}"
+        for name, value in pinned.items()
+        for item in (value if isinstance(value, list) else [value])
+    ]
+    return string.Template(template_path().read_text(encoding="utf-8")).substitute(
+        comments, version=__version__, gguf=f"./{gguf.name}", system=system, parameters="\n".join(lines)
+    )
+
+
+def quoted(text: str) -> str:
+    """Text as one Modelfile value. Triple quotes have no escape, so text that holds them is refused."""
+    if '"""' in text or text.endswith('"'):
+        if '"' in text and "\n" not in text and '"""' not in text:
+            return text
+        raise ReasonerError("a Modelfile cannot hold this text", why=f"it has quotation marks: {text[:60]!r}")
+    return f'"""{text}"""'

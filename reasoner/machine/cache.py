@@ -53,7 +53,7 @@ def machine_key() -> str:
 
 
 def is_installed(folder: Path) -> dict[str, Any] | None:
-    """Returns the facts that `finish_folder` left, or None where the folder is not whole."""
+    """Returns the facts that `installing` left, or None where the folder is not whole."""
     found = files.read_json(folder / MARKER)
     return found if isinstance(found, dict) else None
 
@@ -65,13 +65,6 @@ def installing(final: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     with files.partial_dir(final) as partial:
         yield partial, facts
         files.write_json(partial / MARKER, facts)
-
-
-def finish_folder(partial: Path, final: Path, facts: dict[str, Any]) -> None:
-    """Gives a finished folder its final name; the marker is the last file in it."""
-    files.write_json(partial / MARKER, facts)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
 
 
 @contextmanager

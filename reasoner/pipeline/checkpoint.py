@@ -1,4 +1,7 @@
-"""One checkpoint of a long run: exported, held against the public model, promoted, and rolled back."""
+"""One checkpoint of a long run: exported, held against the public model, promoted, and rolled back.
+
+Nothing in the file of an adapter is trusted: it must be whole, and fit the base.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from reasoner import runs
+from reasoner import files, runs
 from reasoner.errors import GATE as GATE_CODE
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import delta
@@ -16,23 +19,14 @@ from reasoner.export.facts import GGUF, MODELFILE, REGISTER
 from reasoner.measuring import gate as measured
 from reasoner.measuring import ladder
 from reasoner.measuring.figures import GATE, GateFacts, Ladder
-from reasoner.pipeline import adapters, plan, staleness
+from reasoner.pipeline import plan, stages
 from reasoner.pipeline.job import Job
-from reasoner.pipeline.stages import BY_NAME, GATE_STAGE, REFERENCE_STAGE, ROUTES
+from reasoner.reporting.summary import Gguf
 from reasoner.serving import history
 from reasoner.training.facts import TRAIN
 
 Route = Literal["auto", "reference", "delta"]
-
-
-@dataclass(frozen=True)
-class ExportedFile:
-    """Is the quantized file of an export."""
-
-    path: str
-    quant: str
-    bytes: int
-    sha256: str
+WEIGHTS, SHAPE = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class Exported:
     step: int
     route: str
     why: str
-    gguf: ExportedFile
+    gguf: Gguf
     tag: str
     digest: str
     file: str
@@ -63,13 +57,13 @@ def export(job: Job, route: Route = "auto") -> Exported:
     """
     started = time.monotonic()
     with plan.exporting(job):
-        plan.run_stage(job, BY_NAME["base"])
+        plan.run_stage(job, stages.BY_NAME["base"])
         taken, why = _route(job, route)
         job.reporter.say(f"{runs.step_name(job.step)}: {taken} route ({why})")
-        for stage in ROUTES[taken]:
+        for stage in stages.ROUTES[taken]:
             plan.run_stage(job, stage)
-        if taken == "reference" and staleness.stale(job, REFERENCE_STAGE):
-            plan.run_stage(job, REFERENCE_STAGE)
+        if taken == "reference" and stages.stale(job, stages.REFERENCE_STAGE):
+            plan.run_stage(job, stages.REFERENCE_STAGE)
     made, tuned = job.need(GGUF), job.need(REGISTER).facts.tuned
     name, output = next(iter(made.outputs.items()))
     return Exported(
@@ -77,11 +71,11 @@ def export(job: Job, route: Route = "auto") -> Exported:
         step=job.step,
         route=taken,
         why=why,
-        gguf=ExportedFile(str(job.run.path / name), made.facts.quant, output.bytes, output.sha256),
+        gguf=Gguf(str(job.run.path / name), made.facts.quant, output.bytes, output.sha256),
         tag=tuned.tag,
         digest=tuned.digest,
         file=tuned.file,
-        stage_seconds={stage.name: round(job.need(stage.kind).seconds, 2) for stage in ROUTES[taken]},
+        stage_seconds={stage.name: round(job.need(stage.kind).seconds, 2) for stage in stages.ROUTES[taken]},
         seconds=round(time.monotonic() - started, 2),
     )
 
@@ -95,11 +89,8 @@ def checkpoints_dir(job: Job) -> Path:
 def export_step(job: Job, step: int | None, route: Route) -> Exported:
     """Exports one checkpoint, by default the end of the training, else the newest that is whole, and notes it."""
     folder = checkpoints_dir(job)
-    ready = [
-        n
-        for path in folder.glob("checkpoint-*")
-        if (n := adapters.step_of(path)) and adapters.is_whole(path / adapters.WEIGHTS)
-    ]
+    found = by_step(folder)
+    ready = [step for step, path in found.items() if step and is_whole(path / WEIGHTS)]
     is_trained = job.record(TRAIN) is not None
     if step is None:
         if not is_trained and not ready:
@@ -109,32 +100,27 @@ def export_step(job: Job, step: int | None, route: Route) -> Exported:
     source = folder / f"checkpoint-{step}"
     if step not in ready and is_trained and step == job.config.train.steps:
         source = job.run.path / "adapter"
-    elif step not in ready and not adapters.is_whole(one.adapter / adapters.WEIGHTS):
-        raise ReasonerError(
-            f"run {job.run.name} has no whole checkpoint of step {step}",
-            why=f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}",
-            fix="--step with one of these",
-            code=USAGE,
-        )
+    elif step not in ready and not is_whole(one.adapter / WEIGHTS):
+        why = f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}"
+        what = f"run {job.run.name} has no whole checkpoint of step {step}"
+        raise ReasonerError(what, why, "--step with one of these", code=USAGE)
     if source.exists():
         with runs.lock(job.run, "export", job.reporter.say):
-            adapters.take(one, source)
-    why = adapters.faults(one.adapter, job.base.path)
-    if why:
+            take(one, source)
+    if fault := faults(one.adapter, job.base.path):
         shutil.rmtree(one.adapter)
-        raise ReasonerError(f"step {step} cannot be exported", why=why, fix="choose another step")
+        raise ReasonerError(f"step {step} cannot be exported", why=fault, fix="choose another step")
     made = export(one, route)
     history.tell(job.run, step, "exported", by="reasoner export", **made.event())
     return made
 
 
 def _route(job: Job, asked: str) -> tuple[str, str]:
-    """The route to take, and why."""
     if asked == "reference":
         return "reference", "as asked"
-    if asked == "auto" and not any(staleness.stale(job, stage) for stage in ROUTES["reference"][:2]):
+    if asked == "auto" and not any(stages.stale(job, stage) for stage in stages.ROUTES["reference"][:2]):
         return "reference", "done already"
-    reasons = staleness.stale(job, REFERENCE_STAGE)
+    reasons = stages.stale(job, stages.REFERENCE_STAGE)
     why = f"the first of this base: {reasons[0]}" if reasons else None
     why = why or delta.refuses(job.base.path, job.adapter, job.reference_gguf, job.config.gguf.quant)
     if why is None:
@@ -147,8 +133,13 @@ def _route(job: Job, asked: str) -> tuple[str, str]:
 def gate(job: Job) -> GateFacts:
     """Scores a registered checkpoint against the public model on dev problems; whether it may be promoted, and why."""
     with plan.exporting(job):
-        plan.run_stage(job, GATE_STAGE)
+        plan.run_stage(job, stages.GATE_STAGE)
     return job.need(GATE).facts
+
+
+def figures(scored: GateFacts, *names: str) -> dict[str, Any]:
+    """Some of a gate's figures, as the history keeps them."""
+    return {name: getattr(scored, name) for name in names}
 
 
 def promote_step(job: Job, by: str, passed: GateFacts | None = None) -> history.Event | None:
@@ -156,10 +147,10 @@ def promote_step(job: Job, by: str, passed: GateFacts | None = None) -> history.
     if why := measured.control(job.config):
         raise ReasonerError(why[0], code=GATE_CODE)
     model = job.need(REGISTER).facts.tuned
-    figures = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
+    names = ("metric", "n", "split_sha256", "score", "score_ci95", "points", "lower")
     with plan.exporting(job):
         history.settle(job.config, job.client, job.run)
-        facts = {name: getattr(passed, name) for name in figures} if passed else {}
+        facts = figures(passed, *names) if passed else {}
         return history.publish(job.config, job.client, job.run, model, job.step, by=by, **facts)
 
 
@@ -185,3 +176,79 @@ def climb(job: Job, options: ladder.Options) -> Ladder:
     )
     with runs.lock(job.run):
         return ladder.run(job.config, job.run, export, job.client, options, job.listener)
+
+
+# -- adapters that may be exported -----------------------------------------------------------------
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a safetensors file opens and its tensors fill it to the last byte."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not path.is_file():
+            return False
+        with safe_open(path, framework="numpy") as opened:
+            return bool(opened.keys())
+    except (SafetensorError, OSError):
+        return False
+
+
+def faults(adapter: Path, base: Path) -> str | None:
+    """Why an adapter cannot be exported with this base; None where it looks fit."""
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    shape = files.read_json(adapter / SHAPE)
+    if not isinstance(shape, dict) or "peft_type" not in shape:
+        return f"{SHAPE} cannot be read"
+    if not is_whole(adapter / WEIGHTS):
+        return f"{WEIGHTS} is not whole"
+    shapes = _shapes(base)
+    moved = False
+    try:
+        with safe_open(adapter / WEIGHTS, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118  (not a dictionary)
+                tensor = opened.get_tensor(name)
+                if not bool(torch.isfinite(tensor).all()):
+                    return f"{name!r} holds values that are not numbers"
+                module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+                wanted = shapes.get(f"{module}.weight")
+                side = {"A": (1, 1), "B": (0, 0)}.get(part[:1]) if part else None
+                if side is None:  # a whole module, or an embedding's: `delta` knows what it is
+                    moved = True
+                    continue
+                if wanted is None:
+                    return f"another base: this one has no {module!r}"
+                if tensor.ndim < 2 or tensor.shape[side[0]] != wanted[side[1]]:
+                    return f"another base: {module} is {tuple(wanted)} here, {name!r} has {tuple(tensor.shape)}"
+                moved = moved or (part[:1] == "B" and bool(tensor.any()))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        return f"{WEIGHTS} cannot be read: {error}"
+    return None if moved or shape["peft_type"] != "LORA" else "the adapter changes nothing"
+
+
+def _shapes(base: Path) -> dict[str, list[int]]:
+    from safetensors import safe_open
+
+    found: dict[str, list[int]] = {}
+    for path in base.glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as opened:
+            found |= {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
+    return found
+
+
+def by_step(folder: Path) -> dict[int, Path]:
+    """The folders `checkpoint-N` in a folder, by their step."""
+    names = ((path, path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*"))
+    return {int(number): path for path, number in names if number.isdigit()}
+
+
+def take(job: Job, source: Path) -> None:
+    """Copy the adapter out of a checkpoint into the export folder.
+
+    A copy and not a hard link: a trainer that saves the same step again may write into the same file.
+    """
+    with files.partial_dir(job.adapter) as partial:
+        for name in (SHAPE, WEIGHTS):
+            shutil.copyfile(source / name, partial / name)

@@ -16,13 +16,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
 from reasoner import runs
 from reasoner.errors import DONE, MISSING, ReasonerError
 from reasoner.llamacpp import install as toolchain
 from reasoner.machine import cache, programs
-from reasoner.serving import host, links
+from reasoner.serving import host
 from reasoner.serving import install as ollama_install
 from reasoner.serving import server as serving
 
@@ -50,7 +51,7 @@ class Check:
 def check() -> list[Check]:
     """Every requirement, in the order in which set-up meets them."""
     looks: list[Callable[[], list[Check]]] = [
-        _python, _compiler, _make, _builders, _go, _packages, _llama_cpp, _ollama, _server, _command,
+        _python, _compiler, _make, _cmake, _ninja, _go, _packages, _llama_cpp, _ollama, _server, _command,
         _cuda, _memory, _disk, _cache, _sandbox, _hub,
     ]  # fmt: skip
     with ThreadPoolExecutor(len(looks)) as pool:  # several only wait for a program to name its version
@@ -62,9 +63,8 @@ def is_ready(checks: list[Check]) -> bool:
 
 
 def _python() -> list[Check]:
-    is_new_enough = sys.version_info >= PYTHON_MIN
-    fix = "" if is_new_enough else "install Python 3.11 or newer, then: make setup PYTHON=python3.11"
-    return [Check("Python", platform.python_version(), sys.executable, "ok" if is_new_enough else "missing", fix)]
+    fix = "" if sys.version_info >= PYTHON_MIN else "install Python 3.11 or newer, then: make setup PYTHON=python3.11"
+    return [Check("Python", platform.python_version(), sys.executable, "missing" if fix else "ok", fix)]
 
 
 def _package(name: str) -> str:
@@ -78,43 +78,39 @@ def _package(name: str) -> str:
     return f"install {name}"
 
 
-def _text(version: tuple[int, ...] | None) -> str:
-    return ".".join(map(str, version)) if version else "?"
+def _program(path: Path | str | None, absent: Check, *flags: str) -> list[Check]:
+    """A program with its version, which one of the flags shows; `absent` where there is no path to it."""
+    if not path:
+        return [absent]
+    version = programs.program_version(path, *flags)
+    return [Check(absent.name, ".".join(map(str, version)) if version else "?", str(path), "ok")]
 
 
 def _compiler() -> list[Check]:
-    path = programs.find_compiler()
-    if path:
-        version = programs.program_version(path, "-dumpfullversion", "-dumpversion")
-        return [Check("C++ compiler", _text(version), str(path), "ok")]
-    if toolchain.find_llama_cpp():
-        return [Check("C++ compiler", "none", "", "warn", "not needed now: llama.cpp is built")]
-    return [Check("C++ compiler", "none", "", "missing", _package("g++"))]
+    path, absent = programs.find_compiler(), Check("C++ compiler", "none", "", "missing", _package("g++"))
+    if path is None and toolchain.find_llama_cpp():
+        absent = Check("C++ compiler", "none", "", "warn", "not needed now: llama.cpp is built")
+    return _program(path, absent, "-dumpfullversion", "-dumpversion")
 
 
 def _make() -> list[Check]:
-    path = shutil.which("make")
-    if path:
-        return [Check("make", _text(programs.program_version(path, "--version")), path, "ok")]
-    return [Check("make", "none", "", "warn", _package("make"))]
+    return _program(shutil.which("make"), Check("make", "none", "", "warn", _package("make")), "--version")
 
 
-def _builders() -> list[Check]:
-    found = []
-    for name, path in (("cmake", programs.find_cmake()), ("ninja", programs.find_ninja())):
-        if path:
-            found.append(Check(name, _text(programs.program_version(path, "--version")), str(path), "ok"))
-        else:
-            found.append(Check(name, "none", "", "ok", "nothing to do: set-up takes it as a Python package"))
-    return found
+BROUGHT = "nothing to do: set-up takes it as a Python package"
+
+
+def _cmake() -> list[Check]:
+    return _program(programs.find_cmake(), Check("cmake", "none", "", "ok", BROUGHT), "--version")
+
+
+def _ninja() -> list[Check]:
+    return _program(programs.find_ninja(), Check("ninja", "none", "", "ok", BROUGHT), "--version")
 
 
 def _go() -> list[Check]:
-    path = programs.find_go()
-    if path:
-        return [Check("Go", _text(programs.program_version(path, "version")), str(path), "ok")]
     fix = "nothing to do: taken as a Python package where Ollama is built"
-    return [Check("Go", "none of 1.26 or newer", "", "ok", fix)]
+    return _program(programs.find_go(), Check("Go", "none of 1.26 or newer", "", "ok", fix), "version")
 
 
 def _packages() -> list[Check]:
@@ -151,16 +147,16 @@ def _llama_cpp() -> list[Check]:
         fix = "unset LLAMA_CPP_DIR, or build llama-quantize there" if given else "make setup"
         return [Check("llama.cpp", "not built", given or "", "missing", fix)]
     version = f"{tools.version}, {tools.route}"
-    quantize = Check("quantizer", tools.version, str(tools.quantize), "ok")
-    if not os.access(tools.quantize, os.X_OK):
-        quantize = Check("quantizer", "not executable", str(tools.quantize), "missing", f"chmod +x {tools.quantize}")
+    path = str(tools.quantize)
+    quantize = Check("quantizer", tools.version, path, "ok")
+    if not os.access(path, os.X_OK):
+        quantize = Check("quantizer", "not executable", path, "missing", f"chmod +x {path}")
     return [Check("llama.cpp", version, str(tools.bin_dir), "ok"), quantize]
 
 
 def _ollama() -> list[Check]:
     why: list[str] = []
-    install = ollama_install.find_ollama(why)
-    if install:
+    if install := ollama_install.find_ollama(why):
         return [Check("Ollama", f"{install.version}, route: {install.route}", str(install.path), "ok")]
     return [Check("Ollama", "; ".join(why), "", "missing", "make setup")]
 
@@ -173,34 +169,23 @@ def _server() -> list[Check]:
         return [Check("Ollama server", "not asked: packages are not installed", str(where), "ok")]
     except ReasonerError as error:
         return [Check("Ollama server", f"{error.what}: {error.why}", str(where), "missing", error.fix or "")]
+    if server is None and not where.is_local:
+        return [Check("Ollama server", "none answers", str(where), "missing", "start it there, or unset OLLAMA_HOST")]
     if server is None:
-        if not where.is_local:
-            return [
-                Check(
-                    "Ollama server",
-                    "none answers",
-                    str(where),
-                    "missing",
-                    "start it there, or unset OLLAMA_HOST",
-                )
-            ]
         return [Check("Ollama server", "none runs", str(where), "ok", "nothing to do: started when needed")]
     who = f"ours, process {server.pid}" if server.is_ours else "started by someone else"
     return [Check("Ollama server", f"{server.version}, {who}", str(where), "ok")]
 
 
 def _command() -> list[Check]:
-    path = shutil.which("ollama")
-    if path:
+    if path := shutil.which("ollama"):
         return [Check("`ollama` command", "on the PATH", path, "ok")]
-    install = ollama_install.find_ollama()
-    if install is None:
+    if not (install := ollama_install.find_ollama()):
         return [Check("`ollama` command", "none", "", "warn", "make setup")]
-    if not links.link_path().is_symlink():
-        fix = f'export PATH="{install.path.parent}:$PATH"'
-        return [Check("`ollama` command", "not on the PATH", str(install.path), "warn", fix)]
-    fix = f'export PATH="{links.link_path().parent}:$PATH"'
-    return [Check("`ollama` command", "linked, but not on the PATH", str(links.link_path()), "warn", fix)]
+    link, found = ollama_install.link_path(), "linked, but not on the PATH"
+    if not link.is_symlink():
+        link, found = install.path, "not on the PATH"
+    return [Check("`ollama` command", found, str(link), "warn", f'export PATH="{link.parent}:$PATH"')]
 
 
 def _cuda() -> list[Check]:
@@ -227,43 +212,34 @@ def _memory() -> list[Check]:
     except ImportError:
         return []
     memory = psutil.virtual_memory()
-    is_enough = memory.available >= MEMORY_WARN
     found = f"{_gib(memory.available)} free of {_gib(memory.total)}"
-    fix = "" if is_enough else "end other programs, or take a smaller base"
-    return [Check("memory", found, "", "ok" if is_enough else "warn", fix)]
+    fix = "" if memory.available >= MEMORY_WARN else "end other programs, or take a smaller base"
+    return [Check("memory", found, "", "warn" if fix else "ok", fix)]
+
+
+def existing(path: Path) -> Path:
+    """The nearest folder above a path, or the path itself, that is there."""
+    return next(p for p in (path, *path.parents) if p.exists())
 
 
 def _disk() -> list[Check]:
     found = []
-    places = {
-        "disk (runs)": runs.runs_dir(),
-        "disk (cache)": cache.cache_dir(),
-        "disk (models)": host.models_dir(),
-    }
-    for name, place in places.items():
-        existing = next(p for p in (place, *place.parents) if p.exists())
-        free = shutil.disk_usage(existing).free
-        is_enough = free >= DISK_WARN
-        variable = {"disk (runs)": "REASONER_RUNS", "disk (cache)": "REASONER_CACHE"}.get(name, "OLLAMA_MODELS")
-        fix = "" if is_enough else f"free some, or move it with {variable}"
-        found.append(Check(name, f"{_gib(free)} free", str(place), "ok" if is_enough else "warn", fix))
+    places = {"runs": runs.runs_dir(), "cache": cache.cache_dir(), "models": host.models_dir()}
+    for (name, place), variable in zip(
+        places.items(), ("REASONER_RUNS", "REASONER_CACHE", "OLLAMA_MODELS"), strict=True
+    ):
+        free = shutil.disk_usage(existing(place)).free
+        fix = "" if free >= DISK_WARN else f"free some, or move it with {variable}"
+        found.append(Check(f"disk ({name})", f"{_gib(free)} free", str(place), "warn" if fix else "ok", fix))
     return found
 
 
 def _cache() -> list[Check]:
     place = cache.cache_dir()
-    existing = next(p for p in (place, *place.parents) if p.exists())
-    if os.access(existing, os.W_OK):
+    if os.access(existing(place), os.W_OK):
         return [Check("cache folder", "exists" if place.exists() else "not there yet", str(place), "ok")]
-    return [
-        Check(
-            "cache folder",
-            "cannot be written",
-            str(place),
-            "missing",
-            "export REASONER_CACHE=<a folder of yours>",
-        )
-    ]
+    fix = "export REASONER_CACHE=<a folder of yours>"
+    return [Check("cache folder", "cannot be written", str(place), "missing", fix)]
 
 
 def _sandbox() -> list[Check]:
@@ -288,11 +264,8 @@ def _hub() -> list[Check]:
 def lines(checks: list[Check]) -> list[str]:
     """One line for each check: verdict, name, what was found, where, and the fix where one is needed."""
     width = max(len(one.name) for one in checks)
-    found = []
-    for one in checks:
-        fix = f"  fix: {one.fix}" if one.fix else ""
-        found.append(f"{one.verdict:<8}{one.name:<{width}}  {one.found}  {one.where}".rstrip() + fix)
-    return found
+    found = [f"{one.verdict:<8}{one.name:<{width}}  {one.found}  {one.where}".rstrip() for one in checks]
+    return [line + (f"  fix: {one.fix}" if one.fix else "") for line, one in zip(found, checks, strict=True)]
 
 
 def main() -> int:

@@ -5,7 +5,9 @@ Nothing here decides or runs anything. A property that needs the server starts i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -69,9 +71,8 @@ class Job:
         model, recorded = self.config.model, self.record(BASE)
         if recorded is not None and recorded.config.get("model") == model.model_dump(mode="json"):
             facts = recorded.facts
-            found = locate.Base(
-                facts.spec, Path(facts.path), facts.architecture, facts.weights_bytes, facts.files, facts.imported
-            )
+            shape = (facts.architecture, facts.weights_bytes)
+            found = locate.Base(facts.spec, Path(facts.path), *shape, facts.files, facts.imported)
             if not found.changed_files():
                 return found
         if not specs.is_spec(model.base):
@@ -94,10 +95,6 @@ class Job:
     @property
     def adapter(self) -> Path:
         return self.run.path / "adapter" if self.checkpoint is None else self.export / "adapter"
-
-    @property
-    def adapter_sha256(self) -> str:
-        return runs.adapter_sha256(self.adapter)
 
     @property
     def export(self) -> Path:
@@ -143,26 +140,16 @@ class Job:
 
     def need(self, kind: runs.Kind[runs.Facts]) -> runs.Record[runs.Facts]:
         """The record of a stage that must have been run."""
-        found = self.record(kind)
-        if found is None:
+        if (found := self.record(kind)) is None:
             raise ReasonerError(f"stage {kind.name} of run {self.run.name} has not been run", fix="make reasoner")
         return found
 
-    def key(self, kind: runs.Kind[runs.Facts]) -> str:
-        """Identity of what a stage made; empty where it has not been run."""
-        found = self.record(kind)
-        return found.key if found else ""
-
     def versions(self) -> dict[str, str]:
         """Versions of everything that made the result."""
-        import platform
-
         found = {"reasoner": __version__, "python": platform.python_version()}
         for name in ("torch", "transformers", "trl", "peft", "datasets", "unsloth", "vllm"):
-            try:
+            with contextlib.suppress(metadata.PackageNotFoundError):
                 found[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                continue
         found["llama.cpp"] = install.llama_cpp(self.reporter.say).version
         found["ollama"] = self.server.version
         return found

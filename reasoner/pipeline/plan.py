@@ -1,23 +1,36 @@
-"""Does what is missing, one stage after the other, and writes the record of each."""
+"""Does what is missing, one stage after the other, and writes the record of each.
+
+What can be refused is refused before the first minute of training: settings, another training under this name, a full
+disk.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import shutil
+import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from reasoner import runs
 from reasoner.config import dump
-from reasoner.errors import GATE, ReasonerError
+from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
+from reasoner.export import register
 from reasoner.export.facts import PROMOTE
-from reasoner.files import write_text
-from reasoner.pipeline import checks, staleness
+from reasoner.files import read_json, write_text
+from reasoner.measuring import evaluate
+from reasoner.pipeline import doctor, stages
 from reasoner.pipeline.job import Job
-from reasoner.pipeline.stages import NAMES, STAGES, Stage
+from reasoner.problems import load
 from reasoner.reporting import summary
 from reasoner.reporting.summary import Summary
 from reasoner.serving import tags
+from reasoner.serving.host import models_dir
+from reasoner.training import grpo
+from reasoner.training.facts import TRAIN
+from reasoner.verifiers import registry
 
 
 def run(job: Job, origin: dict[str, str], until: str = "report") -> Summary | None:
@@ -27,22 +40,19 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> Summary | No
     fit to be promoted.
     """
     with runs.lock(job.run):
-        checks.check(job)
+        check(job)
         write_text(job.run.config_path, dump(job.config, origin))
         runs.mark_latest(job.run)
-        for stage in STAGES[: NAMES.index(until) + 1]:
+        for stage in stages.STAGES[: stages.NAMES.index(until) + 1]:
             with contextlib.nullcontext() if stage.name == "train" else exporting(job):
                 run_stage(job, stage)
         if until not in ("promote", "report"):
             return None
         promoted = job.need(PROMOTE).facts
         if not promoted.promoted and not promoted.is_control:
-            raise ReasonerError(
-                f"the scored model was not promoted: {tags.public_tag(job.config)} stays as it was",
-                why="\n".join(promoted.why),
-                fix=f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name",
-                code=GATE,
-            )
+            what = f"the scored model was not promoted: {tags.public_tag(job.config)} stays as it was"
+            fix = f"read {job.run.path / 'report.md'} and completions/tuned.jsonl; train again under another name"
+            raise ReasonerError(what, "\n".join(promoted.why), fix, code=GATE)
         return summary.read(job.run)
 
 
@@ -51,9 +61,9 @@ def exporting(job: Job) -> contextlib.AbstractContextManager[None]:
     return runs.lock(job.run, "export", job.reporter.say)
 
 
-def run_stage(job: Job, stage: Stage) -> None:
+def run_stage(job: Job, stage: stages.Stage) -> None:
     """Runs a stage where it is stale, and writes its record."""
-    reasons = staleness.stale(job, stage)
+    reasons = stages.stale(job, stage)
     if not reasons:
         job.reporter.stage(stage.name, "fresh", "same inputs, config and tools; outputs whole", 0.0)
         return
@@ -70,8 +80,8 @@ def run_stage(job: Job, stage: Stage) -> None:
     record = runs.Record(
         stage=stage.name,
         inputs=stage.inputs(job),
-        config=staleness.settings_of(job.config, stage.reads),
-        tools=staleness.tools_of(job, stage.tools),
+        config=stages.settings_of(job.config, stage.reads),
+        tools=stages.tools_of(job, stage.tools),
         outputs=runs.outputs_of(job.run.path, outputs),
         facts=facts,
         seconds=seconds,
@@ -96,11 +106,87 @@ class State:
 def states(job: Job) -> list[State]:
     """Gives the state of each stage, for `reasoner status`, without starting or asking a server."""
     found = []
-    for stage in STAGES:
+    for stage in stages.STAGES:
+        reasons = stages.stale(job, stage, ask_server=False)
         if (record := job.record(stage.kind)) is None:
-            found.append(State(stage.name, "missing", ["not done yet"]))
-            continue
-        reasons = staleness.stale(job, stage, ask_server=False)
-        state = "stale" if reasons else "fresh"
-        found.append(State(stage.name, state, reasons, round(record.seconds, 1), record.finished))
+            found.append(State(stage.name, "missing", reasons))
+        else:
+            state = "stale" if reasons else "fresh"
+            found.append(State(stage.name, state, reasons, round(record.seconds, 1), record.finished))
     return found
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+def check(job: Job) -> None:
+    """Everything that can be refused early, before anything is trained or written."""
+    checker = registry.load(job.config.verifier.name)
+    load.check_verifiers(job.config)
+    if checker.ready is not None:
+        checker.ready()
+    register.template_path()
+    keep_training(job)
+    if (trained := job.record(TRAIN)) is None or runs.broken_outputs(job.run.path, trained.outputs):
+        grpo.check(job.config)
+        evaluate.inputs(job.config)
+        load.held_out(job.config)
+        check_disk(job)
+
+
+def keep_training(job: Job) -> None:
+    """Refuse to throw a training away because a setting differs; hours of work need a word from the person."""
+    stage = stages.BY_NAME["train"]
+    if (record := job.record(TRAIN)) is not None:
+        broken = runs.broken_outputs(job.run.path, record.outputs)
+        reasons = [reason for reason in stages.stale(job, stage) if reason not in broken]
+    elif (stored := read_json(job.run.config_path)) and runs.ready_steps(job.run.checkpoints_dir):
+        reasons = stages.changes(stage, stored["config"], job.config)
+    else:
+        return
+    if reasons:
+        fix = f"keep it and choose another name (RUN=… or --run), or remove {job.run.path}"
+        what = f"run {job.run.name} was trained with other settings"
+        raise ReasonerError(what, "\n".join(reasons), fix, code=USAGE)
+
+
+def check_disk(job: Job) -> None:
+    """Refuse where the whole path does not fit: merge, conversion, both quantized files, Ollama's copy."""
+    config, run = job.config, job.run
+    share = {"Q8_0": 0.54, "Q6_K": 0.42, "Q5_K_M": 0.36, "Q4_K_M": 0.31}.get(config.gguf.quant, 1.0)
+    weights = job.base.weights_bytes
+    adapters = int(0.15 * weights) * (config.train.keep_checkpoints + 2) * 3
+    here = int(weights * (2 + 2 * share)) + adapters + 200 * 2**20
+    store = job.server.models_dir or models_dir()
+    there = int(weights * 2 * share) + 50 * 2**20 if job.client.would_copy(run.path) else 0
+    needs: dict[int, tuple[Path, int]] = {}
+    for path, amount in ((run.path, here), (store, there)):
+        device = (place := doctor.existing(path)).stat().st_dev
+        needs[device] = (place, needs.get(device, (place, 0))[1] + amount)
+    for place, amount in needs.values():
+        free = shutil.disk_usage(place).free
+        if free < amount:
+            why = f"the whole path needs {amount / 2**30:.2f} GiB (checkpoints, merged model, conversion, two"
+            why += f" {config.gguf.quant} files and Ollama's own copy), {free / 2**30:.2f} GiB are free"
+            fix = "free some, or move runs with REASONER_RUNS and Ollama's models with OLLAMA_MODELS"
+            raise ReasonerError(f"not enough disk space at {place}", why, fix, code=MISSING)
+
+
+SMOL_MEMORY = 8 * 2**30
+"""Free memory that `smol` is taken with; it was measured to need less (scripts/LOG.md)."""
+
+
+def default_profile() -> tuple[str, str]:
+    """The profile `make reasoner` takes where none is named, and why."""
+    import psutil
+
+    if shutil.which("nvidia-smi"):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+            if listed.returncode == 0 and "GPU" in listed.stdout:
+                return "gsm8k", "a CUDA device is present"
+    free = psutil.virtual_memory().available
+    if free < SMOL_MEMORY:
+        short = f"{free / 2**30:.1f} GiB of free memory where smol wants {SMOL_MEMORY / 2**30:.0f}"
+        return "pocket", f"no CUDA device, and {short}: a rehearsal on the CPU"
+    return "smol", "no CUDA device: a real chat model on the CPU"

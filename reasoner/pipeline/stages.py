@@ -13,45 +13,27 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reasoner import files, runs
+from reasoner import __version__, files, runs
 from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
 from reasoner.bases import locate, proof
+from reasoner.config import Config, recorded
 from reasoner.errors import ReasonerError
-from reasoner.export import calibration, delta, merge, modelfile, register
-from reasoner.export.facts import (
-    BASE,
-    GGUF,
-    MERGE,
-    MODELFILE,
-    PROMOTE,
-    REFERENCE,
-    REGISTER,
-    REPORT,
-    BaseFacts,
-    GgufFacts,
-    MergeFacts,
-    ModelfileFacts,
-    PromoteFacts,
-    ReferenceFacts,
-    RegisterFacts,
-    ReportFacts,
-    origin,
-)
-from reasoner.llamacpp import quantize
+from reasoner.export import calibration, delta, facts, merge, register
+from reasoner.llamacpp import install, quantize
 from reasoner.machine import processes
 from reasoner.measuring import evaluate, gate, ladder
 from reasoner.measuring.figures import EVALUATE, GATE, Evaluation, GateFacts
-from reasoner.pipeline import promotion
 from reasoner.pipeline.job import Job
 from reasoner.problems import load
 from reasoner.reporting import pages, records, summary
 from reasoner.serving import history, tags
+from reasoner.serving.client import Client
 from reasoner.training import grpo
 from reasoner.training.facts import TRAIN, TrainFacts
 from reasoner.verifiers import registry
@@ -74,7 +56,7 @@ class Stage:
     reads: tuple[str, ...]
     inputs: Callable[[Job], dict[str, str]]
     tools: tuple[str, ...] = ()
-    outside: Callable[[Job, Any], list[str]] = lambda job, facts: []
+    outside: Callable[[Job, Any], list[str]] = lambda job, made: []
     first: Callable[[Job], tuple[Stage, ...]] = lambda job: ()
     usually: Mapping[str, str] = field(default_factory=dict)
 
@@ -83,7 +65,7 @@ class Stage:
         return self.kind.name
 
 
-def _base(job: Job) -> tuple[Outputs, BaseFacts]:
+def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
     config, found, say = job.config, job.base, job.reporter.say
     tokenizer = locate.load_tokenizer(found.path)
     locate.check_embeddings(found.path, tokenizer)
@@ -95,9 +77,9 @@ def _base(job: Job) -> tuple[Outputs, BaseFacts]:
     made = quantize.run(job.base_model, job.base_gguf, job.base_quant, job.run.log_path("base"), say)
     if found.imported:
         proof.check_reexport(found.imported, made)
-    pinned = modelfile.parameters(config, job.base_model)
+    pinned = register.parameters(config, job.base_model)
     servable = register.Servable(job.base_gguf, files.sha256_file(job.base_gguf), pinned, job.base_model)
-    return [job.base_gguf], BaseFacts(
+    return [job.base_gguf], facts.BaseFacts(
         spec=found.spec,
         path=str(found.path),
         architecture=found.architecture,
@@ -107,7 +89,7 @@ def _base(job: Job) -> tuple[Outputs, BaseFacts]:
         special_tokens=locate.special_tokens(tokenizer),
         license=locate.licence(found.path),
         imported=found.imported,
-        gguf=GgufFacts(**vars(made)),
+        gguf=facts.GgufFacts(**vars(made)),
         pinned=pinned,
         tag=register.put(config, job.client, tags.base_tag(config), servable, say),
     )
@@ -120,9 +102,9 @@ def _train(job: Job) -> tuple[Outputs, TrainFacts]:
     audited = _audit(job)
     unjudged = {row.index for row in audited.unjudged}
     wanted = grpo.TrainJob(job.config, job.run, job.base.path, to_gguf, unjudged)
-    outputs, facts = grpo.run(wanted, job.reporter.say, job.reporter.train_step)
+    outputs, found = grpo.run(wanted, job.reporter.say, job.reporter.train_step)
     processes.give_back_memory()
-    return outputs, dataclasses.replace(facts, audit=short(audited))
+    return outputs, dataclasses.replace(found, audit=short(audited))
 
 
 def _audit(job: Job) -> Audit:
@@ -146,16 +128,16 @@ def _audit(job: Job) -> Audit:
     return found
 
 
-def _merge(job: Job) -> tuple[Outputs, MergeFacts]:
+def _merge(job: Job) -> tuple[Outputs, facts.MergeFacts]:
     return merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
 
 
-def _gguf(job: Job) -> tuple[Outputs, GgufFacts]:
+def _gguf(job: Job) -> tuple[Outputs, facts.GgufFacts]:
     config, log, say = job.config, job.run.log_path("gguf"), job.reporter.say
     merged = job.export / "merged"
     if config.gguf.quant != "auto":
         made = quantize.run(merged, job.tuned_gguf, config.gguf.quant, log, say)
-        return [job.tuned_gguf], GgufFacts(**vars(made))
+        return [job.tuned_gguf], facts.GgufFacts(**vars(made))
     chosen = ladder.choose(config, job.run, job.base.path, merged, job.listener)
     text = job.export / "calibration.txt"
     if chosen.imatrix:
@@ -165,10 +147,10 @@ def _gguf(job: Job) -> tuple[Outputs, GgufFacts]:
     made = quantize.run(merged, outputs[0], *given)
     quantize.run(job.base_model, outputs[1], *given)
     text.unlink(missing_ok=True)
-    return outputs, GgufFacts(**vars(made), chosen=files.as_json(chosen))
+    return outputs, facts.GgufFacts(**vars(made), chosen=files.as_json(chosen))
 
 
-def _reference(job: Job) -> tuple[Outputs, ReferenceFacts]:
+def _reference(job: Job) -> tuple[Outputs, facts.ReferenceFacts]:
     """Keeps the first checkpoint's file under a name that outlives its export."""
     path = job.reference_gguf
     with files.partial_file(path) as partial:
@@ -176,22 +158,22 @@ def _reference(job: Job) -> tuple[Outputs, ReferenceFacts]:
             os.link(job.tuned_gguf, partial)
         except OSError:
             shutil.copyfile(job.tuned_gguf, partial)
-    return [path], ReferenceFacts(job.step)
+    return [path], facts.ReferenceFacts(job.step)
 
 
-def _delta(job: Job) -> tuple[Outputs, GgufFacts]:
+def _delta(job: Job) -> tuple[Outputs, facts.GgufFacts]:
     quant, out = job.config.gguf.quant, job.tuned_gguf
     return [out], delta.run(job.base.path, job.adapter, job.reference_gguf, out, quant, job.reporter.say)
 
 
-def _modelfile(job: Job) -> tuple[Outputs, ModelfileFacts]:
-    pinned = modelfile.parameters(job.config, job.base_model)
-    made, source = job.need(GGUF), job.need(BASE).facts
+def _modelfile(job: Job) -> tuple[Outputs, facts.ModelfileFacts]:
+    pinned = register.parameters(job.config, job.base_model)
+    made, source = job.need(facts.GGUF), job.need(facts.BASE).facts
     told = {
         "name": job.config.serve.name,
         "run": job.run.name,
         "step": job.step,
-        "base": origin(source.spec, source.imported),
+        "base": facts.origin(source.spec, source.imported),
         "base_sha256": source.sha256,
         "license": source.license,
         "quant": made.facts.quant,
@@ -200,44 +182,54 @@ def _modelfile(job: Job) -> tuple[Outputs, ModelfileFacts]:
         "template_sha256": made.facts.chat_template_sha256,
     }
     path = job.export / "Modelfile"
-    files.write_text(path, modelfile.render(job.config, job.tuned_gguf, pinned, told))
-    return [path], ModelfileFacts(pinned)
+    files.write_text(path, register.modelfile(job.config, job.tuned_gguf, pinned, told))
+    return [path], facts.ModelfileFacts(pinned)
 
 
-def _register(job: Job) -> tuple[Outputs, RegisterFacts]:
-    config, source, say = job.config, job.need(BASE).facts, job.reporter.say
+def _register(job: Job) -> tuple[Outputs, facts.RegisterFacts]:
+    config, source, say = job.config, job.need(facts.BASE).facts, job.reporter.say
     untouched = source.tag
     if untouched.gguf_sha256 != job.served_base[1] or tags.not_there(job.client, [untouched]):
         servable = register.Servable(*job.served_base, source.pinned, job.base_model)
         untouched = register.put(config, job.client, tags.base_tag(config), servable, say)
-    sha256 = next(iter(job.need(GGUF).outputs.values())).sha256
-    servable = register.Servable(job.tuned_gguf, sha256, job.need(MODELFILE).facts.pinned, job.base_model)
+    sha256 = next(iter(job.need(facts.GGUF).outputs.values())).sha256
+    servable = register.Servable(job.tuned_gguf, sha256, job.need(facts.MODELFILE).facts.pinned, job.base_model)
     tuned = register.put(config, job.client, tags.step_tag(config, job.step), servable, say)
-    return [], RegisterFacts(untouched, tuned, [untouched.digest, tuned.digest])
+    return [], facts.RegisterFacts(untouched, tuned, [untouched.digest, tuned.digest])
 
 
 def _evaluate(job: Job) -> tuple[Outputs, Evaluation]:
-    found = job.need(REGISTER).facts
-    models = evaluate.Tags(found.base.tag, found.tuned.tag, job.need(BASE).facts.special_tokens)
+    found = job.need(facts.REGISTER).facts
+    models = evaluate.Tags(found.base.tag, found.tuned.tag, job.need(facts.BASE).facts.special_tokens)
     return evaluate.run(job.config, job.run.path, job.client, models, job.listener)
 
 
 def _gated(job: Job) -> tuple[Stage, ...]:
     """The gate, where a watch made an earlier step of this run public: the end must not be worse than that one."""
-    public, tuned = tags.public(job.config, job.client), job.need(REGISTER).facts.tuned
+    public, tuned = tags.public(job.config, job.client), job.need(facts.REGISTER).facts.tuned
     earlier = {one.digest for one in history.promotions(job.run)} - {tuned.digest}
     return (GATE_STAGE,) if public and public.digest in earlier and not job.config.train.control else ()
 
 
-def _promote(job: Job) -> tuple[Outputs, PromoteFacts]:
+def _promote(job: Job) -> tuple[Outputs, facts.PromoteFacts]:
     """Against the base, and against what a watch made public earlier."""
-    tuned, scored = job.need(REGISTER).facts.tuned, job.need(EVALUATE).facts
+    tuned, scored = job.need(facts.REGISTER).facts.tuned, job.need(EVALUATE).facts
     public = tags.public(job.config, job.client)
     if _gated(job):
         found = [*scored.problems_found, *job.need(GATE).facts.why]
         scored = dataclasses.replace(scored, problems_found=found)
-    facts = promotion.promote(job.config, job.client, job.run, tuned, scored, job.step)
-    return [], dataclasses.replace(facts, against=public.digest if public else None)
+    made = promote(job.config, job.client, job.run, tuned, scored, job.step)
+    return [], dataclasses.replace(made, against=public.digest if public else None)
+
+
+def promote(
+    config: Config, client: Client, run: runs.Run, model: tags.Tagged, scored: Evaluation, step: int
+) -> facts.PromoteFacts:
+    """Points the public tag at the scored model unless the gate forbids it; `step` is the model's."""
+    if why := gate.control(config) or gate.refusals(scored):
+        return facts.PromoteFacts(promoted=False, why=why, is_control=bool(config.train.control))
+    history.publish(config, client, run, model, step, by="reasoner run")
+    return facts.PromoteFacts(promoted=True, why=[], tag=tags.public_tag(config), digest=model.digest)
 
 
 def _settled(job: Job) -> tuple[Stage, ...]:
@@ -247,12 +239,12 @@ def _settled(job: Job) -> tuple[Stage, ...]:
 
 def _gate(job: Job) -> tuple[Outputs, GateFacts]:
     """Scores candidate and public model on the same dev problems, both as served."""
-    config, client, found = job.config, job.client, job.need(REGISTER).facts
+    config, client, found = job.config, job.client, job.need(facts.REGISTER).facts
     candidate, folder = found.tuned, job.export / "gate"
     against = tags.public(config, client) or found.base
     changes = {"split": "dev", "num_problems": config.gate.num_problems, "beside": ()}
     dev = config.model_copy(update={"eval": config.eval.model_copy(update=changes)})
-    models = evaluate.Tags(against.tag, candidate.tag, job.need(BASE).facts.special_tokens)
+    models = evaluate.Tags(against.tag, candidate.tag, job.need(facts.BASE).facts.special_tokens)
     outputs, scored = evaluate.run(dev, folder, client, models, job.listener, is_final=False)
     if tags.not_there(client, [against]):
         raise ReasonerError(f"{against.tag} became another model while it was scored", fix="score it again")
@@ -261,30 +253,34 @@ def _gate(job: Job) -> tuple[Outputs, GateFacts]:
     return outputs, gate.decide(config, scored, folder, candidate, against, max(scores, default=None))
 
 
-def _report(job: Job) -> tuple[Outputs, ReportFacts]:
+def _report(job: Job) -> tuple[Outputs, facts.ReportFacts]:
     server = {"host": str(job.server.host), "version": job.server.version}
     value = summary.make(job.config, job.run, records.read(job.run, job.step), server, job.versions())
     written = pages.write(job.run, value)
     summary.save(job.run, value)
-    return [*written, job.run.summary_path], ReportFacts()
+    return [*written, job.run.summary_path], facts.ReportFacts()
 
 
 def _report_inputs(job: Job) -> dict[str, str]:
     ladder_path = job.run.path / "ladder.json"
     climbed = files.sha256_file(ladder_path) if ladder_path.exists() else "none"
-    return {**_key(TRAIN, REGISTER, EVALUATE, PROMOTE)(job), "ladder": climbed}
+    return {**_key(TRAIN, facts.REGISTER, EVALUATE, facts.PROMOTE)(job), "ladder": climbed}
 
 
-def _public(job: Job, facts: PromoteFacts) -> list[str]:
-    if facts.model:
-        return tags.not_there(job.client, [facts.model])
+def _public(job: Job, made: facts.PromoteFacts) -> list[str]:
+    if made.model:
+        return tags.not_there(job.client, [made.model])
     now = tags.public(job.config, job.client)
-    is_old = facts.against != (now and now.digest) and not facts.is_control
+    is_old = made.against != (now and now.digest) and not made.is_control
     return ["another model is public by now"] if is_old else []
 
 
 def _key(*kinds: runs.Kind[Any]) -> Callable[[Job], dict[str, str]]:
-    return lambda job: {kind.name: job.key(kind) for kind in kinds}
+    def inputs(job: Job) -> dict[str, str]:
+        found = {kind.name: job.record(kind) for kind in kinds}
+        return {name: record.key if record else "" for name, record in found.items()}
+
+    return inputs
 
 
 def _base_inputs(job: Job) -> dict[str, str]:
@@ -292,54 +288,99 @@ def _base_inputs(job: Job) -> dict[str, str]:
 
 
 def _adapter_inputs(job: Job) -> dict[str, str]:
-    return {**_base_inputs(job), "adapter": job.adapter_sha256}
+    return {**_base_inputs(job), "adapter": runs.adapter_sha256(job.adapter)}
+
+
+def _delta_inputs(job: Job) -> dict[str, str]:
+    return {**_adapter_inputs(job), **_key(facts.REFERENCE)(job)}
 
 
 def _public_inputs(job: Job) -> dict[str, str]:
     public = tags.public(job.config, job.client)
-    return {**_key(REGISTER)(job), "public": public.digest if public else ""}
+    return {**_key(facts.REGISTER)(job), "public": public.digest if public else ""}
 
 
 STAGES = (
     Stage(
-        BASE, _base, ("model", "gguf.quant", "serve.name"), _base_inputs, ("llama.cpp",),
+        facts.BASE, _base, ("model", "gguf.quant", "serve.name"), _base_inputs, ("llama.cpp",),
         usually={"pocket": "15-30 s", "smol": "20-40 s"},
     ),
     Stage(
         TRAIN, _train, ("model", "data", "verifier", "train"), _base_inputs,
         usually={"pocket": "1-2 min", "smol": "35-45 min, over an hour without AVX512-BF16 or AMX"},
     ),
-    Stage(MERGE, _merge, ("model",), _adapter_inputs),
-    Stage(GGUF, _gguf, ("gguf",), _key(MERGE), ("llama.cpp",), usually={"pocket": "10-20 s", "smol": "10-20 s"}),
-    Stage(MODELFILE, _modelfile, ("serve", "data.system"), _key(GGUF), ("reasoner",)),
+    Stage(facts.MERGE, _merge, ("model",), _adapter_inputs),
     Stage(
-        REGISTER, _register, ("serve",), _key(BASE, GGUF, MODELFILE),
-        outside=lambda job, facts: tags.not_there(job.client, [facts.base, facts.tuned]),
+        facts.GGUF, _gguf, ("gguf",), _key(facts.MERGE), ("llama.cpp",),
+        usually={"pocket": "10-20 s", "smol": "10-20 s"},
+    ),
+    Stage(facts.MODELFILE, _modelfile, ("serve", "data.system"), _key(facts.GGUF), ("reasoner",)),
+    Stage(
+        facts.REGISTER, _register, ("serve",), _key(facts.BASE, facts.GGUF, facts.MODELFILE),
+        outside=lambda job, made: tags.not_there(job.client, [made.base, made.tuned]),
     ),
     Stage(
         EVALUATE, _evaluate, ("data", "verifier", "eval", "serve", "alarms"),
-        lambda job: {**_key(REGISTER)(job), **evaluate.inputs(job.config)},
+        lambda job: {**_key(facts.REGISTER)(job), **evaluate.inputs(job.config)},
         usually={"pocket": "10-30 s", "smol": "8-17 min"},
     ),
     Stage(
-        PROMOTE, _promote, ("serve.name", "eval", "gate"), _key(REGISTER, EVALUATE), outside=_public, first=_settled
+        facts.PROMOTE, _promote, ("serve.name", "eval", "gate"), _key(facts.REGISTER, EVALUATE),
+        outside=_public, first=_settled,
     ),
-    Stage(REPORT, _report, (), _report_inputs),
+    Stage(facts.REPORT, _report, (), _report_inputs),
 )  # fmt: skip
 NAMES = tuple(stage.name for stage in STAGES)
 BY_NAME = {stage.name: stage for stage in STAGES}
-REFERENCE_STAGE = Stage(
-    REFERENCE, _reference, ("model", "gguf.quant"), _base_inputs, ("llama.cpp", "reasoner")
-)  # fmt: skip
+REFERENCE_STAGE = Stage(facts.REFERENCE, _reference, ("model", "gguf.quant"), _base_inputs, ("llama.cpp", "reasoner"))
+_TO_A_TAG = (BY_NAME["modelfile"], BY_NAME["register"])
 ROUTES: dict[str, tuple[Stage, ...]] = {
-    "reference": tuple(BY_NAME[name] for name in ("merge", "gguf", "modelfile", "register")),
-    "delta": (
-        Stage(
-            GGUF, _delta, ("gguf.quant",), lambda job: {**_adapter_inputs(job), **_key(REFERENCE)(job)}, ("llama.cpp",)
-        ),
-        BY_NAME["modelfile"],
-        BY_NAME["register"],
-    ),
+    "reference": (BY_NAME["merge"], BY_NAME["gguf"], *_TO_A_TAG),
+    "delta": (Stage(facts.GGUF, _delta, ("gguf.quant",), _delta_inputs, ("llama.cpp",)), *_TO_A_TAG),
 }
 """How a checkpoint becomes a tag. Both routes write the same bytes under the same records."""
 GATE_STAGE = Stage(GATE, _gate, ("data", "verifier", "eval", "serve", "gate", "alarms"), _public_inputs)
+
+
+# -- why a stage must run again: existence is not freshness ----------------------------------------
+
+
+def settings_of(config: Config, reads: Sequence[str]) -> dict[str, Any]:
+    """What a stage reads: `train` is a section, `serve.name` one key of it."""
+    return {name: config.settings(name) for name in reads}
+
+
+def tools_of(job: Job, names: Sequence[str], *, may_build: bool = True) -> dict[str, str]:
+    found = dict.fromkeys(names, __version__)
+    if "llama.cpp" in names:
+        tools = install.find_llama_cpp() or (install.llama_cpp(job.reporter.say) if may_build else None)
+        found["llama.cpp"] = tools.version if tools else "missing"
+    return found
+
+
+def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
+    """Why the stage must run; empty when its record and its outputs say it need not."""
+    record = job.record(stage.kind)
+    if record is None:
+        return ["not done yet"]
+    reasons = [f"{name} changed" for name, value in stage.inputs(job).items() if record.inputs.get(name) != value]
+    reasons += changes(stage, record.config, job.config)
+    for name, version in tools_of(job, stage.tools, may_build=ask_server).items():
+        if record.tools.get(name) != version:
+            reasons.append(f"{name} was {record.tools.get(name)}, is {version}")
+    reasons += runs.broken_outputs(job.run.path, record.outputs)
+    if not reasons and ask_server:
+        reasons += stage.outside(job, record.facts)
+    return reasons
+
+
+def changes(stage: Stage, stored: dict[str, Any], config: Config) -> list[str]:
+    """Which settings that the stage reads are not as they were stored."""
+    found = []
+    for name, after in settings_of(config, stage.reads).items():
+        before, then, now = recorded(stored, name), {name: recorded(stored, name)}, {name: after}
+        if isinstance(before, dict) and isinstance(after, dict):
+            then, now = ({f"{name}.{key}": value for key, value in of.items()} for of in (before, after))
+        keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+        found += [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys]
+    return found

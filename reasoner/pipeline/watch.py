@@ -21,20 +21,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from reasoner import runs
 from reasoner.errors import ReasonerError
-from reasoner.pipeline import adapters, checkpoint, notify
-from reasoner.pipeline.hosts import Hosts
+from reasoner.pipeline import checkpoint, outlets
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
 from reasoner.serving.history import Event
-
-if TYPE_CHECKING:
-    pass
 
 ENDS = ("skipped", "promoted", "kept", "failed")
 """Events after which a step is done with; `failed` only where it says `final`."""
@@ -42,13 +37,6 @@ ATTEMPTS = 3
 """Times an export is tried before its step has failed for good, while the server is away not counted."""
 
 
-# -- one checkpoint ----------------------------------------------------------------------------
-
-
-# -- the watcher -------------------------------------------------------------------------------
-
-
-@dataclass
 class Watcher:
     """One watcher of one run.
 
@@ -56,34 +44,32 @@ class Watcher:
     as it is appended to the history.
     """
 
-    make: Callable[[], Job]
-    on_event: Callable[[Event], None]
-    say: Callable[[str], None]
-    every: int | None = None
-    keep: int | None = None
-    pending: dict[int, Path] = field(default_factory=dict)
-    _seen: set[int] = field(default_factory=set)
-    _known: set[int] = field(default_factory=set)
-    _still: dict[int, tuple[object, float]] = field(default_factory=dict)
-    _said: set[str] = field(default_factory=set)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
-    _changed: threading.Event = field(default_factory=threading.Event)
-    _arrived: threading.Event = field(default_factory=threading.Event)
-    _over: threading.Event = field(default_factory=threading.Event)
-    _broken: BaseException | None = None
-
-    def __post_init__(self) -> None:
-        self.job = self.make()
-        self.run_ = self.job.run
-        self.settings = self.job.config.watch
+    def __init__(
+        self,
+        make: Callable[[], Job],
+        on_event: Callable[[Event], None],
+        say: Callable[[str], None],
+        every: int | None = None,
+        keep: int | None = None,
+    ) -> None:
+        self.make, self.on_event, self.say, self.every, self.keep = make, on_event, say, every, keep
+        self.job = make()
+        self.run_, self.settings = self.job.run, self.job.config.watch
         self.folder = checkpoint.checkpoints_dir(self.job)
-        self._hosts = Hosts(self.say, self.tell)
+        self.pending: dict[int, Path] = {}
+        self._seen: set[int] = set()
+        self._known: set[int] = set()
+        self._still: dict[int, tuple[object, float]] = {}
+        self._said: set[str] = set()
+        self._lock, self._arrived = threading.RLock(), threading.Event()
+        self._broken: BaseException | None = None
+        self._hosts = outlets.Hosts(say, self.tell)
 
     def watch(self, is_over: Callable[[], bool]) -> None:
         """Until `is_over`, and nothing is left to do. The caller holds the run's `watch` lock."""
         import torch  # noqa: F401  (seconds, in which a fast trainer saves and prunes: not while a checkpoint is taken)
 
-        with notify.sender(self.settings.notify, self._once) as self._sink:
+        with outlets.sender(self.settings.notify, self._once) as self._sink:
             try:
                 self._recover()
                 with self._scouted():
@@ -92,9 +78,8 @@ class Watcher:
                 raise  # nobody reads the events any more
             except OSError as error:
                 self._check_folder()  # it may have been moved at any moment
-                raise ReasonerError(
-                    "the watch cannot go on", why=str(error), fix="reasoner watch RUN goes on from the run's history"
-                ) from None
+                fix = "reasoner watch RUN goes on from the run's history"
+                raise ReasonerError("the watch cannot go on", why=str(error), fix=fix) from None
 
     def _until(self, is_over: Callable[[], bool]) -> None:
         while True:
@@ -118,11 +103,9 @@ class Watcher:
 
     def _check_folder(self) -> None:
         if not self.run_.config_path.exists():
-            raise ReasonerError(
-                f"the folder of run {self.run_.name} is gone",
-                why=f"{self.run_.path} was moved or removed",
-                fix="reasoner watch RUN, where it is now: it goes on from its history",
-            )
+            why = f"{self.run_.path} was moved or removed"
+            fix = "reasoner watch RUN, where it is now: it goes on from its history"
+            raise ReasonerError(f"the folder of run {self.run_.name} is gone", why, fix)
 
     def tell(self, step: int | None, event: str, **facts: Any) -> None:
         self._check_folder()  # or the history would begin anew at the old place
@@ -149,17 +132,16 @@ class Watcher:
 
         def scout() -> None:
             try:
-                while not self._over.is_set():
+                while not over.is_set():
                     changed.wait(self.settings.poll_s)  # the poll: network file systems send no events
                     changed.clear()
-                    if not self._over.is_set() and self.run_.config_path.exists():
+                    if not over.is_set() and self.run_.config_path.exists():
                         self.scan()
             except BaseException as error:  # noqa: BLE001  (raised again where the watcher waits)
                 self._broken = error
                 self._arrived.set()
 
-        changed = self._changed
-        observer = Observer()
+        changed, over, observer = threading.Event(), threading.Event(), Observer()
         try:
             if not self.settings.checkpoints:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +154,7 @@ class Watcher:
         try:
             yield
         finally:
-            self._over.set()
+            over.set()
             changed.set()
             if observer.is_alive():
                 observer.stop()
@@ -182,9 +164,7 @@ class Watcher:
     def scan(self) -> None:
         """Take every checkpoint that has become complete."""
         with self._lock:
-            folders = {
-                n: path for path in self.folder.glob("checkpoint-*") if (n := adapters.step_of(path)) is not None
-            }
+            folders = checkpoint.by_step(self.folder)
             ready = sorted(n for n, path in folders.items() if n not in self._known and self._is_complete(n, path))
             for step in ready:
                 self._take(step, folders[step])
@@ -196,18 +176,12 @@ class Watcher:
                 elif self.settings.checkpoints:
                     self._once(f"step {step} is still and not whole: it is passed over unless it completes")
 
-    def _needs_marker(self) -> bool:
-        """Our trainer writes metrics with its first step; from then on only its marker counts."""
-        return not self.settings.checkpoints and (self.run_.path / "metrics.jsonl").exists()
-
     def _is_complete(self, step: int, folder: Path) -> bool:
         if (folder / "DONE").exists():
             return True
-        return (
-            not self._needs_marker()
-            and not self._is_fresh(step, folder)
-            and adapters.is_whole(folder / adapters.WEIGHTS)
-        )
+        if not self.settings.checkpoints and (self.run_.path / "metrics.jsonl").exists():
+            return False  # our trainer writes metrics with its first step; from then on only its marker counts
+        return not self._is_fresh(step, folder) and checkpoint.is_whole(folder / checkpoint.WEIGHTS)
 
     def _is_fresh(self, step: int, folder: Path) -> bool:
         """Whether anything in the folder has moved within the last `settle_s` of our own clock."""
@@ -235,7 +209,7 @@ class Watcher:
             self._skip(step, f"not a multiple of {self.every}")
             return
         try:
-            adapters.take(self.job.at(step), folder)
+            checkpoint.take(self.job.at(step), folder)
         except (FileNotFoundError, PermissionError, IsADirectoryError, shutil.SpecialFileError) as error:
             self._known.add(step)
             self._skip(step, f"unreadable: {error}" if folder.exists() else "vanished before it could be copied")
@@ -246,12 +220,11 @@ class Watcher:
             self._admit(step)
 
     def _admit(self, step: int) -> None:
-        why = adapters.faults(self.job.at(step).adapter, self.job.base.path)
-        if why:
+        if why := checkpoint.faults(self.job.at(step).adapter, self.job.base.path):
             self._skip(step, why)
-            return
-        self.pending[step] = self.job.at(step).adapter
-        self._arrived.set()
+        else:
+            self.pending[step] = self.job.at(step).adapter
+            self._arrived.set()
 
     def _next(self) -> int | None:
         """The step to export now. Those that piled up give way to the newest, unless asked otherwise."""
@@ -324,8 +297,7 @@ class Watcher:
         self.tell(step, "exported", by="reasoner watch", **made.event())
         started = time.monotonic()
         found = checkpoint.gate(job)
-        names = ("metric", "n", "score", "score_ci95", "against_score", "points", "lower")
-        figures = {name: getattr(found, name) for name in names}
+        figures = checkpoint.figures(found, "metric", "n", "score", "score_ci95", "against_score", "points", "lower")
         seconds = round(time.monotonic() - started, 2)
         self.tell(step, "scored", **figures, against=found.against.tag, seconds=seconds)
         event = checkpoint.promote_step(job, "reasoner watch", found) if found.passed else None
@@ -393,11 +365,8 @@ class Watcher:
         guarded = {one.digest for one in stack[-2:]} | {one.previous.digest for one in stack[-1:] if one.previous}
         public = tags.public(job.config, job.client)
         guarded.add(public.digest if public else None)
-        others = sorted(
-            (step for step, one in mine.items() if one.digest not in guarded),
-            key=lambda step: (scores.get(step, -math.inf), step),
-            reverse=True,
-        )
+        others = [step for step, one in mine.items() if one.digest not in guarded]
+        others.sort(key=lambda step: (scores.get(step, -math.inf), step), reverse=True)
         for step in others[self.settings.keep_best :]:
             is_ours = mine[step].by == "reasoner watch" and not self._is_the_runs(step)
             if step not in self.pending and is_ours:
@@ -407,8 +376,7 @@ class Watcher:
     def _recover(self) -> None:
         """Bring what a killed watcher left to an end."""
         with runs.lock(self.run_, "export", self.say):
-            settled = history.settle(self.job.config, self.job.client, self.run_)
-            if settled:
+            if settled := history.settle(self.job.config, self.job.client, self.run_):
                 self._pass_on(settled)
             last: dict[int, Event] = {}
             for row in history.events(self.run_):
@@ -421,7 +389,7 @@ class Watcher:
                 self._sweep(step)
                 if row.event in ("skipped", "failed", "removed"):
                     self._drop(step)
-                elif row.event == "seen" and adapters.is_whole(self.job.at(step).adapter / adapters.WEIGHTS):
+                elif row.event == "seen" and checkpoint.is_whole(self.job.at(step).adapter / checkpoint.WEIGHTS):
                     self._known.add(step)
                     self._admit(step)
                     continue
@@ -452,17 +420,16 @@ def run(
     watch: it goes on from its newest checkpoint.
     """
     with runs.lock(run_, "watch"), contextlib.ExitStack() as until_done:
-        child = None
+        child, log = None, run_.log_path("watch-train")
         if train is not None and runs.is_locked(run_):
             say(f"run {run_.name} is being trained already")
         elif train is not None:
-            log = run_.log_path("watch-train")
             say(f"training beside the watch (log: {log})")
             child = until_done.enter_context(_training(train, log))
             while not (run_.path / "base.json").exists() and child.poll() is None:
                 time.sleep(0.2)
         if not run_.config_path.exists():
-            raise ReasonerError(f"run {run_.name} did not start", log=run_.log_path("watch-train"))
+            raise ReasonerError(f"run {run_.name} did not start", log=log)
 
         def is_over() -> bool:
             if child is not None:
@@ -473,12 +440,8 @@ def run(
         watcher = Watcher(make, on_event, say, every, keep)
         watcher.watch(is_over)
         if child is not None and child.returncode:
-            raise ReasonerError(
-                "the training beside the watch failed",
-                why=f"exit {child.returncode}",
-                fix="the same command goes on from the newest checkpoint",
-                log=run_.log_path("watch-train"),
-            )
+            fix = "the same command goes on from the newest checkpoint"
+            raise ReasonerError("the training beside the watch failed", f"exit {child.returncode}", fix, log)
 
 
 @contextlib.contextmanager
@@ -496,6 +459,3 @@ def _training(argv: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
             except subprocess.TimeoutExpired:  # a step longer than that: it goes on from its newest checkpoint
                 child.kill()
                 child.wait()
-
-
-# -- shown -------------------------------------------------------------------------------------

@@ -1,21 +1,18 @@
-"""Asks one Ollama server, by the package `ollama`; every failure becomes an error that says what to do.
-
-It decides no tag names, renders no templates and judges no completions.
-"""
+"""Asks one Ollama server, by the package `ollama`; every failure becomes an error that says what to do."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError, nearest
-from reasoner.serving import blobs, extra
+from reasoner import files
+from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
 from reasoner.serving.host import Host, current, models_dir
 
 if TYPE_CHECKING:
@@ -28,14 +25,8 @@ THROUGH = "{{ .Prompt }}"
 
 @dataclass(frozen=True)
 class Shown:
-    """Describes a tag: what the server renders with, samples with, and knows of the file behind it.
+    """Describes a tag and the file behind it; `info` is the metadata of the GGUF, by its names for them."""
 
-    `template` should be the GGUF's own, to the letter. Ollama puts a Go template in front unasked when the GGUF's is
-    within 100 edits of one it knows (`server/model.go`, `detectChatTemplate`), which short templates are; a Jinja
-    comment of more than 100 characters keeps it away. `info` is the metadata of the GGUF, by its names for them.
-    """
-
-    template: str
     modelfile: str
     license: str
     system: str | None
@@ -45,7 +36,6 @@ class Shown:
 
     @property
     def context_length(self) -> int | None:
-        """Returns how many tokens the model was made for."""
         found = self.info.get(f"{self.info.get('general.architecture')}.context_length")
         return found if isinstance(found, int) and found > 0 else None
 
@@ -60,7 +50,7 @@ def full_tag(tag: str) -> str:
 
 
 def parse_parameters(text: str) -> dict[str, list[str]]:
-    """Reads the parameters of a tag as `/api/show` prints them, a name and a value a line.
+    """Reads the parameters of a tag as `/api/show` prints them.
 
     >>> parse_parameters('num_ctx                512\\nstop                   "<|end|>"')
     {'num_ctx': ['512'], 'stop': ['<|end|>']}
@@ -77,7 +67,7 @@ def parse_parameters(text: str) -> dict[str, list[str]]:
     return found
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """Sends requests to one server. Safe to share between threads; close it, or use it in a `with`.
 
     Every failure is a `ReasonerError`: a server that went away, one that refuses, one that is slow. `models` is where
@@ -95,9 +85,6 @@ class Client:
     def close(self) -> None:
         self.api.close()  # type: ignore[no-untyped-call]
 
-    def __enter__(self) -> Client:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -110,36 +97,33 @@ class Client:
         try:
             yield
         except ollama.ResponseError as error:
-            raise ReasonerError(
-                f"Ollama refused {what} (HTTP {error.status_code})",
-                why=str(error.error)[:2000] or "no reason given",
-                log=self.log,
-                code=FAILED,
-            ) from error
+            why = str(error.error)[:2000] or "no reason given"
+            raise ReasonerError(f"Ollama refused {what} (HTTP {error.status_code})", why, log=self.log) from error
         except (httpx.TransportError, ConnectionError) as error:  # the package's word for httpx.ConnectError
-            happened, why = f"went away during {what}", [str(error) or type(error).__name__]
+            happened, why = f"went away during {what}", str(error) or type(error).__name__
             if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
-                happened, why = f"gave no answer within {self.timeout_s:.0f} s", [f"asked for {what}"]
-            raise ReasonerError(
-                f"the Ollama server at {self.host} {happened}",
-                why="\n".join([*why, *(tail(self.log) if self.log else [])]),
-                fix="run the command again: nothing is half registered, and what is done stays done",
-                log=self.log,
-                code=FAILED,
-            ) from error
+                happened, why = f"gave no answer within {self.timeout_s:.0f} s", f"asked for {what}"
+            why = "\n".join([why, *(tail(self.log) if self.log else [])])
+            fix = "run the command again: nothing is half registered, and what is done stays done"
+            raise ReasonerError(f"the Ollama server at {self.host} {happened}", why, fix, self.log) from error
         except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise ReasonerError(
-                f"Ollama's answer to {what} cannot be read",
-                why=f"{type(error).__name__}: {error}"[:500],
-                fix=f"is {self.host} an Ollama? see `reasoner doctor`",
-                log=self.log,
-            ) from error
+            why, fix = f"{type(error).__name__}: {error}"[:500], f"is {self.host} an Ollama? see `reasoner doctor`"
+            raise ReasonerError(f"Ollama's answer to {what} cannot be read", why, fix, self.log) from error
+
+    def _send(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Sends a request for which the package has no call, or whose answer it cuts, over its own connection."""
+        return self.api._request_raw(method, path, json=body)  # type: ignore[no-untyped-call]
+
+    def _rendered(self, path: str, request: Mapping[str, object]) -> str:
+        """Returns the prompt that the server makes of a request to `/api/chat` or `/api/generate`; asks no model."""
+        body = {**request, "stream": False, "_debug_render_only": True}
+        return str(self._send("POST", path, body).json()["_debug_info"]["rendered_template"])
 
     # -- what is there
 
     def version(self) -> str:
         with self._asking("its version"):
-            return extra.version(self.api)
+            return str(self._send("GET", "/api/version").json()["version"])
 
     def tags(self) -> dict[str, str]:
         """Returns every tag the server has, with its digest."""
@@ -162,9 +146,8 @@ class Client:
 
     def show(self, tag: str) -> Shown:
         with self._asking(f"the description of {tag}"):
-            found = extra.show(self.api, tag)
+            found = self._send("POST", "/api/show", {"model": tag}).json()
             return Shown(
-                template=str(found.get("template") or ""),
                 modelfile=str(found.get("modelfile") or ""),
                 license=str(found.get("license") or ""),
                 system=found.get("system") or None,
@@ -185,34 +168,41 @@ class Client:
         found = [Path(value) for key, value in sources if key == "FROM" and re.search(r"sha256-[0-9a-f]{64}$", value)]
         if len(sources) != 1 or len(found) != 1:
             more = ", ".join(f"{key} {value}" for key, value in sources) or "no file on this server"
-            raise ReasonerError(
-                f"{tag} is not one plain model file",
-                why=f"it is made of: {more}" + ("; a projector makes it see images" if len(found) > 1 else ""),
-                fix="name a model of text only, without adapters",
-                code=USAGE,
-            )
+            why = f"it is made of: {more}" + ("; a projector makes it see images" if len(found) > 1 else "")
+            fix = "name a model of text only, without adapters"
+            raise ReasonerError(f"{tag} is not one plain model file", why, fix, code=USAGE)
         given = found[0]
-        folders = dict.fromkeys([self.models or models_dir(), models_dir()])
-        for path in (given, *(folder / "blobs" / given.name for folder in folders)) if self.host.is_local else ():
+        there = (given, *(folder / "blobs" / given.name for folder in self._folders()))
+        for path in there if self.host.is_local else ():
             if path.is_file() and os.access(path, os.R_OK):
                 return path, shown.license
-        raise ReasonerError(
-            f"the file of {tag} cannot be read here",
-            why=f"the Ollama at {self.host} keeps it at {given}",
-            fix="set OLLAMA_MODELS to the server's folder and make it readable,"
-            " or copy the file here and use gguf:PATH",
-            code=MISSING,
-        )
+        why = f"the Ollama at {self.host} keeps it at {given}"
+        fix = "set OLLAMA_MODELS to the server's folder and make it readable, or copy the file here and use gguf:PATH"
+        raise ReasonerError(f"the file of {tag} cannot be read here", why, fix, code=MISSING)
 
     # -- registering
 
     def has_blob(self, sha256: str) -> bool:
         with self._asking("a blob"):
-            return extra.has_blob(self.api, _digest(sha256))
+            return _is_there(lambda: self._send("HEAD", f"/api/blobs/{_digest(sha256)}"))
+
+    def _folders(self) -> Iterable[Path]:
+        """Lists where the server may keep models."""
+        return dict.fromkeys([self.models or models_dir(), models_dir()])
+
+    def _stores(self) -> Iterator[Path]:
+        """Yields folders that may be the server's blob store; only a link that the server then sees proves it."""
+        if self.models and self.host.is_local:
+            (self.models / "blobs").mkdir(parents=True, exist_ok=True)
+        for folder in self._folders() if self.host.is_local else ():
+            if os.access(folder / "blobs", os.W_OK | os.X_OK):
+                yield folder / "blobs"
 
     def would_copy(self, folder: Path) -> bool:
-        """Tells whether a file of this folder would be copied when registered."""
-        return blobs.would_copy(self.host, self.models, folder)
+        """Tells whether a file of this folder would be copied when registered: count it twice in a disk check."""
+        device = next((p.stat().st_dev for p in (folder, *folder.parents) if p.exists()), None)
+        stats = [store.stat() for store in self._stores()]
+        return not any(stat.st_dev == device and stat.st_uid == os.geteuid() for stat in stats)
 
     def create(
         self, tag: str, gguf: Path, sha256: str, system: str | None = None, parameters: Mapping[str, Any] | None = None
@@ -234,16 +224,16 @@ class Client:
     def _bring(self, gguf: Path, sha256: str) -> Literal["present", "linked", "uploaded"]:
         if self.has_blob(sha256):
             return "present"
-        for store in blobs.stores(self.host, self.models):
+        for store in self._stores():
             blob = store / _digest(sha256).replace(":", "-")
-            if blobs.link(gguf.resolve(), blob):
+            if _link(gguf.resolve(), blob):
                 if self.has_blob(sha256):
                     return "linked"
                 blob.unlink()
         with self._asking(f"the upload of {gguf.name}"):
             sent = self.api.create_blob(gguf)
         if sent != _digest(sha256):
-            raise blobs.changed(gguf, sent.removeprefix("sha256:"), sha256.removeprefix("sha256:"))
+            raise _changed(gguf, sent.removeprefix("sha256:"), sha256.removeprefix("sha256:"))
         return "uploaded"
 
     def copy(self, source: str, destination: str) -> None:
@@ -253,16 +243,8 @@ class Client:
 
     def delete(self, tag: str) -> bool:
         """Removes a tag, and the server's own link to files no other tag uses. False: no such tag."""
-        import ollama
-
         with self._asking(f"deleting {tag}"):
-            try:
-                self.api.delete(tag)
-            except ollama.ResponseError as error:
-                if error.status_code == 404:
-                    return False
-                raise
-        return True
+            return _is_there(lambda: self.api.delete(tag))
 
     # -- asking a model
 
@@ -273,15 +255,18 @@ class Client:
 
         `more` are fields of the request that the package does not know, such as `truncate`.
         """
+        import ollama
+
         with self._asking(f"an answer of {tag}"):
-            if more:
-                return extra.chat(self.api, {**_chat(tag, messages, options), **more})
-            return self.api.chat(tag, messages, options=options)
+            if not more:
+                return self.api.chat(tag, messages, options=options)
+            request = {**_chat(tag, messages, options), **more, "stream": False}
+            return ollama.ChatResponse(**self._send("POST", "/api/chat", request).json())
 
     def render(self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> str:
         """Returns the prompt text the server makes of messages (without a BOS the tokenizer adds itself)."""
         with self._asking(f"the rendered prompt of {tag}"):
-            return extra.rendered(self.api, "/api/chat", _chat(tag, messages, options))
+            return self._rendered("/api/chat", _chat(tag, messages, options))
 
     def prompt_ids(self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> list[int]:
         """Returns token ids of the prompt as the model sees them in a chat, BOS included where one is added.
@@ -296,17 +281,14 @@ class Client:
         one = {**(options or {}), "num_predict": 1, "temperature": 0}
         with self._asking(f"the prompt of {tag}"):
             request = {"model": tag, "prompt": text, "options": dict(options or {}), "template": THROUGH}
-            shown = extra.rendered(self.api, "/api/generate", request)
+            shown = self._rendered("/api/generate", request)
             answer = self.api.generate(tag, text, template=THROUGH, options=one)
         count, in_chat = answer.prompt_eval_count, self.chat(tag, messages, one).prompt_eval_count
         if shown != text or count is None or count != in_chat:
-            raise ReasonerError(
-                f"the prompt ids of {tag} cannot be read from the server",
-                why=f"the chat evaluates {in_chat} prompt tokens, its rendered text {count}"
-                if shown == text
-                else "the server changes a rendered prompt passed to /api/generate",
-                log=self.log,
-            )
+            why = f"the chat evaluates {in_chat} prompt tokens, its rendered text {count}"
+            if shown != text:
+                why = "the server changes a rendered prompt passed to /api/generate"
+            raise ReasonerError(f"the prompt ids of {tag} cannot be read from the server", why, log=self.log)
         facts = self.show(tag).info
         bos = [int(facts["tokenizer.ggml.bos_token_id"])] if facts.get("tokenizer.ggml.add_bos_token") else []
         return [*bos, *(answer.context or ())[: count - len(bos)]]
@@ -314,6 +296,52 @@ class Client:
 
 def _chat(tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None) -> dict[str, object]:
     return {"model": tag, "messages": list(messages), "options": dict(options or {})}
+
+
+def _link(gguf: Path, blob: Path) -> bool:
+    """Gives the file a second name in a store; False where it has another owner or lies on another file system.
+
+    The store is a folder that another program owns, so a link is made only beside files of the same owner. The name
+    under which a server would take the bytes for right appears only once they were hashed, and in one step. What a kill
+    leaves under the name before that is taken up by the next try, or cleared away by Ollama when it starts (not within
+    an hour). The file is read-only from then on.
+    """
+    if not gguf.stat().st_uid == blob.parent.stat().st_uid == os.geteuid():
+        return False
+    partial = blob.with_name(f"{blob.name}-partial-reasoner")
+    try:
+        partial.unlink(missing_ok=True)
+        os.link(gguf, partial)
+        found, recorded = files.sha256_file(partial), blob.name.removeprefix("sha256-")
+        if found != recorded:
+            raise _changed(gguf, found, recorded)
+        partial.chmod(0o444)
+        os.link(partial, blob)
+    except OSError:  # no such link here, or another process has put the blob there meanwhile
+        return False
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return True
+
+
+def _changed(gguf: Path, found: str, recorded: str) -> ReasonerError:
+    """Returns the error that a file has another SHA-256 than was recorded of it."""
+    why, fix = f"its SHA-256 is {found}, recorded was {recorded}", f"remove {gguf} and run again"
+    return ReasonerError(f"{gguf.name} changed after it was made", why, fix)
+
+
+def _is_there(ask: Callable[[], object]) -> bool:
+    """Sends a request; False where the server answers that it has no such thing."""
+    import ollama
+
+    try:
+        ask()
+    except ollama.ResponseError as error:
+        if error.status_code != 404:
+            raise
+        return False
+    return True
 
 
 def _digest(sha256: str) -> str:

@@ -15,11 +15,9 @@ from reasoner.serving.client import Client
 from reasoner.serving.tags import Tagged
 
 _NULLS: Mapping[str, tuple[str, ...]] = {
-    "promoting": ("previous",),
-    "promoted": ("previous",),
-    "scored": ("score", "score_ci95", "lower"),
-    "kept": ("score",),
-}
+    "promoting": ("previous",), "promoted": ("previous",),
+    "scored": ("score", "score_ci95", "lower"), "kept": ("score",),
+}  # fmt: skip
 """What a kind of event writes down even where it is not known. Everything else that is None is left out."""
 
 
@@ -72,23 +70,19 @@ def events(run: runs.Run) -> list[Event]:
     try:
         return [files.parse(Event, {**row, "source": row.get("from")}) for row in files.read_jsonl(path)]
     except (ValueError, TypeError, AttributeError) as error:
-        raise ReasonerError(
-            f"the history of run {run.name} cannot be read", why=f"{path}: {error}", fix=f"move {path} away"
-        ) from error
+        what = f"the history of run {run.name} cannot be read"
+        raise ReasonerError(what, why=f"{path}: {error}", fix=f"move {path} away") from error
 
 
 def tell(run: runs.Run, step: int | None, event: str, **facts: Any) -> Event:
     """Appends one event to the history; returns it. `facts` are fields of `Event`."""
-    return _append(run, Event(_now(), step, event, **facts))
+    return _append(run, Event("", step, event, **facts))
 
 
 def _append(run: runs.Run, event: Event) -> Event:
-    files.append_jsonl(run.path / "history.jsonl", [event.as_json()])
-    return event
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    told = replace(event, time=datetime.now(UTC).isoformat(timespec="milliseconds"))
+    files.append_jsonl(run.path / "history.jsonl", [told.as_json()])
+    return told
 
 
 def promotions(run: runs.Run) -> list[Event]:
@@ -117,7 +111,7 @@ def publish(
 
     if not tags.point(config, client, model, before):
         return None
-    return _append(run, replace(told[0], event="promoted", time=_now()))
+    return _append(run, replace(told[0], event="promoted"))
 
 
 def settle(config: Config, client: Client, run: runs.Run) -> Event | None:
@@ -129,32 +123,23 @@ def settle(config: Config, client: Client, run: runs.Run) -> Event | None:
     if now is None or now.digest != cut.digest:
         return None
     tags.note(client, now.tag, now.digest)
-    return _append(run, replace(cut, event="promoted", time=_now()))
+    return _append(run, replace(cut, event="promoted"))
 
 
 def rollback(config: Config, client: Client, run: runs.Run) -> Event:
     """Makes the model public again that was so before the newest promotion; returns the event."""
     stack, now = promotions(run), tags.public(config, client)
     if not stack or stack[-1].previous is None:
-        raise ReasonerError(
-            f"run {run.name} has nothing to roll back to",
-            why="no promotion of this run replaced another model",
-            fix="reasoner history; reasoner promote STEP",
-            code=USAGE,
-        )
+        why, fix = "no promotion of this run replaced another model", "reasoner history; reasoner promote STEP"
+        raise ReasonerError(f"run {run.name} has nothing to roll back to", why, fix, code=USAGE)
     newest, wanted = stack[-1], stack[-1].previous.digest
     if now is not None and now.digest not in (newest.digest, wanted):  # `wanted`: a roll-back that was cut off
-        raise ReasonerError(
-            f"{now.tag} is not what run {run.name} promoted last",
-            why=f"its digest is {now.digest[:19]}…, promoted was {str(newest.digest)[:19]}…",
-            fix="name the run that promoted it, or choose a step: reasoner promote STEP",
-            code=USAGE,
-        )
+        why = f"its digest is {now.digest[:19]}…, promoted was {str(newest.digest)[:19]}…"
+        fix = "name the run that promoted it, or choose a step: reasoner promote STEP"
+        raise ReasonerError(f"{now.tag} is not what run {run.name} promoted last", why, fix, code=USAGE)
     source = tags.restore(config, client, wanted)
     if source is None:
-        raise ReasonerError(
-            f"the model before step {newest.step} is gone from Ollama",
-            why=f"no tag has digest {wanted[:19]}…",
-            fix="reasoner promote STEP, of a step that `reasoner history` shows as exported",
-        )
+        why = f"no tag has digest {wanted[:19]}…"
+        fix = "reasoner promote STEP, of a step that `reasoner history` shows as exported"
+        raise ReasonerError(f"the model before step {newest.step} is gone from Ollama", why, fix)
     return tell(run, newest.step, "rolled back", tag=tags.public_tag(config), digest=wanted, source=source)

@@ -54,12 +54,8 @@ class Host:
         """Returns how an `httpx` client connects. Proxies are for other machines: loopback never goes through one."""
         import httpx
 
-        return {
-            "timeout": httpx.Timeout(timeout_s, connect=PROBE_S),
-            "limits": httpx.Limits(max_connections=64),
-            "trust_env": not self.is_local,
-            "follow_redirects": False,
-        }
+        waits, limits = httpx.Timeout(timeout_s, connect=PROBE_S), httpx.Limits(max_connections=64)
+        return {"timeout": waits, "limits": limits, "trust_env": not self.is_local, "follow_redirects": False}
 
 
 def current() -> Host:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from reasoner import files
 from reasoner.errors import MISSING, USAGE, ReasonerError
-from reasoner.machine.cache import Progress, cache_dir, locked, quiet
+from reasoner.machine.cache import Progress, cache_dir, locked, quiet, remove_tools
 from reasoner.serving import install
 from reasoner.serving.client import Client, tail
 from reasoner.serving.host import Host, current, free_port, models_dir, probe
@@ -140,12 +140,9 @@ def ensure_server(progress: Progress = quiet) -> Server:
     where = current()
     if not (found := find_server()):
         if not where.is_local:
-            raise ReasonerError(
-                f"no Ollama answers at {where}",
-                why="OLLAMA_HOST names another machine, and a server is started only on this one",
-                fix="start it there, or unset OLLAMA_HOST to have one started here",
-                code=MISSING,
-            )
+            why = "OLLAMA_HOST names another machine, and a server is started only on this one"
+            fix = "start it there, or unset OLLAMA_HOST to have one started here"
+            raise ReasonerError(f"no Ollama answers at {where}", why, fix, code=MISSING)
         program = install.ollama_binary(progress)
         with locked("ollama-server", progress):
             found = find_server() or _start(where, program, progress)
@@ -158,15 +155,14 @@ def _require_version(server: Server) -> None:
     if version < install.OLLAMA_MIN and version != (0, 0, 0):
         wanted = ".".join(map(str, install.OLLAMA_MIN))
         port = free_port(server.host.port + 1)
-        raise ReasonerError(
-            f"the Ollama at {server.host} is too old",
-            why=f"it is version {server.version}; {wanted} or newer is needed for a GGUF's own chat template",
-            fix=f"update it, or let reasoner bring its own: OLLAMA_HOST=127.0.0.1:{port} make reasoner",
-            code=MISSING,
-        )
+        why = f"it is version {server.version}; {wanted} or newer is needed for a GGUF's own chat template"
+        fix = f"update it, or let reasoner bring its own: OLLAMA_HOST=127.0.0.1:{port} make reasoner"
+        raise ReasonerError(f"the Ollama at {server.host} is too old", why, fix, code=MISSING)
 
 
 def _start(where: Host, program: install.OllamaInstall, progress: Progress) -> Server:
+    import psutil
+
     log, models = server_log(where.port), models_dir()
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_BYTES:
@@ -175,8 +171,10 @@ def _start(where: Host, program: install.OllamaInstall, progress: Progress) -> S
     offset = log.stat().st_size if log.exists() else 0
     ours = {"OLLAMA_NUM_PARALLEL": PARALLEL, "LLAMA_ARG_CACHE_RAM": CACHE_MIB}
     env = {**ours, **os.environ, "OLLAMA_HOST": where.env, "OLLAMA_MODELS": str(models)}
-    pid = _spawn_detached([str(program.path), "serve"], log, env)
-    note = Started(pid, _create_time(pid), socket.gethostname(), where.port, program.route, str(models))
+    pid, started = _spawn_detached([str(program.path), "serve"], log, env), 0.0
+    with suppress(psutil.Error):
+        started = psutil.Process(pid).create_time()
+    note = Started(pid, started, socket.gethostname(), where.port, program.route, str(models))
     note.save()
     deadline = time.monotonic() + START_S
     while note.process() is not None and time.monotonic() < deadline:
@@ -185,14 +183,9 @@ def _start(where: Host, program: install.OllamaInstall, progress: Progress) -> S
             if version and note.process() is not None:
                 return Server(where, version, True, pid, log, models, program.route)
         time.sleep(0.05)
-    why = f"no answer within {START_S:.0f} s" if note.end() else "it ended at once"
-    raise ReasonerError(
-        f"the Ollama server on {where} did not start",
-        why="\n".join([why, *tail(log, offset)]),
-        fix="see the log; another port: OLLAMA_HOST=127.0.0.1:11435 make reasoner",
-        log=log,
-        code=MISSING,
-    )
+    why = [f"no answer within {START_S:.0f} s" if note.end() else "it ended at once", *tail(log, offset)]
+    fix = "see the log; another port: OLLAMA_HOST=127.0.0.1:11435 make reasoner"
+    raise ReasonerError(f"the Ollama server on {where} did not start", "\n".join(why), fix, log, MISSING)
 
 
 _SPAWN = """
@@ -218,14 +211,6 @@ def _spawn_detached(argv: Sequence[str], log: Path, env: Mapping[str, str]) -> i
     return int(done.stdout)
 
 
-def _create_time(pid: int) -> float:
-    import psutil
-
-    with suppress(psutil.Error):
-        return float(psutil.Process(pid).create_time())
-    return 0.0
-
-
 def stop_server(progress: Progress = quiet) -> bool:
     """Stops the server we started at `OLLAMA_HOST`; False when none of ours runs there.
 
@@ -237,12 +222,9 @@ def stop_server(progress: Progress = quiet) -> bool:
         if note is not None and note.end():
             return True
     if probe(where):
-        raise ReasonerError(
-            f"the Ollama at {where} was not started by reasoner",
-            why="only a server we started is stopped by us",
-            fix="stop it the way it was started (for example: systemctl stop ollama)",
-            code=USAGE,
-        )
+        why = "only a server we started is stopped by us"
+        fix = "stop it the way it was started (for example: systemctl stop ollama)"
+        raise ReasonerError(f"the Ollama at {where} was not started by reasoner", why, fix, code=USAGE)
     return False
 
 
@@ -258,6 +240,23 @@ def stop_all() -> list[str]:
     return done
 
 
+def uninstall_tools(progress: Progress = quiet) -> list[str]:
+    """Stops every server we started, removes our link and the tools; models and foreign files stay.
+
+    Registered tags are the caller's to delete first, while a server still answers.
+    """
+    done, link = stop_all(), install.link_path()
+    if install.is_our_link(link):
+        link.unlink()
+        done.append(f"removed {link}")
+    done += [f"removed {path}" for path in remove_tools()]
+    with suppress(OSError):
+        cache_dir().rmdir()  # only when nothing else is in it
+    for line in done:
+        progress(line)
+    return done
+
+
 @dataclass(frozen=True)
 class ServeReport:
     """Says what `reasoner serve` did and what runs now."""
@@ -268,18 +267,12 @@ class ServeReport:
     server: Server | None
 
     def as_json(self) -> dict[str, object]:
-        server = self.server
-        return {
-            "action": self.action,
-            "host": self.host,
-            "running": server is not None,
-            "ours": bool(server and server.is_ours),
-            "version": server.version if server else None,
-            "pid": server.pid if server else None,
-            "log": str(server.log) if server and server.log else None,
-            "models": str(server.models_dir) if server and server.models_dir else None,
-            "route": server.route if server else None,
-        }
+        found: dict[str, object] = {"action": self.action, "host": self.host, "running": self.server is not None}
+        if (server := self.server) is None:
+            return found | {"ours": False} | dict.fromkeys(("version", "pid", "log", "models", "route"))
+        log, models = (str(path) if path else None for path in (server.log, server.models_dir))
+        found |= {"ours": server.is_ours, "version": server.version, "pid": server.pid}
+        return found | {"log": log, "models": models, "route": server.route}
 
 
 def serve(stop: bool = False, progress: Progress = quiet) -> ServeReport:

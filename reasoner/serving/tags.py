@@ -70,7 +70,6 @@ def not_there(client: Client, recorded: Sequence[Tagged]) -> list[str]:
 
 # -- the ledger ------------------------------------------------------------------------------------
 
-
 _PENDING = "pending:"
 """In the ledger from just before a tag is made until its digest is known, then the GGUF's SHA-256 and the digest of our
 model that the tag meant: what a kill leaves behind in between is found again."""
@@ -136,15 +135,13 @@ def remember(client: Client, tag: str) -> str | None:
 
 
 def _carriers(client: Client, digest: str) -> list[str]:
-    """Lists every tag that means this model."""
     return [name for name, found in client.tags().items() if found == digest]
 
 
 def _spare(client: Client, tag: str, digest: str) -> str:
     """Returns another tag with the model of this one, which is about to mean another: one there is, or one made now."""
-    others = [name for name in _carriers(client, digest) if name != tag]
-    if others:
-        return sorted(others, key=lambda name: "step-" not in name)[0]
+    if others := [name for name in _carriers(client, digest) if name != tag]:
+        return min(others, key=lambda name: "step-" not in name)
     kept = f"{tag.rpartition(':')[0]}:kept-{digest.removeprefix('sha256:')[:12]}"
     client.copy(tag, kept)
     if _noted(client, tag) == digest:

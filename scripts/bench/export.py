@@ -150,10 +150,10 @@ def step_ggml(base_dir, adapter, reference, quant):
             address = made.data_ptr()
             step = max(1, (1 << 18) // width)
 
-            def part(first, at=address, item=item, weights=weights, step=step, kind=kind):
+            def part(first, at=address, item=item, weights=weights, step=step, width=width, kind=kind):
                 num = min(step, item.stored.rows - first)
                 into = at + first * (item.bytes // item.stored.rows)
-                quantize(kind, weights.data_ptr() + 4 * first * item.stored.width, into, num, item.stored.width)
+                quantize(kind, weights.data_ptr() + 4 * first * width, into, 0, num, width, None)
 
             started, used = time.monotonic(), time.process_time()
             list(pool.map(part, range(0, rows, step)))

@@ -17,8 +17,9 @@ import pytest
 
 from reasoner import files
 from reasoner.errors import FAILED, ReasonerError
-from reasoner.serving import blobs, install
+from reasoner.serving import install
 from reasoner.serving import server as serving
+from reasoner.serving.client import Client
 
 pytestmark = pytest.mark.needs_ollama
 
@@ -169,7 +170,7 @@ def test_a_linked_file_is_served_and_survives_its_first_name(client, tmp_path, s
 
 def test_create_uploads_where_it_cannot_link(client, model, monkeypatch):
     path, digest = model
-    monkeypatch.setattr(blobs, "stores", lambda where, models: iter(()))
+    monkeypatch.setattr(Client, "_stores", lambda self: iter(()))
     assert client.create("tiny:up", path, digest) == "uploaded"
     assert path.stat().st_nlink == 1 and client.has_blob(digest)
     assert client.delete("tiny:up") and not client.has_blob(digest)
@@ -179,7 +180,7 @@ def test_show_copy_digest(client, tag):
     shown = client.show(tag)
     assert shown.info["general.architecture"] == "llama" and shown.context_length == 256
     assert shown.parameters == {"num_ctx": ["128"], "num_predict": ["8"], "stop": ["</s>"], "temperature": ["0"]}
-    assert shown.template == LONG and shown.system is None and shown.quantization
+    assert client.api.show(tag).template == LONG and shown.system is None and shown.quantization
     client.copy(tag, "tiny")
     assert client.digest("tiny") == client.digest(tag) and client.digest(tag).startswith("sha256:")
     assert set(client.tags()) >= {"tiny:latest", tag}
@@ -200,7 +201,7 @@ def test_short_template_is_replaced_by_ollama_and_we_can_tell(client, tmp_path):
     path, digest = write_gguf(tmp_path / "short.gguf", TEMPLATE)
     client.create("short", path, digest)
     try:
-        assert "<|im_start|>" in client.show("short").template
+        assert "<|im_start|>" in client.api.show("short").template
         assert client.render("short", MESSAGES) != "<|user|>Ab 12?<|assistant|>"
     finally:
         client.delete("short")
@@ -255,7 +256,7 @@ def test_server_killed_while_registering_leaves_no_tag(server, model, monkeypatc
     opened = iter([real, lambda path, mode: Deadly(path)])  # the package reads it twice: to hash it, and to send it
     package = sys.modules["ollama._client"]
     monkeypatch.setattr(package, "open", lambda *given: next(opened)(*given), raising=False)
-    monkeypatch.setattr(blobs, "stores", lambda where, models: iter(()))
+    monkeypatch.setattr(Client, "_stores", lambda self: iter(()))
     with server.client() as client, pytest.raises(ReasonerError, match="went away") as caught:
         client.create("tiny:dead", path, digest)
     monkeypatch.undo()

@@ -13,7 +13,7 @@ from gguf import GGUFReader, GGUFWriter, dequantize
 
 from reasoner import files
 from reasoner.bases import from_gguf, locate, proof, shape, specs
-from reasoner.bases.tokenizer import PRE_TOKENIZERS
+from reasoner.bases.shape import PRE_TOKENIZERS
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import quantize
 from reasoner.llamacpp.header import read_header
@@ -273,14 +273,14 @@ def test_the_rotation_of_llama_3_is_kept(own_cache, tmp_path):
     assert factors.max() == 32
 
 
-@pytest.mark.parametrize("wrong", ["theta", "epsilon", "heads"])
+@pytest.mark.parametrize("wrong", ["theta", "rms_norm_eps", "heads"])
 def test_weights_of_another_model_do_not_pass(wrong, own_cache, tmp_path, monkeypatch):
     """The proof is against llama.cpp, so a configuration read wrongly is found."""
     of = shape.Shape.of
 
     def misread(header):
         found = of(header)
-        changed = {"theta": 100.0} if wrong == "theta" else {"epsilon": 1.0}
+        changed = {"theta": 100.0} if wrong == "theta" else {"rms_norm_eps": 1.0}
         return type(found)(**{**vars(found), **changed})
 
     if wrong == "heads":  # the queries and keys left in llama.cpp's order

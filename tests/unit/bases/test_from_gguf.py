@@ -9,7 +9,7 @@ import pytest
 from gguf_files import refused, write
 
 from reasoner.bases import from_gguf
-from reasoner.bases.provenance import Provenance
+from reasoner.bases.locate import Provenance
 from reasoner.errors import MISSING
 from reasoner.files import write_json
 

@@ -6,7 +6,7 @@ import pytest
 
 from reasoner import config
 from reasoner.errors import ReasonerError
-from reasoner.export import modelfile
+from reasoner.export import register
 
 PINNED = {"num_ctx": 512, "num_predict": 128, "temperature": 0.0, "stop": ["<|end|>"], "num_thread": 1}
 FACTS = {
@@ -17,7 +17,7 @@ FACTS = {
 
 def render(facts=FACTS, **overrides):
     settings, _ = config.resolve("pocket", overrides)
-    return modelfile.render(settings, Path("/x/model.Q8_0.gguf"), PINNED, facts)
+    return register.modelfile(settings, Path("/x/model.Q8_0.gguf"), PINNED, facts)
 
 
 def instructions(text):
@@ -54,4 +54,4 @@ def test_system_message_of_several_lines():
 @pytest.mark.parametrize("system", ['a """ b', 'two\nlines "quoted"'])
 def test_text_that_no_modelfile_can_hold_is_refused(system):
     with pytest.raises(ReasonerError, match="cannot hold this text"):
-        modelfile.quoted(system)
+        register.quoted(system)

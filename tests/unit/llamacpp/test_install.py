@@ -6,31 +6,16 @@ import io
 import os
 import sys
 import tarfile
-from pathlib import Path
 
 import pytest
+from fake_program import program
 
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import install
 from reasoner.machine import cache, programs
 
 CLOSED = "http://127.0.0.1:9"
-
-
-@pytest.fixture(autouse=True)
-def bare_machine(tmp_path, monkeypatch):
-    """An empty cache, and a PATH with nothing of ours on it."""
-    monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("LLAMA_CPP_DIR", raising=False)
-    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "bin"), "/usr/bin", "/bin"]))
-    return tmp_path
-
-
-def program(path: Path, text: str = "exit 0") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
+pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 def test_a_folder_without_marker_is_not_whole():

@@ -24,11 +24,13 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert cache.cache_dir() == tmp_path / ".cache" / "reasoner"
 
 
-def test_finish_replaces_a_broken_folder_and_writes_the_marker_last(tmp_path):
-    new, final = tmp_path / "x.partial", tmp_path / "x"
-    (new / "bin").mkdir(parents=True)
+def test_an_install_replaces_a_broken_folder_and_writes_the_marker_last(tmp_path):
+    final = tmp_path / "x"
     (final / "old").mkdir(parents=True)
-    cache.finish_folder(new, final, {"version": "1"})
+    with cache.installing(final) as (new, facts):
+        (new / "bin").mkdir()
+        facts["version"] = "1"
+        assert not (new / cache.MARKER).exists() and (final / "old").exists()
     assert sorted(p.name for p in final.iterdir()) == ["bin", cache.MARKER]
     assert cache.is_installed(final) == {"version": "1"}
 

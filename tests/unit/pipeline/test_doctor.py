@@ -43,10 +43,10 @@ def test_checking_changes_nothing(bare, tmp_path):
 
 def test_packages_are_held_to_our_own_pins(monkeypatch):
     monkeypatch.setattr(metadata, "requires", lambda _: ["pytest==0.0.1", "httpx>=0.1", "x ; extra == 'dev'"])
-    (one,) = doctor._packages()
+    one = by_name(doctor.check())["packages"]
     assert one.verdict == "warn" and one.found.startswith("pytest ") and one.found.endswith("instead of 0.0.1")
     monkeypatch.setattr(metadata, "requires", lambda _: ["no-such-package-here==1"])
-    (one,) = doctor._packages()
+    one = by_name(doctor.check())["packages"]
     assert (one.verdict, one.fix) == ("missing", "make setup")
 
 
@@ -55,7 +55,7 @@ def test_port_taken_by_something_else_is_missing(monkeypatch):
         raise host.taken(host.parse("127.0.0.1:9"), "why")
 
     monkeypatch.setattr(server, "find_server", taken)
-    (one,) = doctor._server()
+    one = by_name(doctor.check())["Ollama server"]
     assert one.verdict == "missing" and "OLLAMA_HOST=127.0.0.1:" in one.fix
 
 

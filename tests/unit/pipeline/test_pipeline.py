@@ -14,7 +14,7 @@ from reasoner.bases import locate
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import REGISTER, PromoteFacts, RegisterFacts, ReportFacts, origin
 from reasoner.measuring.figures import EVALUATE, GATE
-from reasoner.pipeline import checks, plan, stages, staleness
+from reasoner.pipeline import plan, stages
 from reasoner.pipeline.job import Job
 from reasoner.problems.problem import Problem
 from reasoner.serving.tags import Registered, Tagged
@@ -65,7 +65,7 @@ def test_a_stage_runs_once_and_then_says_why_not(job, versions):
     ran, said = [], []
     job.reporter.stage = lambda name, verdict, reason, seconds: said.append((verdict, reason))
     one = stage(ran)
-    assert staleness.stale(job, one) == ["not done yet"]
+    assert stages.stale(job, one) == ["not done yet"]
     plan.run_stage(job, one)
     plan.run_stage(job, one)
     assert ran == ["merge"]
@@ -81,32 +81,32 @@ def test_reasons_name_the_key_the_input_and_the_file(job, versions):
     one = stage([])
     plan.run_stage(job, one)
     with_config(job, gguf__quant="Q4_K_M")
-    assert staleness.stale(job, one) == ["gguf.quant was 'Q8_0', is 'Q4_K_M'"]
+    assert stages.stale(job, one) == ["gguf.quant was 'Q8_0', is 'Q4_K_M'"]
     with_config(job, gguf__quant="Q8_0")
-    assert staleness.stale(job, dataclasses.replace(one, inputs=lambda job: {"base": "other"})) == ["base changed"]
+    assert stages.stale(job, dataclasses.replace(one, inputs=lambda job: {"base": "other"})) == ["base changed"]
     (job.run.path / "out.txt").write_text("else")
-    assert staleness.stale(job, one) == ["out.txt has other contents"]
+    assert stages.stale(job, one) == ["out.txt has other contents"]
 
 
 def test_a_setting_that_the_stage_does_not_read_changes_nothing(job, versions):
     one = stage([])
     plan.run_stage(job, one)
     with_config(job, eval__num_problems="7")
-    assert staleness.stale(job, one) == []
+    assert stages.stale(job, one) == []
 
 
 def test_another_tool_version_is_a_reason(job, versions, monkeypatch):
     one = stage([], tools=("reasoner",))
     plan.run_stage(job, one)
-    monkeypatch.setattr(staleness, "__version__", "99")
-    assert staleness.stale(job, one) == ["reasoner was 0.1.0, is 99"]
+    monkeypatch.setattr(stages, "__version__", "99")
+    assert stages.stale(job, one) == ["reasoner was 0.1.0, is 99"]
 
 
 def test_the_server_is_asked_only_when_nothing_else_is_wrong(job, versions):
     one = stage([], outside=lambda job, record: ["reasoner:base is not in Ollama"])
     plan.run_stage(job, one)
-    assert staleness.stale(job, one) == ["reasoner:base is not in Ollama"]
-    assert staleness.stale(job, one, ask_server=False) == []
+    assert stages.stale(job, one) == ["reasoner:base is not in Ollama"]
+    assert stages.stale(job, one, ask_server=False) == []
 
 
 def test_a_failing_stage_forgets_its_old_record_and_the_summary(job, versions):
@@ -137,28 +137,28 @@ def test_keys_that_did_not_exist_then_had_todays_default(job, versions):
     plan.run_stage(job, one)
     record = job.record(KINDS["merge"])
     runs.write_record(job.record_path(KINDS["merge"]), dataclasses.replace(record, config=forget(record.config)))
-    assert staleness.stale(job, one) == []
+    assert stages.stale(job, one) == []
     with_config(job, gguf__margin="3", alarms__max_hidden_gap="0.5")
-    assert staleness.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
+    assert stages.stale(job, one) == ["gguf.margin was 2.0, is 3.0", "alarms.max_hidden_gap was None, is 0.5"]
 
 
 def test_a_training_of_before_a_key_existed_goes_on(job, tmp_path):
     stored = json.loads(config.dump(*config.resolve("pocket", {"train.steps": "4"})))
     files.write_json(job.run.config_path, {**stored, "config": forget(stored["config"])})
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    checks._keep_training(job)
+    plan.keep_training(job)
     with_config(job, verifier__reward="share")
     with pytest.raises(ReasonerError) as caught:
-        checks._keep_training(job)
+        plan.keep_training(job)
     assert caught.value.why == "verifier.reward was 'verdict', is 'share'"
 
 
 def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
-    train = stages.STAGES[stages.NAMES.index("train")]
+    train = stages.BY_NAME["train"]
     record = runs.Record(
         "train",
         train.inputs(job),
-        staleness.settings_of(job.config, train.reads),
+        stages.settings_of(job.config, train.reads),
         {},
         {},
         made_up.training(),
@@ -166,10 +166,10 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
         "2026-01-01",
     )
     runs.write_record(job.record_path(TRAIN), record)
-    checks._keep_training(job)
+    plan.keep_training(job)
     with_config(job, train__learning_rate="1e-2")
     with pytest.raises(ReasonerError) as caught:
-        checks._keep_training(job)
+        plan.keep_training(job)
     assert caught.value.code == 2
     assert "train.learning_rate was 0.0003, is 0.01" in caught.value.why
 
@@ -177,10 +177,10 @@ def test_training_is_not_thrown_away_for_a_changed_setting(job, versions):
 def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
     files.write_text(job.run.config_path, config.dump(job.config, {}))
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
-    checks._keep_training(job)
+    plan.keep_training(job)
     with_config(job, train__seed="5")
     with pytest.raises(ReasonerError, match="trained with other settings"):
-        checks._keep_training(job)
+        plan.keep_training(job)
 
 
 def test_a_refused_run_leaves_its_config_alone(job, versions):
@@ -198,7 +198,7 @@ def test_a_small_disk_is_refused_before_training(job, monkeypatch):
     usage = shutil.disk_usage(job.run.path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100 * 2**20))
     with pytest.raises(ReasonerError) as caught:
-        checks.check_disk(job)
+        plan.check_disk(job)
     assert caught.value.code == 3
     assert "0.10 GiB are free" in caught.value.why
     assert "OLLAMA_MODELS" in caught.value.fix
@@ -217,18 +217,18 @@ def test_ollamas_own_copy_is_counted(job, monkeypatch):
         return disk_usage
 
     monkeypatch.setattr(shutil, "disk_usage", free(250 * 2**20))
-    checks.check_disk(job)
+    plan.check_disk(job)
     monkeypatch.setattr(Client, "would_copy", lambda self, folder: True)
     with pytest.raises(ReasonerError, match="not enough disk space"):
-        checks.check_disk(job)
+        plan.check_disk(job)
 
 
 def test_a_ladder_that_was_climbed_since_makes_the_report_stale(job, versions):
     one = dataclasses.replace(stages.BY_NAME["report"], run=lambda job: ([], ReportFacts()))
     plan.run_stage(job, one)
-    assert staleness.stale(job, one) == []
+    assert stages.stale(job, one) == []
     files.write_json(job.run.path / "ladder.json", {"n": 1})
-    assert staleness.stale(job, one) == ["ladder changed"]
+    assert stages.stale(job, one) == ["ladder changed"]
 
 
 @pytest.mark.parametrize(("earlier", "why"), [("sha256:public", ["-5.0 points"]), ("sha256:other", [])])
@@ -244,7 +244,7 @@ def test_what_a_watch_made_public_gives_way_only_through_the_gate(job, monkeypat
     monkeypatch.setattr(stages.history, "promotions", lambda run: [types.SimpleNamespace(digest=earlier)])
     monkeypatch.setattr(stages.history, "settle", lambda config, client, run: None)
     promote = lambda *given: PromoteFacts(promoted=False, why=given[4].problems_found)  # noqa: E731
-    monkeypatch.setattr(stages.promotion, "promote", promote)
+    monkeypatch.setattr(stages, "promote", promote)
     made = PromoteFacts(promoted=False, why=why, against="sha256:public")
     assert stages.BY_NAME["promote"].run(job) == ([], made)
     assert [one.name for one in stages.BY_NAME["promote"].first(job)] == ["gate"] * len(why)
@@ -278,11 +278,11 @@ def test_stage_names_are_the_contract():
 )
 def test_the_default_profile_is_what_the_machine_can_do(monkeypatch, has_cuda, free_gib, profile, why):
     listed = types.SimpleNamespace(returncode=0, stdout="GPU 0: a device")
-    monkeypatch.setattr(checks.shutil, "which", lambda name: "/usr/bin/nvidia-smi" if has_cuda else None)
-    monkeypatch.setattr(checks.subprocess, "run", lambda *args, **kwargs: listed)
+    monkeypatch.setattr(plan.shutil, "which", lambda name: "/usr/bin/nvidia-smi" if has_cuda else None)
+    monkeypatch.setattr(plan.subprocess, "run", lambda *args, **kwargs: listed)
     monkeypatch.setattr("psutil.virtual_memory", lambda: types.SimpleNamespace(available=free_gib * 2**30))
-    assert checks.default_profile()[0] == profile
-    assert why in checks.default_profile()[1]
+    assert plan.default_profile()[0] == profile
+    assert why in plan.default_profile()[1]
 
 
 def test_a_base_made_of_a_gguf_says_what_the_adapter_was_fitted_to():

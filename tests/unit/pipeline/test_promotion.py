@@ -8,7 +8,7 @@ from reasoner import config, runs
 from reasoner.errors import GATE, ReasonerError
 from reasoner.export.facts import PromoteFacts
 from reasoner.measuring.figures import Below
-from reasoner.pipeline import checkpoint, job, promotion
+from reasoner.pipeline import checkpoint, job, stages
 from reasoner.serving import history
 from reasoner.serving.tags import Tagged
 
@@ -34,7 +34,7 @@ def promote(fake, run):
         scored = evaluation(points, low, high, found, below)
         with fake.client() as client:
             model = Tagged("reasoner:step-000150", "sha256:d1")
-            return promotion.promote(settings, client, run, model, scored, 150)
+            return stages.promote(settings, client, run, model, scored, 150)
 
     return call
 

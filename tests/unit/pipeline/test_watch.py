@@ -13,10 +13,10 @@ import pytest
 
 from reasoner import config, files, runs
 from reasoner.bases import locate
-from reasoner.cli import tables
+from reasoner.cli import screen
 from reasoner.errors import ReasonerError
 from reasoner.measuring.figures import GateFacts
-from reasoner.pipeline import adapters, checkpoint, hosts, notify, watch
+from reasoner.pipeline import checkpoint, outlets, watch
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
 from reasoner.serving.tags import Registered, Tagged
@@ -36,8 +36,8 @@ def adapter(folder, made=None, shape='{"peft_type": "LORA"}'):
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors() if made is None else made, folder / adapters.WEIGHTS)
-    (folder / adapters.SHAPE).write_text(shape)
+    save_file(tensors() if made is None else made, folder / checkpoint.WEIGHTS)
+    (folder / checkpoint.SHAPE).write_text(shape)
     return folder
 
 
@@ -82,7 +82,7 @@ class World:
 
     def export(self, job, route="auto"):
         self.exported.append(job.step)
-        assert adapters.is_whole(job.adapter / adapters.WEIGHTS)
+        assert checkpoint.is_whole(job.adapter / checkpoint.WEIGHTS)
         files.write_text(job.export / f"partial-model-{job.step}.gguf", "half")
         if self.fails.get(job.step, 0):
             self.fails[job.step] -= 1
@@ -91,7 +91,7 @@ class World:
         (job.export / f"partial-model-{job.step}.gguf").rename(job.export / "model.gguf")
         self.server.put(tag, f"sha256:d{job.step}")
         tags.remember(self.client, tag)
-        file = checkpoint.ExportedFile(str(job.export / "model.gguf"), "Q8_0", 1, "ab")
+        file = checkpoint.Gguf(str(job.export / "model.gguf"), "Q8_0", 1, "ab")
         return checkpoint.Exported("demo", job.step, "delta", "", file, tag, f"sha256:d{job.step}", "linked", {}, 0.1)
 
     def gate(self, job):
@@ -137,11 +137,11 @@ def world(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cut", [-1, 1])
 def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
-    path = adapter(tmp_path) / adapters.WEIGHTS
-    assert adapters.is_whole(path)
+    path = adapter(tmp_path) / checkpoint.WEIGHTS
+    assert checkpoint.is_whole(path)
     data = path.read_bytes()
     path.write_bytes(data[:cut] if cut < 0 else data + b"x")
-    assert not adapters.is_whole(path)
+    assert not checkpoint.is_whole(path)
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
     ids=["empty", "nothing", "endless", "list", "deep"],
 )
 def test_no_bytes_pass_for_a_whole_file(tmp_path, data):
-    (tmp_path / adapters.WEIGHTS).write_bytes(data)
-    assert not adapters.is_whole(tmp_path / adapters.WEIGHTS)
+    (tmp_path / checkpoint.WEIGHTS).write_bytes(data)
+    assert not checkpoint.is_whole(tmp_path / checkpoint.WEIGHTS)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / adapters.WEIGHTS)
-    assert not adapters.is_whole(tmp_path / adapters.WEIGHTS)
-    assert not adapters.is_whole(tmp_path / "missing")
+    os.mkfifo(tmp_path / checkpoint.WEIGHTS)
+    assert not checkpoint.is_whole(tmp_path / checkpoint.WEIGHTS)
+    assert not checkpoint.is_whole(tmp_path / "missing")
 
 
 def faulty():
@@ -182,13 +182,13 @@ def faulty():
 )
 def test_what_cannot_be_exported_is_told_apart(world, tmp_path, kind):
     made, why = faulty()[kind]
-    assert adapters.faults(adapter(tmp_path / "good"), world.base) is None
-    assert why in adapters.faults(adapter(tmp_path / "bad", made), world.base)
+    assert checkpoint.faults(adapter(tmp_path / "good"), world.base) is None
+    assert why in checkpoint.faults(adapter(tmp_path / "bad", made), world.base)
 
 
 @pytest.mark.parametrize("shape", ["", "[]", "{}", "[" * 100_000], ids=["empty", "list", "bare", "deep"])
 def test_an_adapter_without_a_readable_shape_cannot_be_exported(world, tmp_path, shape):
-    assert adapters.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{adapters.SHAPE} cannot be read"
+    assert checkpoint.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{checkpoint.SHAPE} cannot be read"
 
 
 # -- discovery
@@ -241,9 +241,9 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     world.settings["watch.checkpoints"] = str(folder)
     world.settings["watch.settle_s"] = "5"
     path = world.checkpoint(10, is_done=False, folder=folder)
-    whole = (path / adapters.WEIGHTS).read_bytes()
-    (path / adapters.WEIGHTS).write_bytes(whole[:-4])
-    os.utime(path / adapters.WEIGHTS, (0, 0))  # an old file time says nothing
+    whole = (path / checkpoint.WEIGHTS).read_bytes()
+    (path / checkpoint.WEIGHTS).write_bytes(whole[:-4])
+    os.utime(path / checkpoint.WEIGHTS, (0, 0))  # an old file time says nothing
     clock = [100.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
     one = watch.Watcher(world.job, world.record, world.said.append)
@@ -254,7 +254,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert one.pending == {}
     assert world.said == ["step 10 is still and not whole: it is passed over unless it completes"]
-    (path / adapters.WEIGHTS).write_bytes(whole)
+    (path / checkpoint.WEIGHTS).write_bytes(whole)
     one.scan()
     clock[0] += 4
     one.scan()
@@ -268,7 +268,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert list(one.pending) == [10]
     shutil.rmtree(path)
-    assert adapters.is_whole(one.pending[10] / adapters.WEIGHTS)
+    assert checkpoint.is_whole(one.pending[10] / checkpoint.WEIGHTS)
 
 
 def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(world):
@@ -290,16 +290,16 @@ def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(w
     assert world.ends == {2: ("promoted", None), 4: ("promoted", None)}
 
 
-@pytest.mark.parametrize("missing", [adapters.SHAPE, adapters.WEIGHTS, None])
+@pytest.mark.parametrize("missing", [checkpoint.SHAPE, checkpoint.WEIGHTS, None])
 def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, missing):
     path = world.checkpoint(2)
-    real = adapters.take
+    real = checkpoint.take
 
     def late(job, source):
         (source / missing).unlink() if missing else shutil.rmtree(path)
         real(job, source)
 
-    monkeypatch.setattr(adapters, "take", late)
+    monkeypatch.setattr(checkpoint, "take", late)
     world.watch()
     world.watch()
     rows = history.events(world.run)
@@ -310,7 +310,7 @@ def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, mis
 
 def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
     world.checkpoint(2)
-    real, full = adapters.take, [1, 1]
+    real, full = checkpoint.take, [1, 1]
 
     def take(job, source):
         if full:
@@ -318,7 +318,7 @@ def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
             raise OSError(28, "No space left on device")
         real(job, source)
 
-    monkeypatch.setattr(adapters, "take", take)
+    monkeypatch.setattr(checkpoint, "take", take)
     world.watch(is_over=lambda: bool(world.exported))
     assert world.ends == {2: ("promoted", None)}
     assert len(world.said) == 1
@@ -328,12 +328,12 @@ def test_bad_checkpoints_do_not_end_the_watch(world):
     bad = faulty()
     for step, kind in enumerate(bad, 1):
         world.checkpoint(step, bad[kind][0])
-    cut = world.checkpoint(20) / adapters.WEIGHTS
+    cut = world.checkpoint(20) / checkpoint.WEIGHTS
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     world.checkpoint(30)
     world.watch()
     assert world.exported == [30]
-    assert world.ends[20] == ("skipped", f"{adapters.WEIGHTS} is not whole")
+    assert world.ends[20] == ("skipped", f"{checkpoint.WEIGHTS} is not whole")
     assert [event for event, _ in world.ends.values()].count("skipped") == len(bad) + 1
     assert world.server.tags["reasoner:latest"] == "sha256:d30"
 
@@ -436,7 +436,7 @@ def test_a_killed_watchers_step_is_gone_on_with(world):
     world.checkpoint(2)
     job = world.job().at(2)
     history.tell(world.run, 2, "seen")
-    adapters.take(job, world.run.checkpoints_dir / "checkpoint-2")
+    checkpoint.take(job, world.run.checkpoints_dir / "checkpoint-2")
     shutil.rmtree(world.run.checkpoints_dir)
     files.write_text(job.export / "partial-model.gguf", "half")
     files.write_text(job.export / "merged.partial" / "model.safetensors", "half")
@@ -475,7 +475,7 @@ def test_what_a_person_exported_outlives_a_watch(world):
     job = world.job().at(2)
     history.tell(world.run, 2, "seen")
     history.tell(world.run, 2, "skipped", reason="superseded by step 4")
-    adapters.take(job, world.checkpoint(2))
+    checkpoint.take(job, world.checkpoint(2))
     files.write_text(job.export / "model.gguf", "a person's")
     world.server.put("reasoner:step-000002", "sha256:d2")
     tags.remember(world.client, "reasoner:step-000002")
@@ -563,7 +563,7 @@ def test_further_servers_get_each_promoted_model_and_one_that_was_down_is_caught
         facts = types.SimpleNamespace(tuned=tuned, pinned={})
         return runs.Record(stage.name, {}, {}, {}, {}, facts, 1.0, "")
 
-    monkeypatch.setattr(hosts.register, "put", put)
+    monkeypatch.setattr(outlets.register, "put", put)
     monkeypatch.setattr(Job, "need", record)
     for step in (2, 4, 6):
         world.checkpoint(step)
@@ -587,9 +587,9 @@ def test_the_notified_command_gets_the_event_on_its_input_and_no_shell(world, mo
 
     def run(argv, **how):
         calls.append((argv, how["input"], how.get("shell")))
-        return notify.subprocess.CompletedProcess(argv, 3)
+        return outlets.subprocess.CompletedProcess(argv, 3)
 
-    monkeypatch.setattr(notify.subprocess, "run", run)
+    monkeypatch.setattr(outlets.subprocess, "run", run)
     world.settings["watch.notify"] = "notify-me 'two words' $(reboot) ;reboot"
     world.checkpoint(2)
     world.watch()
@@ -610,7 +610,7 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
         world.checkpoint(step)
     world.watch(every=2)
     history.tell(world.run, 6, "skipped", reason="'\x1b[31m' cannot\nbe read")
-    shown = tables.rows(history.events(world.run))
+    shown = screen.rows(history.events(world.run))
     assert [(row.step, row.stage, row.tag) for row in shown] == [
         (2, "promoted", "reasoner:step-000002"),
         (4, "kept", "reasoner:step-000004"),
@@ -618,7 +618,7 @@ def test_the_table_has_a_row_a_step_and_no_control_characters(world):
     ]
     assert shown[1].score == "40.0 % (30.0 to 50.0), -20.0"
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(tables.table(history.events(world.run), "\x1b[2J"))
+    console.print(screen.table(history.events(world.run), "\x1b[2J"))
     text = console.export_text()
     assert "\x1b" not in text
     assert "\\x1b[31m" in text

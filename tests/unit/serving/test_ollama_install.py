@@ -3,7 +3,6 @@
 import hashlib
 import http.server
 import io
-import os
 import tarfile
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from fake_program import program
 
 from reasoner.errors import MISSING, ReasonerError
 from reasoner.llamacpp import install
@@ -19,22 +19,7 @@ from reasoner.machine import cache
 from reasoner.serving import install as ollama_install
 
 CLOSED = "http://127.0.0.1:9"
-
-
-@pytest.fixture(autouse=True)
-def bare_machine(tmp_path, monkeypatch):
-    """An empty cache, and a PATH with nothing of ours on it."""
-    monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("LLAMA_CPP_DIR", raising=False)
-    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path / "bin"), "/usr/bin", "/bin"]))
-    return tmp_path
-
-
-def program(path: Path, text: str = "exit 0") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
+pytestmark = pytest.mark.usefixtures("bare_machine")
 
 
 @pytest.fixture
@@ -80,7 +65,7 @@ def make_release(folder: Path, wrong: bool = False) -> str:
 def test_ollama_on_the_path(tmp_path):
     fake_ollama(tmp_path, "0.30.0")
     found = ollama_install.ollama_binary()
-    assert (found.route, found.version, found.is_ours) == ("PATH", "0.30.0", False)
+    assert (found.route, found.version) == ("PATH", "0.30.0")
 
 
 @pytest.mark.parametrize(
@@ -104,29 +89,42 @@ def test_release_is_verified_unpacked_and_then_needs_no_network(served, monkeypa
     make_release(folder / "v0.34.4")
     monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", url)
     found = ollama_install.ollama_binary()
-    assert found.route == "release" and found.is_ours
+    assert found.route == "release"
     assert found.path.stat().st_mode & 0o111
     assert found.why == ["PATH: no `ollama` on it"]
     monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", CLOSED)
     assert ollama_install.ollama_binary() == found
 
 
-def test_release_with_a_wrong_checksum_is_not_used(served):
-    folder, url = served
+@pytest.fixture
+def refused(served, tmp_path, monkeypatch):
+    """Why a release in the folder that is given is not the way, where no other way leads to an Ollama."""
+    monkeypatch.setattr(ollama_install, "OLLAMA_RELEASES", served[1])
+    monkeypatch.setenv("LLAMA_CPP_DIR", str(tmp_path / "none"))
+
+    def call():
+        with pytest.raises(ReasonerError) as caught:
+            ollama_install.ollama_binary()
+        assert ollama_install.find_ollama() is None
+        return next(line for line in caught.value.why.splitlines() if line.startswith("release: "))
+
+    return served[0] / "v0.34.4", call
+
+
+def test_release_with_a_wrong_checksum_is_not_used(refused):
+    folder, why = refused
+    folder.mkdir()
     make_release(folder, wrong=True)
-    with pytest.raises(ollama_install._NotThisWay, match="has checksum"):
-        ollama_install._release(cache.quiet, [], url)
-    assert ollama_install.find_ollama() is None
+    assert "has checksum" in why()
     assert not list(cache.tools_dir().glob("ollama*"))
 
 
-def test_release_without_our_archive(served):
-    folder, url = served
+def test_release_without_our_archive(refused):
+    folder, why = refused
+    assert "404" in why()
+    folder.mkdir()
     (folder / "sha256sum.txt").write_text(f"{'1' * 64}  ./other.zip\n")
-    with pytest.raises(ollama_install._NotThisWay, match="does not list"):
-        ollama_install._release(cache.quiet, [], url)
-    with pytest.raises(ollama_install._NotThisWay, match="404"):
-        ollama_install._release(cache.quiet, [], f"{url}/nowhere")
+    assert "does not list" in why()
 
 
 def test_unreachable_release_goes_to_the_next_route_fast(monkeypatch):

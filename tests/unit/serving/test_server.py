@@ -10,7 +10,7 @@ import pytest
 
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.machine import cache
-from reasoner.serving import host, install, links, server
+from reasoner.serving import host, install, server
 
 PROGRAM = """
 import http.server, json, os, sys
@@ -115,7 +115,7 @@ def test_uninstall_stops_our_server_and_leaves_models(installed, tmp_path):
     installed()
     found = server.ensure_server()
     (tmp_path / "models" / "blobs").mkdir(parents=True)
-    done = links.uninstall_tools()
+    done = server.uninstall_tools()
     assert f"stopped the server on port {found.host.port}" in done
     assert not psutil.pid_exists(found.pid)
     assert not (tmp_path / "cache").exists() and (tmp_path / "models" / "blobs").exists()

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from reasoner.errors import FAILED, ReasonerError
-from reasoner.serving import blobs
+from reasoner.serving import client as client_module
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_file_of_another_file_system_is_uploaded_and_left_as_it_is(fake, client,
     def link(*_):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(blobs.os, "link", link)
+    monkeypatch.setattr(client_module.os, "link", link)
     assert client.create("a:b", path, digest) == "uploaded"
     assert fake.blobs == {digest: path.read_bytes()}
     assert not list(store.iterdir()) and path.stat().st_mode == before
@@ -89,7 +89,7 @@ def test_file_of_another_file_system_is_uploaded_and_left_as_it_is(fake, client,
 
 def test_file_of_another_owner_is_uploaded(fake, client, gguf, store, monkeypatch):
     path, digest = gguf
-    monkeypatch.setattr(blobs.os, "geteuid", lambda: path.stat().st_uid + 1)
+    monkeypatch.setattr(client_module.os, "geteuid", lambda: path.stat().st_uid + 1)
     assert client.would_copy(path.parent)
     assert client.create("a:b", path, digest) == "uploaded"
     assert fake.blobs and not list(store.iterdir())

@@ -1,39 +1,34 @@
-"""Rebuilds the tokenizer of a GGUF as the files that transformers loads.
+"""Rebuilds what a GGUF holds as the files that transformers loads: its tokenizer, and its weights in 16 bits.
 
-Two kinds are known: byte-level BPE, whose pre-tokenizer the file only names, and SentencePiece. Whether the ids are
-llama.cpp's own is not shown here but in `proof`.
+Two kinds of tokenizer are known: byte-level BPE, whose pre-tokenizer the file only names, and SentencePiece. The
+configuration is made of the header's own numbers, not of transformers' guesses from them. Whether the result is the
+same model is not shown here but in `proof`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reasoner.bases import locate
+from reasoner.bases.shape import PRE_TOKENIZERS, Shape, rope
 from reasoner.bases.specs import Say, unfit
+from reasoner.errors import ReasonerError
 from reasoner.files import write_json
 from reasoner.llamacpp.header import Header
 from reasoner.llamacpp.loaded import LoadedModel
 
 if TYPE_CHECKING:
     import tokenizers
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 _LLAMA3 = (
     r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-PRE_TOKENIZERS = {
-    "gpt-2": "gpt-2",
-    "smollm": "smollm",
-    "qwen2": "qwen2",
-    "deepseek-r1-qwen": "qwen2",
-    "llama-bpe": "llama-bpe",
-    "llama3": "llama-bpe",
-    "llama-v3": "llama-bpe",
-}
-"""Names the pre-tokenizers that are rebuilt; those with the same value split alike (`llama-vocab.cpp`)."""
 _CONTROL, _USER_DEFINED, _UNUSED = 8, 16, 2  # attributes of a token in llama.cpp
 
 
@@ -147,7 +142,7 @@ def _prefix_spaces(tokenizer: PreTrainedTokenizerBase) -> tokenizers.Tokenizer:
 
 
 def _sentencepiece(header: Header) -> bytes:
-    """Builds the `tokenizer.model` that the tokens, scores and types of the file came from."""
+    """Builds the `tokenizer.model` that the file's tokens, scores and types came from."""
     from sentencepiece import sentencepiece_model_pb2
 
     model = sentencepiece_model_pb2.ModelProto()
@@ -168,3 +163,56 @@ def _sentencepiece(header: Header) -> bytes:
     normalizer.remove_extra_whitespaces = False
     normalizer.escape_whitespaces = True
     return bytes(model.SerializeToString())
+
+
+# -- weights ---------------------------------------------------------------------------------------
+
+
+def write_weights(spec: str, header: Header, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes config.json, generation_config.json and the weights, rounded to bfloat16."""
+    import torch
+    import transformers
+    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+
+    transformers.utils.logging.disable_progress_bar()
+    config = _config(header, tokenizer)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            how = {"return_tensors": True, "model_to_load": model, "torch_dtype": torch.bfloat16}
+            weights = load_gguf_checkpoint(str(header.path), **how)["tensors"]
+    except NotImplementedError as error:
+        why = f"its types cannot be de-quantized ({', '.join(sorted(header.tensor_types))}): {error}"
+        raise unfit(spec, why, "use another quantization") from None
+    bad = next((name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())), None)
+    if bad:
+        raise unfit(spec, f"{bad} has values that are not numbers", "use another quantization of the model")
+    missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
+    if unexpected or set(missing) - ({"lm_head.weight"} if config.tie_word_embeddings else set()):
+        why = f"missing {missing[:3]}, unexpected {unexpected[:3]}"
+        fix = "this is a bug worth reporting, with the name of the model"
+        raise ReasonerError(f"the weights of {spec} do not fit their configuration", why, fix)
+    model.tie_weights()
+    ends = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(**ends)
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def _config(header: Header, tokenizer: PreTrainedTokenizerBase) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    shape = Shape.of(header)
+    sizes = {key: value for key, value in vars(shape).items() if key not in ("theta", "has_biases")}
+    biases: dict[str, Any] = {"attention_bias": shape.has_biases} if header.architecture == "llama" else {}
+    return AutoConfig.for_model(
+        header.architecture,
+        rope_parameters=rope(header, shape),
+        tie_word_embeddings="output.weight" not in header.tensors,
+        bos_token_id=header.vocab("bos_token_id"),
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **sizes,
+        **biases,
+    )

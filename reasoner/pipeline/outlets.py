@@ -1,18 +1,25 @@
-"""Further Ollama servers (`serve.hosts`): each gets what a watch has made public, when it answers."""
+"""Where a watch passes on what it made public: further servers (`serve.hosts`), and a command (`watch.notify`)."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import queue
+import shlex
+import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 from reasoner import files, runs
-from reasoner.errors import ReasonerError
+from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import register
 from reasoner.export.facts import MODELFILE, REGISTER
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, host, tags
 from reasoner.serving.client import Client
+from reasoner.serving.history import Event
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,6 @@ class HostState:
     """Digest of that model on the further server."""
     tag: str | None = None
     error: str | None = None
-
-
-def load(run: runs.Run) -> dict[str, HostState]:
-    """The states of a run's further servers, by name."""
-    stored = files.read_json(run.path / "hosts.json") or {}
-    return {name: files.parse(HostState, state) for name, state in stored.items()}
 
 
 @dataclass
@@ -50,7 +51,8 @@ class Hosts:
         wanted = next((one for one in reversed(stack) if public and one.digest == public.digest), None)
         if public is None or wanted is None or wanted.step is None:
             return
-        states = load(job.run)
+        stored = files.read_json(job.run.path / "hosts.json") or {}
+        states = {name: files.parse(HostState, state) for name, state in stored.items()}
         for name in job.config.serve.hosts:
             state = states.get(name, HostState())
             is_due = is_last or time.time() - state.tried >= job.config.watch.retry_s
@@ -83,3 +85,43 @@ def _retain(run: runs.Run, name: str, client: Client, newest: str) -> None:
     brought = [one.tag for one in history.events(run) if one.event == "served" and one.host == name]
     for tag in list(dict.fromkeys(tag for tag in brought if tag and tag != newest))[:-1]:
         tags.drop(client, tag)
+
+
+# -- a command of the person's ---------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def sender(command: str | None, once: Callable[[str], None]) -> Iterator[Callable[[Event], None]]:
+    """Gives what passes an event to the command, as JSON on its input and without a shell, one at a time.
+
+    `once` is told what goes wrong with it. Raises where the command cannot be split into words.
+    """
+    try:
+        argv = shlex.split(command or "")
+    except ValueError as error:
+        raise ReasonerError("watch.notify is no command", why=str(error), code=USAGE) from None
+    if not argv:
+        yield lambda event: None
+        return
+    waiting: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        while (event := waiting.get()) is not None:
+            try:
+                done = subprocess.run(
+                    argv, input=json.dumps(event.as_json()), text=True, timeout=30, check=False,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+            except (OSError, subprocess.TimeoutExpired) as error:
+                once(f"watch.notify: {error}")
+                continue
+            if done.returncode:
+                once(f"watch.notify: `{argv[0]}` ended with {done.returncode}")
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield waiting.put
+    finally:
+        waiting.put(None)
+        thread.join(35)
