@@ -63,10 +63,8 @@ class ChatKL:
         return packed.kl(states, torch.cat([self._base[i] for i in chosen]), self._head).mean()
 
     def _states(self, texts: list[tuple[list[int], list[int]]]) -> torch.Tensor:
-        import torch
-
         with self._trainer.accelerator.autocast():
-            return torch.cat([packed.hidden_states(self._trainer.model, prompt, [text]) for prompt, text in texts])
+            return packed.hidden_states(self._trainer.model, [(prompt, [text]) for prompt, text in texts])
 
     def measure(self) -> float:
         """Measures the KL over the held-out texts, and keeps it as `last`."""

@@ -1,13 +1,14 @@
 """Draws completions from the model that is trained, as it is at this moment: the same weights, the same attention.
 
-Each prompt is evaluated once for its group, and all completions go on together, one token at a time. Keys and values lie
-in one piece of memory a layer, and the prompts end at one column, so that a token's keys are written for all rows at
-once. A completion that ends leaves a gap, which the last row fills: every product is over rows that still run.
+Each prompt is evaluated once for its group, and all completions go on together, one token at a time. Keys and values
+lie in one piece of memory a layer, and the prompts end at one column, so that a token's keys are written for all rows
+at once. A completion that ends leaves a gap, which the last row fills: every product is over rows that still run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import ReasonerError
@@ -82,72 +83,77 @@ class Cache:
         return order
 
 
-def sample(
-    model: Any,
-    head: torch.Tensor,
-    prompts: Sequence[Sequence[int]],
-    num_generations: int,
-    *,
-    max_tokens: int,
-    temperature: float,
-    stops: Collection[int],
-    width: int,
-    generator: torch.Generator | None = None,
-) -> list[list[Drawn]]:
-    """Returns `num_generations` completions of each prompt, in the order of the prompts, at most `width` at once.
+@dataclass(frozen=True)
+class Decoder:
+    """Draws from one model, as its weights are when it is asked.
 
-    `model` went through `packed.prepare`; `head` is its output matrix. A completion ends with the stop token that ended
-    it, or has `max_tokens` tokens. Temperature 0 is greedy (log-probabilities then at temperature 1).
+    `model` went through `packed.prepare`, `head` is its output matrix, `(vocabulary, hidden)`. `stops` are the tokens
+    that end a completion, `width` the most completions that go on together.
     """
-    import torch
 
-    per_round = width // num_generations
-    if not per_round:
-        raise ValueError(f"{num_generations} completions a prompt do not fit {width} rows")
-    context = packed.inner(model).config.max_position_embeddings
-    if max(map(len, prompts)) + max_tokens > context:
-        raise ReasonerError(
-            f"a prompt of {max(map(len, prompts))} tokens and {max_tokens} more do not fit the base's {context}",
-            fix="lower train.max_completion_tokens, or shorten the problems",
-        )
-    found: list[list[Drawn]] = []
-    for start in range(0, len(prompts), per_round):
-        with torch.inference_mode():
+    model: Any
+    head: torch.Tensor
+    stops: frozenset[int]
+    width: int
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        num_generations: int,
+        *,
+        max_tokens: int,
+        temperature: float,
+        generator: torch.Generator | None = None,
+    ) -> list[list[Drawn]]:
+        """Returns `num_generations` completions of each prompt, in the order of the prompts.
+
+        A completion ends with the stop token that ended it, or has `max_tokens` tokens. Temperature 0 is greedy
+        (log-probabilities then at temperature 1).
+        """
+        import torch
+
+        per_round = self.width // num_generations
+        if not per_round:
+            raise ValueError(f"{num_generations} completions a prompt do not fit {self.width} rows")
+        longest, context = max(map(len, prompts)), packed.inner(self.model).config.max_position_embeddings
+        if longest + max_tokens > context:
+            raise ReasonerError(
+                f"a prompt of {longest} tokens and {max_tokens} more do not fit the base's {context}",
+                fix="lower train.max_completion_tokens, or leave long problems out",
+            )
+        found: list[list[Drawn]] = []
+        for start in range(0, len(prompts), per_round):
             part = prompts[start : start + per_round]
-            flat = _together(model, head, part, num_generations, max_tokens, temperature, set(stops), generator)
-        found += [flat[at : at + num_generations] for at in range(0, len(flat), num_generations)]
-    return found
+            cache = Cache([len(prompt) for prompt in part], num_generations, max_tokens)
+            with torch.inference_mode():
+                states = packed.last_states(self.model, part, cache).repeat_interleave(num_generations, dim=0)
+                flat = self._go_on(states, cache, max_tokens, temperature, generator)
+            found += [flat[at : at + num_generations] for at in range(0, len(flat), num_generations)]
+        return found
 
-
-def _together(
-    model: Any,
-    head: torch.Tensor,
-    prompts: Sequence[Sequence[int]],
-    num_generations: int,
-    max_tokens: int,
-    temperature: float,
-    stops: Collection[int],
-    generator: torch.Generator | None,
-) -> list[Drawn]:
-    cache = Cache([len(prompt) for prompt in prompts], num_generations, max_tokens)
-    states = packed.last_states(model, prompts, cache)
-    logits = packed.logits_of(states, head).repeat_interleave(num_generations, dim=0)
-    found: list[Drawn] = [([], []) for _ in range(cache.num_rows)]
-    running = list(range(cache.num_rows))  # running[row] is the completion in this row
-    while True:
-        tokens, logps = draw(logits, temperature, generator)
-        keep = []
-        for row, (token, logp) in enumerate(zip(tokens, logps, strict=True)):
-            ids, values = found[running[row]]
-            ids.append(token)
-            values.append(logp)
-            if token not in stops and len(ids) < max_tokens:
-                keep.append(row)
-        if not keep:
-            return found
-        running = [running[row] for row in cache.keep(keep)]
-        newest = [found[one][0][-1] for one in running]
-        logits = packed.logits_of(packed.next_states(model, newest, cache), head)
+    def _go_on(
+        self,
+        states: torch.Tensor,
+        cache: Cache,
+        max_tokens: int,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> list[Drawn]:
+        found: list[Drawn] = [([], []) for _ in states]
+        running = list(range(len(states)))  # running[row] is the completion in this row
+        while True:
+            keep = []
+            tokens, logps = draw(packed.logits_of(states, self.head), temperature, generator)
+            for row, (token, logp) in enumerate(zip(tokens, logps, strict=True)):
+                ids, values = found[running[row]]
+                ids.append(token)
+                values.append(logp)
+                if token not in self.stops and len(ids) < max_tokens:
+                    keep.append(row)
+            if not keep:
+                return found
+            running = [running[row] for row in cache.keep(keep)]
+            states = packed.next_states(self.model, [found[one][0][-1] for one in running], cache)
 
 
 def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator | None) -> tuple[list[int], list[float]]:

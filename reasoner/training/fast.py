@@ -1,24 +1,20 @@
-"""The fast loop of a CPU: completions from llama.cpp with the live adapter, log-probabilities on real tokens only.
+"""The fast loop of a CPU: completions over shared prompts (`decode`), log-probabilities on real tokens (`packed`).
 
-It takes the place of two of TRL's parts and of no mathematics. It is proven before it is used: packed
-log-probabilities against padded ones, and the layout of the file that llama.cpp reads against the weights.
+It takes the place of two of TRL's parts and of no mathematics. It is proven before it is used, packed log-probabilities
+against padded ones, and at every step, those of the sampler against those of the training.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from reasoner import runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
-from reasoner.llamacpp import sampler
-from reasoner.llamacpp.live import LiveWeights
 from reasoner.machine import cpu
-from reasoner.problems.problem import Problem
-from reasoner.training import chat, engine, packed
+from reasoner.training import decode, packed
 
 if TYPE_CHECKING:
     import torch
@@ -28,42 +24,24 @@ MAX_DIFFERENCE = 0.25
 
 
 class FastLoop:
-    """Sampling and log-probabilities for one trainer; a context, at whose end sampler and file are gone.
+    """Sampling and log-probabilities for one trainer; raises `ReasonerError` for an architecture it does not fit."""
 
-    Raises `ReasonerError` for an architecture that it does not fit.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        run: runs.Run,
-        trainer: Any,
-        problems: Sequence[Problem],
-        to_gguf: Callable[[Any, str], object],
-    ) -> None:
+    def __init__(self, config: Config, trainer: Any) -> None:
         import torch
 
         self._settings, self._trainer = config.train, trainer
-        self.layers = {
-            name.replace("base_model.model.", "", 1) + ".weight": module
-            for name, module in trainer.model.named_modules()
-            if hasattr(module, "get_delta_weight")
-        }
+        model = trainer.model
+        layers = [layer for layer in model.modules() if hasattr(layer, "get_delta_weight")]
         is_mixed = trainer.accelerator.mixed_precision == "bf16"
-        is_brain = all(torch.equal(m.weight.bfloat16().float(), m.weight.float()) for m in self.layers.values())
-        head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
+        head = model.get_base_model().get_output_embeddings().weight.detach()
         self.head = head.to(torch.bfloat16) if is_mixed else head
         self._prove()
-        # F16 for a bfloat16 base too: as fast, and in bfloat16 the sampler would see half of a young adapter (LOG.md).
-        self.path = run.path / "base" / "live.F16.gguf"
-        questions = [problem.question for problem in problems] + chat.prompts(config)
-        prompts = [engine.prompt_ids(config, trainer.processing_class, text) for text in questions]
-        try:
-            to_gguf(self.path, "F16")
-            self._open(prompts, to_brain=is_brain and is_mixed)
-        except ReasonerError:
-            self.path.unlink(missing_ok=True)
-            raise
+        if is_mixed:
+            for frozen in (layer.get_base_layer() for layer in layers):
+                if torch.equal(frozen.weight.bfloat16().float(), frozen.weight):
+                    frozen.weight.data = frozen.weight.data.bfloat16()  # exact, and what autocast would make of it
+        width = config.train.num_prompts * config.train.num_generations
+        self.decoder = decode.Decoder(model, self.head, frozenset(trainer.eos_token_ids), width)
         self.newest: torch.Tensor | None = None
         """Log-probabilities that the trainer computed last, `(B, T)`."""
         self._threads = cpu.Threads()
@@ -72,12 +50,22 @@ class FastLoop:
         """Refuses an architecture for which a packed row is not the same function as padded ones."""
         import torch
 
-        prompt, completions = [5, 6, 7, 8, 9], [[10, 11, 12, 13], [14, 15, 16]]
+        groups = [([5, 6, 7, 8, 9], [[10, 11, 12, 13], [14, 15, 16]]), ([17, 18, 19], [[20, 21]])]
         model = self._trainer.model
+        if not packed.prepare(model):
+            raise ReasonerError(
+                "the fast loop does not fit this architecture",
+                why="its attention cannot be changed",
+                fix="--set train.loop=plain",
+            )
         with torch.no_grad(), self._trainer.accelerator.autocast():
-            tokens = torch.tensor([t for c in completions for t in c])
-            ours, _ = packed.token_logps(packed.hidden_states(model, prompt, completions), self.head, tokens, 1.0)
-            rows = [model(input_ids=torch.tensor([[*prompt, *c]])).logits[0, 4:-1] for c in completions]
+            tokens = torch.tensor([t for _, completions in groups for c in completions for t in c])
+            ours, _ = packed.token_logps(packed.hidden_states(model, groups), self.head, tokens, 1.0)
+            rows = [
+                model(input_ids=torch.tensor([[*prompt, *c]])).logits[0, len(prompt) - 1 : -1]
+                for prompt, completions in groups
+                for c in completions
+            ]
             theirs = torch.log_softmax(torch.cat(rows).float(), dim=-1).gather(1, tokens[:, None])[:, 0]
         worst = float((ours - theirs).abs().max())
         if not worst < MAX_DIFFERENCE:
@@ -87,53 +75,17 @@ class FastLoop:
                 fix="--set train.loop=plain",
             )
 
-    def _open(self, prompts: Sequence[Sequence[int]], to_brain: bool) -> None:
-        """Ties the file to the layers and loads it into llama.cpp; `to_brain` halves the trainer's frozen weights."""
-        import torch
-
-        shape = self._trainer.model.get_base_model().config
-        heads = {shape.num_attention_heads, getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads}
-        weights = {name: module.weight.data for name, module in self.layers.items()}
-        self.live = LiveWeights(self.path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
-        if to_brain:
-            for module in self.layers.values():  # exact, and what autocast would make of them at every step
-                module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
-        settings = self._settings
-        self.sampler = sampler.Sampler(
-            self.path,
-            width=settings.num_prompts * settings.num_generations,
-            context=max(map(len, prompts)) + max(settings.max_completion_tokens, chat.MAX_TOKENS),
-            threads=torch.get_num_threads(),
-        )
-        try:
-            self.sampler.check(prompts[0])
-        except ReasonerError:
-            self.sampler.close()
-            raise
-
-    def __enter__(self) -> FastLoop:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sampler.close()
-        self.path.unlink(missing_ok=True)
-
     def complete(
         self, prompts: Sequence[Sequence[int]], num_generations: int, *, temperature: float, max_tokens: int, seed: int
-    ) -> list[list[sampler.Drawn]]:
+    ) -> list[list[decode.Drawn]]:
         """Draws completions of the policy as it is now, `num_generations` of each prompt."""
         import torch
 
-        for name, module in self.layers.items():
-            self.live.write(name, module.get_base_layer().weight.data.float() + module.get_delta_weight("default"))
-        return self.sampler.sample(
-            prompts,
-            num_generations,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            stops=self._trainer.eos_token_ids,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        generator = torch.Generator().manual_seed(seed)
+        with self._trainer.accelerator.autocast():
+            return self.decoder.sample(
+                prompts, num_generations, max_tokens=max_tokens, temperature=temperature, generator=generator
+            )
 
     def rollout(self, prompts: list[Any], trainer: Any) -> dict[str, list[Any]]:
         """Is TRL's `rollout_func`: every prompt stands `num_generations` times in a row."""
@@ -144,17 +96,15 @@ class FastLoop:
         threads = self._threads.free()
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
-            self.sampler.set_threads(threads)
         chats = prompts[:: settings.num_generations]
         asked = [locate.prompt_ids(trainer.processing_class, one) for one in chats]
-        with torch.no_grad():
-            drawn = self.complete(
-                asked,
-                settings.num_generations,
-                temperature=settings.temperature,
-                max_tokens=settings.max_completion_tokens,
-                seed=settings.seed * 1_000_003 + trainer.state.global_step,
-            )
+        drawn = self.complete(
+            asked,
+            settings.num_generations,
+            temperature=settings.temperature,
+            max_tokens=settings.max_completion_tokens,
+            seed=settings.seed * 1_000_003 + trainer.state.global_step,
+        )
         trainer._metrics["train"]["sample_time"].append(time.perf_counter() - started)
         return {
             "prompt_ids": [ids for ids in asked for _ in range(settings.num_generations)],
@@ -179,15 +129,12 @@ class FastLoop:
             groups.setdefault(tuple(prompt.tolist()), []).append(row)
         mask = attention_mask[:, -num_completion:].bool()
         completion_ids = input_ids[:, -num_completion:]
-        states, places = [], []
-        for prompt, members in groups.items():
-            completions = [completion_ids[row][mask[row]].tolist() for row in members]
-            states.append(packed.hidden_states(model, prompt, completions))
-            places += [(row, at) for row in members for at in mask[row].nonzero()[:, 0].tolist()]
-        if states:
-            where = torch.tensor(places).T
+        if groups:
+            members = [row for of in groups.values() for row in of]
+            where = torch.tensor([(row, at) for row in members for at in mask[row].nonzero()[:, 0].tolist()]).T
             tokens = completion_ids[where[0], where[1]]
-            values, spread = packed.token_logps(torch.cat(states), self.head, tokens, temperature)
+            asked = [(prompt, [completion_ids[row][mask[row]].tolist() for row in of]) for prompt, of in groups.items()]
+            values, spread = packed.token_logps(packed.hidden_states(model, asked), self.head, tokens, temperature)
             logps = logps.index_put((where[0], where[1]), values)
             entropies[where[0], where[1]] = spread
         elif torch.is_grad_enabled():

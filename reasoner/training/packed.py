@@ -1,52 +1,184 @@
 """Log-probabilities of completions without padding, each prompt once, the output head on real tokens only.
 
-The completions of a group follow their one prompt in one row; a mask lets each see the prompt and itself, and
-positions start over after the prompt. That is the same function as one padded row a completion, in a fraction of the
-tokens. This module knows no loss and no trainer; `fast` puts it in the place of TRL's own computation, and a test holds
-the two together.
+The completions of a group follow their one prompt in one row, and positions start over after the prompt. Everything but
+attention works on that row; in attention, which is ours (`prepare`), each completion sees the prompt and itself. It is
+the same function as one padded row a completion, in a fraction of the tokens. This module knows no loss and no trainer;
+`fast` puts it in the place of TRL's own computation, and a test holds the two together.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from reasoner.errors import ReasonerError
+
 if TYPE_CHECKING:
     import torch
+
+    from reasoner.training.decode import Cache
 
 CHUNK_16, CHUNK_32 = 64, 512
 """Tokens whose logits exist at once, by the bits of the head: with 16-bit instructions they must stay in the cache, in
 32 bits it counts more how often the head is read (scripts/LOG.md)."""
 
 
-def hidden_states(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> torch.Tensor:
+Group = tuple[Sequence[int], Sequence[Sequence[int]]]
+"""Token ids of a prompt, and of its completions."""
+
+ATTENTION = "reasoner-groups"
+"""Name of our attention in transformers' registry."""
+
+
+def prepare(model: Any) -> bool:
+    """Gives the model our attention, so that several groups fit one row; False where its class cannot change it."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(ATTENTION, _attend)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    causal = inner(model)
+    causal.set_attn_implementation(ATTENTION)
+    return bool(causal.config._attn_implementation == ATTENTION)
+
+
+def inner(model: Any) -> Any:
+    """Returns the causal model itself, without PEFT around it; its layers keep their adapters."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def hidden_states(model: Any, groups: Sequence[Group]) -> torch.Tensor:
     """Computes the states that completion tokens are predicted from, `(tokens of all completions, hidden)`, in order.
 
-    `model` is a causal model as transformers builds it, with or without PEFT around it.
+    `model` is a causal model as transformers builds it, with or without PEFT around it. All groups stand in one row
+    after `prepare`; without it, each completion in one of its own.
     """
     import torch
 
-    start = len(prompt)
-    ids = [*prompt, *(token for completion in completions for token in completion)]
-    positions = [*range(start), *(start + i for completion in completions for i in range(len(completion)))]
-    owner = [0] * start + [n for n, completion in enumerate(completions, 1) for _ in completion]
-    device = model.device
-    block = torch.tensor(owner, device=device)
-    seen = (block[:, None] == block[None, :]) | (block[None, :] == 0)
-    mask = torch.tril(seen)[None, None]
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    states = inner.base_model(
-        input_ids=torch.tensor([ids], device=device),
-        position_ids=torch.tensor([positions], device=device),
-        attention_mask=mask,
+    if inner(model).config._attn_implementation != ATTENTION:
+        alone = [(prompt, [one]) for prompt, completions in groups for one in completions]
+        return torch.cat([_row(model, *group) for group in alone])
+    parts: list[Sequence[int]] = []
+    positions: list[int] = []
+    wanted: list[int] = []
+    for prompt, completions in groups:
+        last = len(positions) + len(prompt) - 1
+        parts.append(prompt)
+        positions += range(len(prompt))
+        for one in completions:  # the first token is predicted at the prompt's end, the others at their predecessor
+            wanted += [last, *range(len(positions), len(positions) + len(one) - 1)]
+            parts.append(one)
+            positions += range(len(prompt), len(prompt) + len(one))
+    layout = [(len(prompt), [len(one) for one in texts]) for prompt, texts in groups]
+    ids = [token for part in parts for token in part]
+    return _states(model, [ids], [positions], layout=layout)[0, wanted]
+
+
+def _row(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> torch.Tensor:
+    ids = [*prompt, *completions[0]]
+    return _states(model, [ids], [list(range(len(ids)))])[0, len(prompt) - 1 : -1]
+
+
+def last_states(model: Any, prompts: Sequence[Sequence[int]], cache: Cache) -> torch.Tensor:
+    """Computes the state at each prompt's end, `(prompts, hidden)`, and fills the cache with all prompts."""
+    layout: list[tuple[int, list[int]]] = [(len(prompt), []) for prompt in prompts]
+    ids = [token for prompt in prompts for token in prompt]
+    positions = [at for prompt in prompts for at in range(len(prompt))]
+    ends = [end - 1 for end in itertools.accumulate(map(len, prompts))]
+    return _states(model, [ids], [positions], layout=layout, cache=cache)[0, ends]
+
+
+def next_states(model: Any, newest: Sequence[int], cache: Cache) -> torch.Tensor:
+    """Computes the state after the newest token of each row of the cache, `(rows, hidden)`."""
+    states = _states(model, [[one] for one in newest], cache.positions.tolist(), cache=cache)[:, 0]
+    cache.at += 1
+    return states
+
+
+def _states(model: Any, ids: list[list[int]], positions: list[list[int]], **attention: Any) -> torch.Tensor:
+    """Computes the last hidden states, `(rows, tokens, hidden)`; `attention` goes to our function."""
+    import torch
+
+    causal = inner(model)
+    if attention:  # a mask of four dimensions is taken as it is: none is made for us to ignore
+        attention["attention_mask"] = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=causal.device)
+    found: torch.Tensor = causal.base_model(
+        input_ids=torch.tensor(ids, device=causal.device),
+        position_ids=torch.tensor(positions, device=causal.device),
         use_cache=False,
-    ).last_hidden_state[0]
-    rows, at = [], start
-    for completion in completions:  # the first token is predicted at the prompt's end, the others at their predecessor
-        rows += [start - 1, *range(at, at + len(completion) - 1)]
-        at += len(completion)
-    return states[torch.tensor(rows, device=device)]
+        **attention,
+    ).last_hidden_state
+    return found
+
+
+def _attend(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: Any, **settings: Any
+) -> tuple[torch.Tensor, None]:
+    """Is transformers' attention function; queries `(rows, heads, tokens, size)`, keys and values with fewer heads.
+
+    With a layout, there is one row: prompts attend to themselves, and the completions of a group, padded to the
+    longest, are a batch that attends to [prompt, own]; nothing is computed between two completions only to be masked.
+    With a cache alone, each row is a completion that goes on by one token.
+    """
+    import torch
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    layout, cache = settings.pop("layout", None), settings.pop("cache", None)
+    if layout is None and cache is None:
+        plain: torch.Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
+        return plain, None
+    longest = max(start + max(lengths, default=0) for start, lengths in layout) if layout else cache.at + 1
+    if (settings.get("sliding_window") or longest) < longest or settings.get("softcap") is not None:
+        raise ReasonerError(
+            "the fast loop does not fit this architecture",
+            why="its attention has a sliding window that is shorter than a completion, or caps its scores",
+            fix="--set train.loop=plain",
+        )
+    query, key, scale = query.to(value.dtype), key.to(value.dtype), settings.get("scaling")
+    if layout is None:
+        return cache.attend(module.layer_idx, query, key, value, scale=scale), None
+    found = []
+    at = 0
+    for n, (start, lengths) in enumerate(layout):
+        end = at + start + sum(lengths)
+        q, k, v = (one[0, :, at:end] for one in (query, key, value))
+        if cache is not None:
+            cache.fill(module.layer_idx, n, k, v)
+        found.append(_attend_group(q, k, v, start, lengths, scale))
+        at = end
+    return torch.cat(found, dim=1).transpose(0, 1)[None], None
+
+
+def _attend_group(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, start: int, lengths: list[int], scale: float | None
+) -> torch.Tensor:
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    shared = len(q) // len(k)
+    k, v = k.repeat_interleave(shared, dim=0), v.repeat_interleave(shared, dim=0)
+    first = scaled_dot_product_attention(q[:, :start], k[:, :start], v[:, :start], is_causal=True, scale=scale)
+    found = [first]
+    if lengths:
+        keys, values = (
+            torch.cat([one[:, :start].expand(len(lengths), -1, -1, -1), _padded(one[:, start:], lengths)], dim=2)
+            for one in (k, v)
+        )
+        seen = torch.ones(max(lengths), keys.shape[2], dtype=torch.bool, device=q.device).tril(start)
+        own = scaled_dot_product_attention(_padded(q[:, start:], lengths), keys, values, attn_mask=seen, scale=scale)
+        found += [one[:, :length] for one, length in zip(own, lengths, strict=True)]
+    return torch.cat(found, dim=1)
+
+
+def _padded(rows: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """Makes `(heads, sum of lengths, size)` a batch, `(lengths, heads, longest, size)`, with zeros at the ends."""
+    import torch
+    from torch.nn.functional import pad
+
+    longest = max(lengths)
+    return torch.stack([pad(one, (0, 0, 0, longest - one.shape[1])) for one in rows.split(list(lengths), dim=1)])
 
 
 def token_logps(

@@ -19,9 +19,7 @@ class LlamaCpp:
 
     def __init__(self, path: Path, limits: base.Limits) -> None:
         threads = limits.num_thread or os.cpu_count() or 1
-        self._sampler = sampler.Sampler(
-            path, width=limits.concurrency, context=limits.num_ctx, threads=threads, repack=True
-        )
+        self._sampler = sampler.Sampler(path, width=limits.concurrency, context=limits.num_ctx, threads=threads)
         template = self._sampler.chat_template
         if not template:
             self._sampler.close()
