@@ -1,19 +1,26 @@
 """Draws completions from a GGUF in process, on the CPU, with llama.cpp: the engine that will serve the model.
 
-The samplers are llama.cpp's own, with a seed for each completion. What this module does not do: it knows no trainer,
-renders no chat and judges nothing.
+`sample` is for training: each prompt is evaluated once and its cache shared by its group, and log-probabilities come
+from the very logits that were sampled from. `complete` is for scoring: llama.cpp's own samplers, a seed for each
+completion. What this module does not do: it knows no trainer, renders no chat and judges nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp.loaded import LoadedModel
+
+if TYPE_CHECKING:
+    import torch
+
+Drawn = tuple[list[int], list[float]]
+"""One completion: its token ids, and the log-probability of each at the sampling temperature."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,15 @@ class Sampling:
 
 
 class Sampler(LoadedModel):
-    """Makes a model of `path` (a GGUF) ready for `width` sequences at once.
+    """Makes a model of `path` (a GGUF that nobody else writes) ready for `width` sequences at once.
 
-    `context` is the most tokens of prompt and completion together (fewer where the model has room for fewer). llama.cpp
-    keeps weights in the layout that its kernels like best, as a server does. Not safe for several threads.
+    `context` is the most tokens of prompt and completion together (fewer where the model has room for fewer). `repack`
+    lets llama.cpp keep weights in the layout that its kernels like best, as a server does: faster for quantized types,
+    but blind to `LiveWeights`. Not safe for several threads.
     """
 
-    def __init__(self, path: Path, *, width: int, context: int, threads: int) -> None:
-        super().__init__(path, n_gpu_layers=0, use_extra_bufts=True)
+    def __init__(self, path: Path, *, width: int, context: int, threads: int, repack: bool = False) -> None:
+        super().__init__(path, n_gpu_layers=0, use_extra_bufts=repack)
         lib, self.width = self._lib, width
         self.num_vocab = int(lib.llama_vocab_n_tokens(self._vocab))
         self.context = context = min(context, int(lib.llama_model_n_ctx_train(self._model)))
@@ -58,7 +66,8 @@ class Sampler(LoadedModel):
             super().close()
             raise ReasonerError(
                 f"llama.cpp has no room for {width} sequences of {context} tokens",
-                fix="lower eval.concurrency or serve.num_ctx",
+                fix="lower train.num_prompts, train.num_generations or train.max_completion_tokens,"
+                " or --set train.loop=plain",
             )
         self._memory = lib.llama_get_memory(self._context)
         self._batch = lib.llama_batch_init(settings.n_batch, 0, 1)
@@ -69,6 +78,63 @@ class Sampler(LoadedModel):
             self._lib.llama_free(self._context)
             self._context = None
         super().close()
+
+    def set_threads(self, threads: int) -> None:
+        self._lib.llama_set_n_threads(self._context, threads, threads)
+
+    def check(self, prompt: Sequence[int]) -> None:
+        """Raises where the model's values do not fit the file's floats."""
+        self._lib.llama_memory_clear(self._memory, True)
+        self._evaluate(prompt, 0)
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        num_generations: int,
+        *,
+        max_tokens: int,
+        temperature: float,
+        stops: Collection[int],
+        generator: torch.Generator | None = None,
+    ) -> list[list[Drawn]]:
+        """Returns `num_generations` completions of each prompt, in the order of the prompts.
+
+        A completion ends with the stop token that ended it, or has `max_tokens` tokens. Temperature 0 is greedy
+        (log-probabilities then at temperature 1). Prompts wait for room where there are more than `width` allows.
+        """
+        import torch
+
+        per_round = self.width // num_generations
+        if not per_round:
+            raise ValueError(f"{num_generations} completions a prompt do not fit {self.width} sequences")
+        for prompt in prompts:
+            if len(prompt) + max_tokens > self.context:
+                raise ReasonerError(
+                    f"a prompt of {len(prompt)} tokens and {max_tokens} more do not fit {self.context}",
+                    fix="raise serve.num_ctx or lower train.max_completion_tokens",
+                )
+        found: list[list[Drawn]] = []
+        for start in range(0, len(prompts), per_round):
+            part = prompts[start : start + per_round]
+            logits = self._prefilled(part, num_generations)
+            flat: list[Drawn] = [([], []) for _ in range(len(part) * num_generations)]
+            lengths = [len(prompt) for prompt in part for _ in range(num_generations)]
+            running = list(range(len(flat)))  # running[slot] is the completion in this slot; slots stay without gaps
+            while True:
+                keep: list[int] = []
+                for slot, (token, logp) in enumerate(zip(*draw(logits, temperature, generator), strict=True)):
+                    ids, logps = flat[running[slot]]
+                    ids.append(token)
+                    logps.append(logp)
+                    if token not in stops and len(ids) < max_tokens:
+                        keep.append(slot)
+                if not keep:
+                    break
+                running = self._compact(running, keep)
+                self._next([flat[item][0] for item in running], [lengths[item] for item in running])
+                logits = torch.from_numpy(self._logits(len(running)))
+            found += [flat[i : i + num_generations] for i in range(0, len(flat), num_generations)]
+        return found
 
     def complete(
         self,
@@ -159,6 +225,21 @@ class Sampler(LoadedModel):
             lib.llama_memory_seq_rm(memory, slot, -1, -1)
         return after[: len(keep)]
 
+    def _prefilled(self, prompts: Sequence[Sequence[int]], num_generations: int) -> torch.Tensor:
+        """Evaluates each prompt once and shares its cache with its group; returns the logits after it, for each."""
+        import torch
+
+        lib = self._lib
+        lib.llama_memory_clear(self._memory, True)
+        rows = []
+        for index, prompt in enumerate(prompts):
+            self._evaluate(prompt, index * num_generations)
+            rows.append(torch.from_numpy(self._logits(1).copy()))
+        for leader in range(0, len(prompts) * num_generations, num_generations):
+            for member in range(leader + 1, leader + num_generations):
+                lib.llama_memory_seq_cp(self._memory, leader, member, -1, -1)
+        return torch.cat(rows).repeat_interleave(num_generations, dim=0)
+
     def _next(self, drawn: Sequence[list[int]], lengths: Sequence[int]) -> None:
         """Evaluates the newest token of each running completion, given the length of its prompt."""
         positions = [length + len(ids) - 1 for ids, length in zip(drawn, lengths, strict=True)]
@@ -180,8 +261,8 @@ class Sampler(LoadedModel):
         if not numpy.isfinite(self._logits(1)).all():
             raise ReasonerError(
                 "llama.cpp computes values that are not numbers",
-                why=f"they exceed what the 16-bit floats of {self.path.name} hold",
-                fix="another type of file",
+                why=f"they exceed what the 16-bit floats of {self.path.name} hold, or training diverged",
+                fix="another type of file; in training --set train.loop=plain, or lower train.learning_rate",
             )
 
     def _decode(self, tokens: list[int], positions: list[int], slots: list[int], wanted: list[bool]) -> None:
@@ -203,3 +284,23 @@ class Sampler(LoadedModel):
 
         pointer = self._lib.llama_get_logits(self._context)
         return numpy.ctypeslib.as_array(pointer, shape=(rows, self.num_vocab))
+
+
+def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator | None) -> tuple[list[int], list[float]]:
+    """Draws a token from each row, by inverse transform on the exact distribution, with its log-probability."""
+    import torch
+
+    tokens: list[int] = []
+    values: list[float] = []
+    for part in logits.split(16):  # as much as is kept between calls: larger pieces of memory are asked for anew
+        scaled = part / temperature if temperature else part
+        logps = torch.log_softmax(scaled, dim=-1)
+        if temperature:
+            upto = logps.double().exp_().cumsum_(dim=-1)
+            point = torch.rand(len(part), 1, generator=generator, dtype=torch.float64) * upto[:, -1:]
+            drawn = torch.searchsorted(upto, point, right=True).clamp_(max=part.shape[1] - 1)
+        else:
+            drawn = logps.argmax(dim=-1, keepdim=True)
+        tokens += drawn[:, 0].tolist()
+        values += logps.gather(1, drawn)[:, 0].tolist()
+    return tokens, values

@@ -96,9 +96,12 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
 
 
 def _train(job: Job) -> tuple[Outputs, TrainFacts]:
+    def to_gguf(out: Path, kind: str) -> object:
+        return quantize.run(job.base_model, out, kind, job.run.log_path("train-gguf"), job.reporter.say)
+
     audited = _audit(job)
     unjudged = {row.index for row in audited.unjudged}
-    wanted = grpo.TrainJob(job.config, job.run, job.base.path, unjudged)
+    wanted = grpo.TrainJob(job.config, job.run, job.base.path, to_gguf, unjudged)
     outputs, found = grpo.run(wanted, job.reporter.say, job.reporter.train_step)
     processes.give_back_memory()
     return outputs, dataclasses.replace(found, audit=short(audited))

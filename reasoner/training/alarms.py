@@ -50,7 +50,7 @@ UNSCORED = Alarm(
     log="rollouts/{file}",
 )
 MISMATCH = Alarm(
-    "completions are drawn from another model than is trained",
+    "llama.cpp samples from another model than is trained",
     why="log-probabilities differ by {value:.2f} nats on average (limit {limit})",
     fix="--set train.loop=plain; this is a bug worth reporting",
 )

@@ -109,8 +109,8 @@ class Curriculum:
 
     @property
     def state(self) -> CurriculumState:
-        """What a checkpoint must remember."""
-        return CurriculumState(self.rates, self.base_rates, sorted(self.admitted))
+        """What a checkpoint must remember, as it is now."""
+        return CurriculumState(dict(self.rates), self.base_rates, sorted(self.admitted))
 
     def restore(self, state: CurriculumState) -> None:
         """Goes on from what a checkpoint remembers."""

@@ -116,7 +116,7 @@ class TrainFacts:
 
     engine: str
     sampler: str
-    """`shared prompts` (the fast loop), `generate` (transformers) or `vllm`; `llama.cpp` in older runs."""
+    """`llama.cpp`, `generate` (transformers) or `vllm`."""
     why_not_fast: str | None
     device: str
     threads: int | None

@@ -1,20 +1,24 @@
-"""The fast loop of a CPU: completions over shared prompts (`decode`), log-probabilities on real tokens (`packed`).
+"""The fast loop of a CPU: completions from llama.cpp with the live adapter, log-probabilities on real tokens only.
 
-It takes the place of two of TRL's parts and of no mathematics. It is proven before it is used, packed log-probabilities
-against padded ones, and at every step, those of the sampler against those of the training.
+It takes the place of two of TRL's parts and of no mathematics. It is proven before it is used: packed
+log-probabilities against padded ones, and the layout of the file that llama.cpp reads against the weights.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from reasoner import runs
 from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
+from reasoner.llamacpp import sampler
+from reasoner.llamacpp.live import LiveWeights
 from reasoner.machine import cpu
-from reasoner.training import decode, packed
+from reasoner.problems.problem import Problem
+from reasoner.training import chat, engine, packed
 
 if TYPE_CHECKING:
     import torch
@@ -24,24 +28,42 @@ MAX_DIFFERENCE = 0.25
 
 
 class FastLoop:
-    """Sampling and log-probabilities for one trainer; raises `ReasonerError` for an architecture it does not fit."""
+    """Sampling and log-probabilities for one trainer; a context, at whose end sampler and file are gone.
 
-    def __init__(self, config: Config, trainer: Any) -> None:
+    Raises `ReasonerError` for an architecture that it does not fit.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: runs.Run,
+        trainer: Any,
+        problems: Sequence[Problem],
+        to_gguf: Callable[[Any, str], object],
+    ) -> None:
         import torch
 
         self._settings, self._trainer = config.train, trainer
-        model = trainer.model
-        layers = [layer for layer in model.modules() if hasattr(layer, "get_delta_weight")]
+        self.layers = {
+            name.replace("base_model.model.", "", 1) + ".weight": module
+            for name, module in trainer.model.named_modules()
+            if hasattr(module, "get_delta_weight")
+        }
         is_mixed = trainer.accelerator.mixed_precision == "bf16"
-        head = model.get_base_model().get_output_embeddings().weight.detach()
+        is_brain = all(torch.equal(m.weight.bfloat16().float(), m.weight.float()) for m in self.layers.values())
+        head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
         self.head = head.to(torch.bfloat16) if is_mixed else head
         self._prove()
-        if is_mixed:
-            for frozen in (layer.get_base_layer() for layer in layers):
-                if torch.equal(frozen.weight.bfloat16().float(), frozen.weight):
-                    frozen.weight.data = frozen.weight.data.bfloat16()  # exact, and what autocast would make of it
-        width = config.train.num_prompts * config.train.num_generations
-        self.decoder = decode.Decoder(model, self.head, frozenset(trainer.eos_token_ids), width)
+        # F16 for a bfloat16 base too: as fast, and in bfloat16 the sampler would see half of a young adapter (LOG.md).
+        self.path = run.path / "base" / "live.F16.gguf"
+        questions = [problem.question for problem in problems] + chat.prompts(config)
+        prompts = [engine.prompt_ids(config, trainer.processing_class, text) for text in questions]
+        try:
+            to_gguf(self.path, "F16")
+            self._open(prompts, to_brain=is_brain and is_mixed)
+        except ReasonerError:
+            self.path.unlink(missing_ok=True)
+            raise
         self.newest: torch.Tensor | None = None
         """Log-probabilities that the trainer computed last, `(B, T)`."""
         self._threads = cpu.Threads()
@@ -75,17 +97,53 @@ class FastLoop:
                 fix="--set train.loop=plain",
             )
 
+    def _open(self, prompts: Sequence[Sequence[int]], to_brain: bool) -> None:
+        """Ties the file to the layers and loads it into llama.cpp; `to_brain` halves the trainer's frozen weights."""
+        import torch
+
+        shape = self._trainer.model.get_base_model().config
+        heads = {shape.num_attention_heads, getattr(shape, "num_key_value_heads", None) or shape.num_attention_heads}
+        weights = {name: module.weight.data for name, module in self.layers.items()}
+        self.live = LiveWeights(self.path, weights, num_blocks=shape.num_hidden_layers, heads=heads)
+        if to_brain:
+            for module in self.layers.values():  # exact, and what autocast would make of them at every step
+                module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
+        settings = self._settings
+        self.sampler = sampler.Sampler(
+            self.path,
+            width=settings.num_prompts * settings.num_generations,
+            context=max(map(len, prompts)) + max(settings.max_completion_tokens, chat.MAX_TOKENS),
+            threads=torch.get_num_threads(),
+        )
+        try:
+            self.sampler.check(prompts[0])
+        except ReasonerError:
+            self.sampler.close()
+            raise
+
+    def __enter__(self) -> FastLoop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sampler.close()
+        self.path.unlink(missing_ok=True)
+
     def complete(
         self, prompts: Sequence[Sequence[int]], num_generations: int, *, temperature: float, max_tokens: int, seed: int
-    ) -> list[list[decode.Drawn]]:
+    ) -> list[list[sampler.Drawn]]:
         """Draws completions of the policy as it is now, `num_generations` of each prompt."""
         import torch
 
-        generator = torch.Generator().manual_seed(seed)
-        with self._trainer.accelerator.autocast():
-            return self.decoder.sample(
-                prompts, num_generations, max_tokens=max_tokens, temperature=temperature, generator=generator
-            )
+        for name, module in self.layers.items():
+            self.live.write(name, module.get_base_layer().weight.data.float() + module.get_delta_weight("default"))
+        return self.sampler.sample(
+            prompts,
+            num_generations,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            stops=self._trainer.eos_token_ids,
+            generator=torch.Generator().manual_seed(seed),
+        )
 
     def rollout(self, prompts: list[Any], trainer: Any) -> dict[str, list[Any]]:
         """Is TRL's `rollout_func`: every prompt stands `num_generations` times in a row."""
@@ -96,15 +154,17 @@ class FastLoop:
         threads = self._threads.free()
         if threads != torch.get_num_threads():
             torch.set_num_threads(threads)
+            self.sampler.set_threads(threads)
         chats = prompts[:: settings.num_generations]
         asked = [locate.prompt_ids(trainer.processing_class, one) for one in chats]
-        drawn = self.complete(
-            asked,
-            settings.num_generations,
-            temperature=settings.temperature,
-            max_tokens=settings.max_completion_tokens,
-            seed=settings.seed * 1_000_003 + trainer.state.global_step,
-        )
+        with torch.no_grad():
+            drawn = self.complete(
+                asked,
+                settings.num_generations,
+                temperature=settings.temperature,
+                max_tokens=settings.max_completion_tokens,
+                seed=settings.seed * 1_000_003 + trainer.state.global_step,
+            )
         trainer._metrics["train"]["sample_time"].append(time.perf_counter() - started)
         return {
             "prompt_ids": [ids for ids in asked for _ in range(settings.num_generations)],

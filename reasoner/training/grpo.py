@@ -7,6 +7,7 @@ stays frozen: its weights are hashed before and after. The mathematics are TRL's
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -34,12 +35,14 @@ Say = Callable[[str], None]
 class TrainJob:
     """What is trained, and where it goes.
 
-    Problems whose index is in `unjudged` are left out: the verifier has no verdict on their references.
+    `to_gguf(out, type)` converts the base for the sampler. Problems whose index is in `unjudged` are left out: the
+    verifier has no verdict on their references.
     """
 
     config: Config
     run: runs.Run
     base_path: Path
+    to_gguf: Callable[[Path, str], object]
     unjudged: Collection[int] = ()
 
 
@@ -75,11 +78,14 @@ def run(job: TrainJob, say: Say, progress: Callable[[StepMetrics], None]) -> tup
     with (
         engine.logged(job.run.log_path("train")),
         engine.tracked(job.config, job.run),
+        contextlib.ExitStack() as until_done,
     ):
-        return _run(job, say, progress)
+        return _run(job, say, progress, until_done)
 
 
-def _run(job: TrainJob, say: Say, progress: Callable[[StepMetrics], None]) -> tuple[list[Path], TrainFacts]:
+def _run(
+    job: TrainJob, say: Say, progress: Callable[[StepMetrics], None], until_done: contextlib.ExitStack
+) -> tuple[list[Path], TrainFacts]:
     config, run_ = job.config, job.run
     chosen = engine.prepare(config, say)
     checker = registry.load(config.verifier.name)
@@ -91,16 +97,22 @@ def _run(job: TrainJob, say: Say, progress: Callable[[StepMetrics], None]) -> tu
     reward = Reward(config, checker, run_)
     trainer = build_trainer(config, run_, chosen, loaded, reward, problems)
     reward.eos_ids, trainer.first_step = set(trainer.eos_token_ids), first_step
-    sampler, why_not_fast = _choose_sampler(config, chosen, trainer, say)
+    sampler, why_not_fast = _choose_sampler(job, chosen, trainer, problems, say, until_done)
     resume = run_.checkpoints_dir / f"checkpoint-{first_step}" if first_step else None
     if config.train.curriculum:
         trainer.curriculum = reward.curriculum = curriculum.start(config, trainer, checker, problems, resume, say)
     if chat.is_watched(config):
         trainer.chat = chat.ChatKL(config, trainer)
-    trainer.add_callback(hooks.callback_class()(config, run_, trainer, reward, progress))
+    records = hooks.callback_class()(config, run_, trainer, reward, progress)
+    trainer.add_callback(records)
     if resume:
         say(f"continuing from step {first_step}")
-    _train(trainer, resume)
+    try:
+        _train(trainer, resume)
+    except KeyboardInterrupt:
+        if (step := records.save_finished()) is not None:
+            say(f"interrupted after step {step}, which is saved")
+        raise
     seconds = time.monotonic() - started
     weights = facts.BeforeAfter(before, engine.weights_sha256(trainer.model))
     _refuse_changed(weights, run_)
@@ -214,12 +226,19 @@ def _arguments(config: Config, run_: runs.Run, chosen: Engine) -> Any:
     )
 
 
-def _choose_sampler(config: Config, chosen: Engine, trainer: Any, say: Say) -> tuple[str, str | None]:
-    """Turns the fast loop on where it is wanted and fits; returns what samples, and why it is not the fast loop."""
-    loop = config.train.loop
+def _choose_sampler(
+    job: TrainJob,
+    chosen: Engine,
+    trainer: Any,
+    problems: Sequence[Problem],
+    say: Say,
+    until_done: contextlib.ExitStack,
+) -> tuple[str, str | None]:
+    """Turns the fast loop on where it is wanted and fits; returns what samples, and why llama.cpp does not."""
+    loop = job.config.train.loop
     if loop == "fast" or (loop == "auto" and not chosen.on_cuda):
         try:
-            fast = FastLoop(config, trainer)
+            fast = until_done.enter_context(FastLoop(job.config, job.run, trainer, problems, job.to_gguf))
         except ReasonerError as error:
             if loop == "fast":
                 raise
@@ -227,8 +246,8 @@ def _choose_sampler(config: Config, chosen: Engine, trainer: Any, say: Say) -> t
             say(f"sampling with transformers' own generate, which is slower: {why}")
             return "generate", why
         trainer.fast, trainer.rollout_func = fast, fast.rollout
-        return "shared prompts", None
-    return "vllm" if config.train.vllm and chosen.on_cuda else "generate", None
+        return "llama.cpp", None
+    return "vllm" if job.config.train.vllm and chosen.on_cuda else "generate", None
 
 
 def _train(trainer: Any, resume: Path | None) -> None:

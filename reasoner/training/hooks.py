@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from reasoner.config import Config
 from reasoner.training import alarms
 from reasoner.training.chat import ChatKL
 from reasoner.training.curriculum import STATE_FILE, Curriculum, Draws
-from reasoner.training.facts import StepMetrics
+from reasoner.training.facts import CurriculumState, StepMetrics
 from reasoner.training.fast import FastLoop
 from reasoner.training.reward import Reward
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 else:
     GRPOTrainer = object
 
+SAVE_SECONDS = 600
+"""Seconds after a checkpoint at which the next one is due, whatever `train.save_every` says: what a crash may cost."""
 CHAT_EVERY = 5
 """Steps between two measurements of the KL to the base on everyday text."""
 
@@ -172,12 +175,36 @@ class Records:
     trainer: TrainerHooks
     reward: Reward
     progress: Callable[[StepMetrics], None]
+    _whole: CurriculumState | bool = False
+    """True, or the curriculum then, from the end of a step until the next one moves weights: what can be saved."""
+    _saved: tuple[int, float] = (0, 0.0)
+    """The newest step that was saved, and when."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Starts the clock of checkpoints."""
+        self._saved = (state.global_step, time.monotonic())
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Forgets that the weights are those of a finished step: they are about to move."""
+        self._whole = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Asks for a checkpoint at the end of training."""
-        if state.global_step >= state.max_steps:
+        """Asks for a checkpoint at the end of training, and where the last one is long ago."""
+        if state.global_step >= state.max_steps or time.monotonic() - self._saved[1] > SAVE_SECONDS:
             control.should_save = True
         return control
+
+    def save_finished(self) -> int | None:
+        """Writes a checkpoint of the last finished step, where an interrupt met a later one; returns its step.
+
+        None where there is nothing new to save, or the interrupt came while the optimizer moved the weights.
+        """
+        state = self.trainer.state
+        if self._whole and state.global_step > self._saved[0]:
+            self.trainer._save_checkpoint(self.trainer.model, None)
+            self.on_save(self.trainer.args, state, None)
+            return int(state.global_step)
+        return None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Writes the step that TRL logs, before an alarm can stop the training."""
@@ -185,6 +212,8 @@ class Records:
             return
         metrics = self._metrics(state.global_step, logs)
         files.append_jsonl(self.run.path / "metrics.jsonl", [files.as_json(metrics)])
+        curriculum = self.trainer.curriculum
+        self._whole = curriculum.state if curriculum else True
         self.progress(metrics)
         values = {
             "max_strict_gap": self.reward.strict_gap.recent,
@@ -226,9 +255,10 @@ class Records:
         """Adds what a checkpoint of ours holds, and `DONE` last."""
         folder = self.run.checkpoints_dir / f"checkpoint-{state.global_step}"
         (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing of ours reads
-        if self.trainer.curriculum:
-            files.write_json(folder / STATE_FILE, files.as_json(self.trainer.curriculum.state))
+        if isinstance(self._whole, CurriculumState):
+            files.write_json(folder / STATE_FILE, files.as_json(self._whole))
         files.write_text(folder / "DONE", "")
+        self._saved = (state.global_step, time.monotonic())
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

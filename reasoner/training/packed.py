@@ -9,7 +9,6 @@ the same function as one padded row a completion, in a fraction of the tokens. T
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,6 @@ from reasoner.errors import ReasonerError
 
 if TYPE_CHECKING:
     import torch
-
-    from reasoner.training.decode import Cache
 
 CHUNK_16, CHUNK_32 = 64, 512
 """Tokens whose logits exist at once, by the bits of the head: with 16-bit instructions they must stay in the cache, in
@@ -81,22 +78,6 @@ def _row(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]
     return _states(model, [ids], [list(range(len(ids)))])[0, len(prompt) - 1 : -1]
 
 
-def last_states(model: Any, prompts: Sequence[Sequence[int]], cache: Cache) -> torch.Tensor:
-    """Computes the state at each prompt's end, `(prompts, hidden)`, and fills the cache with all prompts."""
-    layout: list[tuple[int, list[int]]] = [(len(prompt), []) for prompt in prompts]
-    ids = [token for prompt in prompts for token in prompt]
-    positions = [at for prompt in prompts for at in range(len(prompt))]
-    ends = [end - 1 for end in itertools.accumulate(map(len, prompts))]
-    return _states(model, [ids], [positions], layout=layout, cache=cache)[0, ends]
-
-
-def next_states(model: Any, newest: Sequence[int], cache: Cache) -> torch.Tensor:
-    """Computes the state after the newest token of each row of the cache, `(rows, hidden)`."""
-    states = _states(model, [[one] for one in newest], cache.positions.tolist(), cache=cache)[:, 0]
-    cache.at += 1
-    return states
-
-
 def _states(model: Any, ids: list[list[int]], positions: list[list[int]], **attention: Any) -> torch.Tensor:
     """Computes the last hidden states, `(rows, tokens, hidden)`; `attention` goes to our function."""
     import torch
@@ -120,32 +101,26 @@ def _attend(
 
     With a layout, there is one row: prompts attend to themselves, and the completions of a group, padded to the
     longest, are a batch that attends to [prompt, own]; nothing is computed between two completions only to be masked.
-    With a cache alone, each row is a completion that goes on by one token.
     """
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    layout, cache = settings.pop("layout", None), settings.pop("cache", None)
-    if layout is None and cache is None:
+    layout, scale = settings.pop("layout", None), settings.get("scaling")
+    if layout is None:
         plain: torch.Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, **settings)[0]
         return plain, None
-    longest = max(start + max(lengths, default=0) for start, lengths in layout) if layout else cache.at + 1
+    longest = max(start + max(lengths) for start, lengths in layout)
     if (settings.get("sliding_window") or longest) < longest or settings.get("softcap") is not None:
         raise ReasonerError(
             "the fast loop does not fit this architecture",
             why="its attention has a sliding window that is shorter than a completion, or caps its scores",
             fix="--set train.loop=plain",
         )
-    query, key, scale = query.to(value.dtype), key.to(value.dtype), settings.get("scaling")
-    if layout is None:
-        return cache.attend(module.layer_idx, query, key, value, scale=scale), None
     found = []
     at = 0
-    for n, (start, lengths) in enumerate(layout):
+    for start, lengths in layout:
         end = at + start + sum(lengths)
-        q, k, v = (one[0, :, at:end] for one in (query, key, value))
-        if cache is not None:
-            cache.fill(module.layer_idx, n, k, v)
+        q, k, v = (one[0, :, at:end].to(value.dtype) for one in (query, key, value))
         found.append(_attend_group(q, k, v, start, lengths, scale))
         at = end
     return torch.cat(found, dim=1).transpose(0, 1)[None], None
@@ -160,16 +135,13 @@ def _attend_group(
     shared = len(q) // len(k)
     k, v = k.repeat_interleave(shared, dim=0), v.repeat_interleave(shared, dim=0)
     first = scaled_dot_product_attention(q[:, :start], k[:, :start], v[:, :start], is_causal=True, scale=scale)
-    found = [first]
-    if lengths:
-        keys, values = (
-            torch.cat([one[:, :start].expand(len(lengths), -1, -1, -1), _padded(one[:, start:], lengths)], dim=2)
-            for one in (k, v)
-        )
-        seen = torch.ones(max(lengths), keys.shape[2], dtype=torch.bool, device=q.device).tril(start)
-        own = scaled_dot_product_attention(_padded(q[:, start:], lengths), keys, values, attn_mask=seen, scale=scale)
-        found += [one[:, :length] for one, length in zip(own, lengths, strict=True)]
-    return torch.cat(found, dim=1)
+    keys, values = (
+        torch.cat([one[:, :start].expand(len(lengths), -1, -1, -1), _padded(one[:, start:], lengths)], dim=2)
+        for one in (k, v)
+    )
+    seen = torch.ones(max(lengths), keys.shape[2], dtype=torch.bool, device=q.device).tril(start)
+    own = scaled_dot_product_attention(_padded(q[:, start:], lengths), keys, values, attn_mask=seen, scale=scale)
+    return torch.cat([first, *(one[:, :length] for one, length in zip(own, lengths, strict=True))], dim=1)
 
 
 def _padded(rows: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:

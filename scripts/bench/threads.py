@@ -1,12 +1,11 @@
 """What holds best beside other programs: how OpenMP's threads wait, and how many there are; rows for LOG.md.
 
-    .venv/bin/python scripts/bench/threads.py [--busy 1] [--rounds 5]
 
 Each setting has a process of its own (libgomp reads its variables when it is loaded). They take turns unit by unit,
 alone and beside busy processes, A B A B. Measured are a forward and backward pass over one group at the shapes of
-`smol` (four of its 30 blocks, LoRA, packed, 16 bits where they pay), and eight tokens drawn for 64 completions. Each
-figure has beside it how many cores others used meanwhile, as the machine says: where that is not 0 in the rows of 0
-busy ones, others were at work. Ratios are of neighbours in time.
+`smol` (four of its 30 blocks, LoRA, packed, 16 bits where the CPU has them), and two tokens of llama.cpp for 64
+sequences. Each figure has beside it how many cores others used meanwhile, as the machine says: where that is not 0 in
+the rows of 0 busy ones, others were at work. Ratios are of neighbours in time.
 """
 
 import argparse
@@ -26,14 +25,14 @@ SETTINGS: dict[str, dict[str, str]] = {
 }
 
 
-def units_of(threads: int):
-    """A step's work on one group of four completions of 24 tokens, and eight tokens drawn for 64 completions."""
+def pass_over_a_group(threads: int):
+    """A step's work on one group of four completions of 24 tokens."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from reasoner.machine import cpu
-    from reasoner.training import decode, packed
+    from reasoner.training import packed
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -46,26 +45,34 @@ def units_of(threads: int):
     prompt, completions = list(range(60)), [list(range(24))] * 4
     tokens = torch.tensor([token for completion in completions for token in completion])
 
-    def train() -> None:
+    def unit() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
             logps, _ = packed.token_logps(packed.hidden_states(tuned, [(prompt, completions)]), head, tokens, 0.6)
         logps.mean().backward()
 
-    decoder, generator = decode.Decoder(tuned, head, frozenset(), 64), torch.Generator().manual_seed(0)
-
-    def sample() -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
-            decoder.sample([prompt], 64, max_tokens=8, temperature=1.0, generator=generator)
-
-    return {"train": train, "sample": sample}
+    return unit
 
 
-def child() -> None:
+def token_of_64(model: Path, threads: int):
+    import torch
+
+    from reasoner.llamacpp import sampler
+
+    engine = sampler.Sampler(model, width=64, context=120, threads=threads)
+    prompt, generator = [list(range(100, 140))], torch.Generator().manual_seed(0)
+
+    def unit() -> None:
+        engine.sample(prompt, 64, max_tokens=2, temperature=1.0, stops=[], generator=generator)
+
+    return unit
+
+
+def child(model: Path) -> None:
     """Does one unit for each line of standard input; answers its seconds, and the cores that others used in them."""
     from reasoner.machine import cpu
 
     threads = int(os.environ.get("BENCH_THREADS") or cpu.free_cores())
-    units = units_of(threads)
+    units = {"train": pass_over_a_group(threads), "sample": token_of_64(model, threads)}
     for unit in units.values():
         unit()
     print("ready", flush=True)
@@ -76,8 +83,8 @@ def child() -> None:
         print(json.dumps([took, max(0.0, busy - ours) / took]), flush=True)
 
 
-def start(name: str) -> subprocess.Popen:
-    command = [sys.executable, __file__, "--child"]
+def start(name: str, model: Path) -> subprocess.Popen:
+    command = [sys.executable, __file__, str(model), "--child"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=os.environ | SETTINGS[name], **pipes)
     return process
@@ -110,18 +117,19 @@ def measure(children: dict[str, subprocess.Popen], num_busy: int, rounds: int) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
     parser.add_argument("--busy", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child()
+        child(args.model)
         return
     info = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     cpu_name = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "?")
     print(f"{cpu_name}, {os.cpu_count()} cores; median of {2 * args.rounds}, ms; range; cores that others used; ratio")
     print("| setting | busy | train | sample |\n|---|---|---|---|", flush=True)
-    children = {name: start(name) for name in SETTINGS}
+    children = {name: start(name, args.model) for name in SETTINGS}
     try:
         assert all(process.stdout.readline() == "ready\n" for process in children.values())
         turns = [(busy, measure(children, busy, args.rounds)) for busy in (0, args.busy) * 2]  # A B A B

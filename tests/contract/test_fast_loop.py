@@ -2,6 +2,7 @@
 
 import copy
 import random
+import shutil
 import signal
 
 import pytest
@@ -9,11 +10,11 @@ import pytest
 from reasoner import config, runs
 from reasoner.bases import locate
 from reasoner.errors import ReasonerError
-from reasoner.llamacpp import sampler
+from reasoner.llamacpp import live, sampler
 from reasoner.machine import cpu
 from reasoner.problems import load, stories
 from reasoner.problems.problem import messages
-from reasoner.training import decode, engine, grpo, packed
+from reasoner.training import engine, grpo, packed
 from reasoner.training.fast import FastLoop
 from reasoner.training.reward import Reward
 from reasoner.verifiers import registry
@@ -50,10 +51,10 @@ def file(pocket_file):
 
 
 @pytest.fixture
-def make_trainer(tmp_path, folder):
-    """`make_trainer(**settings)`: a trainer as a training builds it, its adapter not zero, and its fast loop."""
+def make_trainer(tmp_path, folder, file):
+    """`make_trainer(**settings)`: a trainer as a training builds it, in 32 bits, its adapter not zero, and its loop."""
 
-    def make(is_mixed=False, **settings):
+    def make(**settings):
         import torch
 
         found, _ = config.resolve("pocket", {**DIAL, **settings})
@@ -63,14 +64,19 @@ def make_trainer(tmp_path, folder):
         chosen = engine.Engine("trl", on_cuda=False)
         reward = Reward(found, registry.load("number"), run)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(cpu, "has_fast_bf16", lambda: is_mixed)
+            patched.setattr(cpu, "has_fast_bf16", lambda: False)
             trainer = grpo.build_trainer(found, run, chosen, engine.load(found, folder, chosen), reward, problems)
         with torch.no_grad():
             for name, weight in trainer.model.named_parameters():
                 if "lora_B" in name:
                     weight.normal_(std=0.02)
 
-        return trainer, FastLoop(found, trainer)
+        def convert(out, kind):
+            assert kind == "F16"
+            out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, out)
+
+        return trainer, FastLoop(found, run, trainer, problems, convert)
 
     return make
 
@@ -122,13 +128,14 @@ def loss_and_gradients(trainer, batch):
 def test_loss_and_gradients_are_those_of_the_trainer_library(make_trainer, prompts, settings):
 
     trainer, fast = make_trainer(**settings)
-    batch = rollouts(trainer, fast, prompts)
-    if trainer.beta:
-        batch["ref_per_token_logps"] = batch["sampling_per_token_logps"] - 0.1
-    plain_loss, plain = loss_and_gradients(trainer, batch)
-    entropy = trainer._metrics["train"]["entropy"][-1]
-    trainer.fast = fast
-    loss, gradients = loss_and_gradients(trainer, batch)
+    with fast:
+        batch = rollouts(trainer, fast, prompts)
+        if trainer.beta:
+            batch["ref_per_token_logps"] = batch["sampling_per_token_logps"] - 0.1
+        plain_loss, plain = loss_and_gradients(trainer, batch)
+        entropy = trainer._metrics["train"]["entropy"][-1]
+        trainer.fast = fast
+        loss, gradients = loss_and_gradients(trainer, batch)
     assert loss == pytest.approx(plain_loss, rel=1e-4, abs=1e-6)
     assert gradients.keys() == plain.keys()
     assert len(gradients) > 20
@@ -140,87 +147,78 @@ def test_loss_and_gradients_are_those_of_the_trainer_library(make_trainer, promp
         assert trainer._metrics["train"]["entropy"][-1] == pytest.approx(entropy, rel=1e-3)
     difference = trainer._metrics["train"]["sampling/sampling_logp_difference/mean"]
     if not settings.get("train.temperature"):
-        assert difference[-1] < 1e-4
+        assert difference[-1] < 0.02  # llama.cpp in 16 bits with the merged adapter, the trainer in 32
 
 
 def test_a_batch_without_signal_has_no_loss_and_no_gradient(make_trainer, prompts):
     trainer, fast = make_trainer()
-    trainer.fast = fast
-    batch = rollouts(trainer, fast, prompts)
-    batch["advantages"] = batch["advantages"] * 0
-    loss, gradients = loss_and_gradients(trainer, batch)
+    with fast:
+        trainer.fast = fast
+        batch = rollouts(trainer, fast, prompts)
+        batch["advantages"] = batch["advantages"] * 0
+        loss, gradients = loss_and_gradients(trainer, batch)
     assert loss == 0
     assert all(not g.any() for g in gradients.values())
 
 
 def test_another_model_in_the_sampler_is_noticed(make_trainer, prompts):
     trainer, fast = make_trainer()
-    trainer.fast = fast
-    batch = rollouts(trainer, fast, prompts)
-    batch["sampling_per_token_logps"] = batch["sampling_per_token_logps"] - 1.0
-    with pytest.raises(ReasonerError, match="drawn from another model"):
-        loss_and_gradients(trainer, batch)
+    with fast:
+        trainer.fast = fast
+        batch = rollouts(trainer, fast, prompts)
+        batch["sampling_per_token_logps"] = batch["sampling_per_token_logps"] - 1.0
+        with pytest.raises(ReasonerError, match="samples from another model"):
+            loss_and_gradients(trainer, batch)
 
 
-@pytest.mark.parametrize(("is_mixed", "most"), [(False, 1e-3), (True, 0.15)])
-def test_completions_are_drawn_from_the_tuned_model(make_trainer, prompts, is_mixed, most):
-    """Rows move as their neighbours end: every token must still be the tuned model's own, after its own text."""
+def test_live_weights_are_proven_and_followed(make_trainer, prompts):
+    """A weight written into the file is what llama.cpp computes with, without loading anything anew."""
     import torch
 
-    trainer, fast = make_trainer(is_mixed)
-    drawn = fast.complete(prompts, 4, temperature=1.5, max_tokens=40, seed=5)
-    assert len({len(ids) for group in drawn for ids, _ in group}) > 4
-    tokens = torch.tensor([t for group in drawn for ids, _ in group for t in ids])
-    theirs = torch.tensor([v for group in drawn for _, values in group for v in values])
-
-    def worst():
-        with torch.no_grad(), trainer.accelerator.autocast():
-            states = packed.hidden_states(trainer.model, in_groups(prompts, drawn))
-            return float((packed.token_logps(states, fast.head, tokens, 1.5)[0] - theirs).abs().max())
-
-    assert worst() < most
-    with trainer.model.disable_adapter():
-        assert worst() > 10 * most
-
-
-def test_values_that_are_not_numbers_are_no_samples(make_trainer, prompts):
     trainer, fast = make_trainer()
-    next(w for name, w in trainer.model.named_parameters() if "lora_B" in name).data.fill_(float("nan"))
-    with pytest.raises(ReasonerError, match="not numbers"):
-        fast.complete(prompts[:1], 1, temperature=1.0, max_tokens=1, seed=0)
+    with fast, torch.no_grad():
+        drawn = fast.complete(prompts[:2], 4, temperature=1.0, max_tokens=24, seed=1)
+        tokens = torch.tensor([t for group in drawn for ids, _ in group for t in ids])
+        theirs = torch.tensor([v for group in drawn for _, values in group for v in values])
+
+        def ours():
+            states = packed.hidden_states(trainer.model, in_groups(prompts[:2], drawn))
+            return packed.token_logps(states, fast.head, tokens, 1.0)[0]
+
+        with_adapter = float((ours() - theirs).abs().mean())
+        with trainer.model.disable_adapter():
+            without = float((ours() - theirs).abs().mean())
+        assert with_adapter < 0.01
+        assert without > 4 * with_adapter
 
 
-def test_samples_follow_the_distribution(make_trainer, prompts):
-    """Frequencies of the first token against the probabilities that were reported."""
+def test_a_young_adapter_reaches_the_sampler(make_trainer, prompts):
+    """What the first steps add is less than half a step of the base's bfloat16 in most places."""
+    import gguf as ggml
     import torch
 
-    _, fast = make_trainer(**{"train.num_prompts": "16"})
-    counts: dict[int, int] = {}
-    share: dict[int, float] = {}
-    for seed in range(32):
-        for ids, logps in fast.complete(prompts[:1], 64, temperature=1.3, max_tokens=1, seed=seed)[0]:
-            counts[ids[0]] = counts.get(ids[0], 0) + 1
-            share[ids[0]] = float(torch.tensor(logps[0]).exp())
-    total = sum(counts.values())
-    assert total == 32 * 64
-    for token, p in share.items():
-        assert abs(counts[token] / total - p) < 5 * (p * (1 - p) / total) ** 0.5 + 1e-3
+    trainer, fast = make_trainer()
+    with fast, torch.no_grad():
+        for weight in (w for name, w in trainer.model.named_parameters() if "lora_B" in name):
+            weight.mul_(0.01)
+        fast.complete(prompts[:1], 1, temperature=1.0, max_tokens=1, seed=1)
+        module = fast.layers["model.layers.0.mlp.up_proj.weight"]
+        tensors = {tensor.name: tensor for tensor in ggml.GGUFReader(fast.path).tensors}
+        there = torch.from_numpy(tensors["blk.0.ffn_up.weight"].data.astype("float32"))
+        weight, wanted = module.get_base_layer().weight.float(), module.get_delta_weight("default")
+        assert (there - weight - wanted).norm() < 0.3 * wanted.norm()
+        assert ((weight + wanted).bfloat16().float() - weight - wanted).norm() > 0.6 * wanted.norm()
 
 
-def test_greedy_is_the_same_whatever_shares_the_batch(make_trainer, prompts):
-    _, fast = make_trainer(**{"train.num_prompts": "4"})
-    together = fast.complete(prompts, 4, temperature=0.0, max_tokens=40, seed=0)
-    alone = [fast.complete([p], 1, temperature=0.0, max_tokens=40, seed=0)[0][0][0] for p in prompts]
-    assert [group[0][0] for group in together] == alone
-    assert all(ids == group[0][0] for group in together for ids, _ in group)
+def test_values_that_do_not_fit_are_no_samples(make_trainer, prompts):
+    import torch
 
-
-def test_more_prompts_than_fit_at_once(make_trainer, prompts):
-    _, fast = make_trainer(**{"train.num_prompts": "2"})
-    drawn = fast.complete(prompts, 4, temperature=1.0, max_tokens=8, seed=0)
-    assert [len(group) for group in drawn] == [4] * 4
-    with pytest.raises(ReasonerError, match="do not fit"):
-        fast.complete(prompts, 4, temperature=1.0, max_tokens=100_000, seed=0)
+    fast = make_trainer()[1]
+    with fast, torch.no_grad():
+        name, module = next(iter(fast.layers.items()))
+        fast.live.write(name, module.weight.data * 1e8)
+        with pytest.raises(ReasonerError, match="not numbers"):
+            fast.sampler.sample(prompts[:1], 1, max_tokens=1, temperature=1.0, stops=[2])
 
 
 def test_attention_over_a_window_is_refused_where_it_would_differ():
@@ -232,8 +230,75 @@ def test_attention_over_a_window_is_refused_where_it_would_differ():
     assert packed.prepare(model)
     with torch.no_grad():
         assert len(packed.hidden_states(model, [([1, 2, 3], [[4, 5, 6], [7]])])) == 4
-        with pytest.raises(ReasonerError, match="sliding window"):
+        with pytest.raises(ReasonerError, match="does not fit"):
             packed.hidden_states(model, [([1, 2, 3], [[4] * 6])])
+
+
+def test_weights_of_another_model_are_refused(make_trainer, file):
+    fast = make_trainer()[1]
+    with fast:
+        name, module = next(iter(fast.layers.items()))
+        wrong = {name: module.weight.data + 1}
+        with pytest.raises(ReasonerError, match="layout"):
+            live.LiveWeights(file, wrong, num_blocks=6, heads={1, 2, 4})
+
+
+def test_samples_follow_the_distribution(file, prompts):
+    """Frequencies of the first token against the probabilities that were reported."""
+    import torch
+
+    with sampler.Sampler(file, width=64, context=256, threads=1) as engine:
+        generator = torch.Generator().manual_seed(0)
+        counts: dict[int, int] = {}
+        share: dict[int, float] = {}
+        for _ in range(32):
+            for ids, logps in engine.sample(
+                prompts[:1], 64, max_tokens=1, temperature=1.3, stops=[2], generator=generator
+            )[0]:
+                counts[ids[0]] = counts.get(ids[0], 0) + 1
+                share[ids[0]] = float(torch.tensor(logps[0]).exp())
+    total = sum(counts.values())
+    assert total == 32 * 64
+    for token, p in share.items():
+        assert abs(counts[token] / total - p) < 5 * (p * (1 - p) / total) ** 0.5 + 1e-3
+
+
+def test_greedy_is_the_same_whatever_shares_the_batch(file, prompts, tokenizer):
+    stops = {int(tokenizer.eos_token_id)}
+    with sampler.Sampler(file, width=16, context=256, threads=1) as engine:
+        together = engine.sample(prompts, 4, max_tokens=40, temperature=0.0, stops=stops)
+        alone = [engine.sample([p], 1, max_tokens=40, temperature=0.0, stops=stops)[0][0][0] for p in prompts]
+    assert [group[0][0] for group in together] == alone
+    assert all(ids == group[0][0] for group in together for ids, _ in group)
+
+
+def test_log_probabilities_hold_when_sequences_end_at_different_times(file, folder, prompts, tokenizer):
+    """Caches move between slots as neighbours end: every token must still be the model's own, after its own text."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with sampler.Sampler(file, width=16, context=256, threads=1) as engine:
+        generator = torch.Generator().manual_seed(5)
+        drawn = engine.sample(
+            prompts, 4, max_tokens=40, temperature=1.5, stops={int(tokenizer.eos_token_id)}, generator=generator
+        )
+    lengths = {len(ids) for group in drawn for ids, _ in group}
+    assert len(lengths) > 4
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        states = packed.hidden_states(model, in_groups(prompts, drawn))
+        tokens = torch.tensor([t for group in drawn for ids, _ in group for t in ids])
+        ours, _ = packed.token_logps(states, model.get_output_embeddings().weight, tokens, 1.5)
+    theirs = torch.tensor([v for group in drawn for _, values in group for v in values])
+    assert float((ours - theirs).abs().max()) < 0.05
+
+
+def test_more_prompts_than_fit_at_once(file, prompts):
+    with sampler.Sampler(file, width=8, context=256, threads=1) as engine:
+        drawn = engine.sample(prompts, 4, max_tokens=8, temperature=1.0, stops=[2])
+        assert [len(group) for group in drawn] == [4] * 4
+        with pytest.raises(ReasonerError, match="do not fit"):
+            engine.sample(prompts, 4, max_tokens=1000, temperature=1.0, stops=[2])
 
 
 def test_no_interrupt_is_lost_in_the_sampler(file, prompts):
@@ -258,13 +323,7 @@ def test_no_interrupt_is_lost_in_the_sampler(file, prompts):
                     signal.setitimer(signal.ITIMER_VIRTUAL, draw.uniform(0.005, 0.03))
                     while given < num:
                         # Short ones: a cache that moves to another slot is when llama.cpp has much to say.
-                        engine.complete(
-                            prompts,
-                            [0, 1, 2, 3],
-                            lambda index, ids: None,
-                            sampler.Sampling(max_tokens=4, temperature=1.0),
-                            lambda ids: ids[-1] % 2 == 0,
-                        )
+                        engine.sample(prompts, 2, max_tokens=4, temperature=1.0, stops=range(0, 400, 2))
                 except Interrupted:
                     met += 1
     finally:
@@ -298,7 +357,7 @@ def test_each_row_draws_from_its_own_distribution():
     logits = torch.full((70, 300), -50.0)
     logits[torch.arange(70), wanted] = torch.linspace(0, 5, 70)
     for temperature in (0.0, 0.6):
-        tokens, logps = decode.draw(logits.clone(), temperature, torch.Generator().manual_seed(1))
+        tokens, logps = sampler.draw(logits, temperature, torch.Generator().manual_seed(1))
         assert tokens == wanted.tolist()
         assert max(map(abs, logps)) < 1e-6
 
@@ -315,7 +374,8 @@ def test_kl_is_zero_against_itself_and_positive_against_another(num):
 
 
 def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(make_trainer, prompts):
-    trainer, _ = make_trainer()
+    trainer, fast = make_trainer()
+    fast.__exit__()
     trainer.fast = None
     asked = sorted(prompts, key=len)
     assert len(asked[0]) < len(asked[-1])

@@ -19,7 +19,9 @@ class LlamaCpp:
 
     def __init__(self, path: Path, limits: base.Limits) -> None:
         threads = limits.num_thread or os.cpu_count() or 1
-        self._sampler = sampler.Sampler(path, width=limits.concurrency, context=limits.num_ctx, threads=threads)
+        self._sampler = sampler.Sampler(
+            path, width=limits.concurrency, context=limits.num_ctx, threads=threads, repack=True
+        )
         template = self._sampler.chat_template
         if not template:
             self._sampler.close()

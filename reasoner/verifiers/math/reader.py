@@ -669,8 +669,8 @@ _TIME = re.compile(
 )
 _WORDS = re.compile(r"[A-Za-z][A-Za-z'\- ,.()/:]*|[A-Za-z]{3,}(?: (?:[A-Za-z'-]+|\d{1,4})[.,]?)+")
 _CONDITION = re.compile(
-    r"\s*[,;]?\s*(?:\\q?quad\s*)*(?:\\text\s*\{\s*(?:,?\s*where|,?\s*for|,?\s*with)[a-z ]*\}|\bwhere\b|\bfor\b)?\s*\(?"
-    r"\s*(?P<name>[klmn])\s*\\in\s*\\(?:mathbb|mathbf|Bbb)\s*\{?(?P<set>[ZN])\}?\s*\)?$"
+    r"\s*+[,;]?\s*+(?:\\q?quad\s*+)*(?:\\text\s*+\{\s*+,?\s*+(?:where|for|with)[a-z ]*\}|\bwhere\b|\bfor\b)?"
+    r"\s*+\(?\s*+(?P<name>[klmn])\s*+\\in\s*+\\(?:mathbb|mathbf|Bbb)\s*+\{?(?P<set>[ZN])\}?\s*+\)?$"
 )
 """At the end of an answer: over which whole numbers its parameter runs."""
 _LOOSE_START = re.compile(r"(?:\\approx|\\sim|=|:)\s*")
