@@ -90,7 +90,7 @@ def run(
     scored model was not fit to be promoted.
     """
     from reasoner import config, runs
-    from reasoner.machine import cpu
+    from reasoner.machine import cpu, device
 
     cpu.share_cores()
     from reasoner.pipeline import plan
@@ -101,5 +101,5 @@ def run(
     if found.config_path.exists():
         settings, origin = config.read(found.config_path, given)
     else:
-        settings, origin = config.resolve(profile, given)
+        settings, origin = config.resolve(profile, given, device.kind())
     return plan.run(Job(settings, found), origin, until)

@@ -309,8 +309,14 @@ def profiles() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def resolve(profile: str, overrides: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
-    """The config of a profile with `section.key=value` overrides, and where each value came from.
+DEVICES = ("cuda", "cpu")
+"""Tables of a profile that hold for one kind of device only, each with sections of its own."""
+
+
+def resolve(
+    profile: str, overrides: Mapping[str, str] | None = None, device: str = "cpu"
+) -> tuple[Config, dict[str, str]]:
+    """The config of a profile on a kind of device, with `section.key=value` overrides, and where each value came from.
 
     Values are read as TOML where they parse, else as text; `none` is null.
     """
@@ -323,7 +329,12 @@ def resolve(profile: str, overrides: Mapping[str, str] | None = None) -> tuple[C
             code=USAGE,
         )
     tree: dict[str, Any] = {"profile": profile, **tomllib.loads(path.read_text(encoding="utf-8"))}
+    special = {name: tree.pop(name, {}) for name in DEVICES}[device]
     origin = {key: f"profile {profile}" for key, _ in _leaves(tree)}
+    for dotted, value in _leaves(special):
+        section, key = dotted.split(".")
+        tree.setdefault(section, {})[key] = value
+        origin[dotted] = f"profile {profile}, {device}"
     return overlay(tree, origin, overrides or {})
 
 

@@ -113,6 +113,7 @@ def _absolute(key: str, value: str) -> str:
 def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
     """The run that was meant: the one that exists under this name, else a new one from a profile."""
     from reasoner import config, runs
+    from reasoner.machine import device
     from reasoner.pipeline import plan
     from reasoner.pipeline.job import Job
 
@@ -124,7 +125,9 @@ def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
             profile, why = plan.default_profile()
         run = runs.new(asked.run_name or default_name(profile, overrides))
     if profile is not None and not run.config_path.exists():
-        found, origin = config.resolve(profile, overrides)
+        found, origin = config.resolve(profile, overrides, here := device.kind())
+        if here == "cpu" and (free := plan.free_gib()) < (wanted := plan.MEMORY.get(profile, 0)):
+            screen.say(f"{profile} wants {wanted} GiB of free memory on a CPU, {free:.1f} are free: it may be killed")
     else:
         found, origin = config.read(run.config_path, overrides)
         if profile not in (None, found.profile):

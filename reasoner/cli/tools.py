@@ -70,13 +70,14 @@ def doctor_command(as_json: bool) -> None:
 def config_command(asked: Asked) -> None:
     """Print the config with every key: its value, where it came from, what it means."""
     from reasoner import config, runs
+    from reasoner.machine import device
     from reasoner.pipeline import plan
 
     given = asked.settings()
     if asked.run_name is not None:
         found, origin = config.read(runs.existing(asked.run_name).config_path, given)
     else:
-        found, origin = config.resolve(asked.profile or plan.default_profile()[0], given)
+        found, origin = config.resolve(asked.profile or plan.default_profile()[0], given, device.kind())
     click.echo(config.document(found, origin), nl=False)
 
 

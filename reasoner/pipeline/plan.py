@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.export import register
 from reasoner.export.facts import PROMOTE
 from reasoner.files import read_json, write_text
+from reasoner.machine import device
 from reasoner.measuring import evaluate
 from reasoner.pipeline import doctor, stages
 from reasoner.pipeline.job import Job
@@ -172,21 +172,22 @@ def check_disk(job: Job) -> None:
             raise ReasonerError(f"not enough disk space at {place}", why, fix, code=MISSING)
 
 
-SMOL_MEMORY = 8 * 2**30
-"""Free memory that `smol` is taken with; it was measured to need less (scripts/LOG.md)."""
+MEMORY = {"smol": 8, "gsm8k": 12}
+"""GiB of free memory that a profile wants on a CPU; more than was measured (scripts/LOG.md)."""
+
+
+def free_gib() -> float:
+    """Memory that programs could have now, in GiB."""
+    import psutil
+
+    return float(psutil.virtual_memory().available) / 2**30
 
 
 def default_profile() -> tuple[str, str]:
     """The profile `make reasoner` takes where none is named, and why."""
-    import psutil
-
-    if shutil.which("nvidia-smi"):
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-            if listed.returncode == 0 and "GPU" in listed.stdout:
-                return "gsm8k", "a CUDA device is present"
-    free = psutil.virtual_memory().available
-    if free < SMOL_MEMORY:
-        short = f"{free / 2**30:.1f} GiB of free memory where smol wants {SMOL_MEMORY / 2**30:.0f}"
+    if device.kind() == "cuda":
+        return "gsm8k", "a CUDA device is present"
+    if (free := free_gib()) < MEMORY["smol"]:
+        short = f"{free:.1f} GiB of free memory where smol wants {MEMORY['smol']}"
         return "pocket", f"no CUDA device, and {short}: a rehearsal on the CPU"
     return "smol", "no CUDA device: a real chat model on the CPU"

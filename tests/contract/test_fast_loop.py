@@ -383,3 +383,39 @@ def test_answers_of_the_trainer_library_do_not_depend_on_what_shares_the_batch(m
     trainer.args.generation_batch_size = 2
     assert together == trainer.sample(asked, 2, temperature=0.0, max_tokens=16, seed=0)
     assert [len(group) for group in together] == [2] * len(asked)
+
+
+def test_an_interrupt_saves_the_last_finished_step_and_nothing_half_done(make_trainer, tmp_path):
+    """What goes on from there is what a training without an interrupt would have been."""
+    from reasoner.training import facts, hooks
+
+    def train(name, resume=None, stop_at=None):
+        trainer, _ = make_trainer(**{"train.steps": "3", "train.save_every": "100"})
+        run = runs.Run(tmp_path / name)
+        trainer.args.output_dir = str(run.checkpoints_dir)
+
+        def progress(metrics):
+            if metrics.step == stop_at:
+                raise KeyboardInterrupt
+
+        records = hooks.callback_class()(trainer_config, run, trainer, trainer.reward_funcs[0], progress)
+        trainer.add_callback(records)
+        try:
+            trainer.train(resume_from_checkpoint=resume)
+        except KeyboardInterrupt:
+            assert records.save_finished() == 2
+            assert records.save_finished() is None
+        return trainer, run, records
+
+    trainer_config, _ = config.resolve("pocket", {**DIAL, "train.steps": "3", "train.save_every": "100"})
+    whole, _, records = train("whole")
+    assert records.save_finished() is None
+    _, run, _ = train("stopped", stop_at=2)
+    assert runs.ready_steps(run.checkpoints_dir) == [2]
+    assert [one.step for one in facts.read_metrics(run)] == [1, 2]
+    again, run, records = train("stopped", resume=str(run.checkpoints_dir / "checkpoint-2"))
+    records.on_pre_optimizer_step(None, None, None)
+    again.state.global_step += 1
+    assert records.save_finished() is None  # the weights may have moved by half
+    wanted = dict(whole.model.named_parameters())
+    assert all(bool((p == wanted[name]).all()) for name, p in again.model.named_parameters() if "lora" in name)

@@ -8,12 +8,26 @@ from reasoner import config
 from reasoner.errors import ReasonerError
 
 
+@pytest.mark.parametrize("device", config.DEVICES)
 @pytest.mark.parametrize("name", ["pocket", "smol", "gsm8k", "math", "code"])
-def test_every_shipped_profile_resolves(name):
-    found, origin = config.resolve(name)
+def test_every_shipped_profile_resolves(name, device):
+    found, origin = config.resolve(name, device=device)
     assert found.profile == name
-    assert origin["model.base"] == f"profile {name}"
+    assert origin["model.base"].startswith(f"profile {name}")
     assert origin["train.beta"] == "default"
+
+
+def test_a_table_of_a_device_holds_on_that_device_only(tmp_path, monkeypatch):
+    (tmp_path / "two.toml").write_text(
+        '[model]\nbase = "pocket"\n[data]\nsource = "gsm8k"\n[train]\nsteps = 3\n'
+        "[cpu.train]\nsteps = 5\n[cuda.train]\nseed = 7\n[cuda.gguf]\nmargn = 1.0\n"
+    )
+    monkeypatch.setattr(config, "profiles", lambda: {"two": tmp_path / "two.toml"})
+    found, origin = config.resolve("two", {"train.seed": "9"}, "cpu")
+    assert (found.train.steps, found.train.seed) == (5, 9)
+    assert (origin["train.steps"], origin["model.base"]) == ("profile two, cpu", "profile two")
+    with pytest.raises(ReasonerError, match=r"unknown config key 'gguf.margn' in profile two, cuda"):
+        config.resolve("two", device="cuda")
 
 
 def test_shipped_profiles_are_the_documented_ones():
