@@ -307,7 +307,7 @@ STAGES = (
     ),
     Stage(
         TRAIN, _train, ("model", "data", "verifier", "train"), _base_inputs,
-        usually={"pocket": "1-2 min", "smol": "35-45 min, over an hour without AVX512-BF16 or AMX"},
+        usually={"pocket": "1-2 min"},
     ),
     Stage(facts.MERGE, _merge, ("model",), _adapter_inputs),
     Stage(

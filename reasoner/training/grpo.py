@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reasoner import files, runs
+from reasoner import files, runs, words
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import load
 from reasoner.problems.overlap import Contamination
 from reasoner.problems.problem import Problem, messages, shuffle_references, split_sha256
-from reasoner.training import chat, curriculum, engine, facts, hooks
+from reasoner.training import chat, curriculum, engine, facts, floor, hooks
 from reasoner.training.engine import Engine, Loaded
 from reasoner.training.facts import StepMetrics, TrainFacts
 from reasoner.training.fast import FastLoop
@@ -107,6 +107,10 @@ def _run(
     trainer.add_callback(records)
     if resume:
         say(f"continuing from step {first_step}")
+    if not chosen.on_cuda and first_step < config.train.steps:
+        left = (config.train.steps - first_step) * floor.seconds_a_step(config.train, trainer.model)
+        usually = f"usually {words.duration(2 * left)} to {words.duration(3 * left)}"
+        say(f"the arithmetic of the training takes {words.duration(left)} on this machine; {usually} in all")
     try:
         _train(trainer, resume)
     except KeyboardInterrupt:
