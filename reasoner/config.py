@@ -92,6 +92,8 @@ class Train(Section):
     """Problems per optimizer step."""
     num_generations: int = Field(8, ge=2)
     """Completions sampled per problem: the group each reward is compared within."""
+    num_trained: int | None = Field(None, ge=2)
+    """Completions of each group that are trained on, those that differ most in reward; None trains on all."""
     micro_batch: int | None = Field(None, ge=1)
     """Completions per forward and backward pass; None takes all of a step at once."""
     max_completion_tokens: int = Field(512, ge=8)

@@ -58,6 +58,13 @@ def check(config: Config) -> None:
             fix="choose a divisor",
             code=USAGE,
         )
+    if (config.train.num_trained or 0) > config.train.num_generations:
+        raise ReasonerError(
+            "train.num_trained is more than a group has",
+            why=f"{config.train.num_generations} completions a problem (train.num_generations)",
+            fix="lower it, or --set train.num_trained=none",
+            code=USAGE,
+        )
     if config.verifier.reward == "share" and not registry.load(config.verifier.name).has_shares:
         raise ReasonerError(
             f"verifier.reward = share, but the verifier {config.verifier.name} has no shares of tests",
@@ -97,6 +104,7 @@ def _run(
     reward = Reward(config, checker, run_)
     trainer = build_trainer(config, run_, chosen, loaded, reward, problems)
     reward.eos_ids, trainer.first_step = set(trainer.eos_token_ids), first_step
+    trainer.num_trained = config.train.num_trained
     sampler, why_not_fast = _choose_sampler(job, chosen, trainer, problems, say, until_done)
     resume = run_.checkpoints_dir / f"checkpoint-{first_step}" if first_step else None
     if config.train.curriculum:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files, runs
 from reasoner.config import Config
-from reasoner.training import alarms
+from reasoner.training import alarms, subset
 from reasoner.training.chat import ChatKL
 from reasoner.training.curriculum import STATE_FILE, Curriculum, Draws
 from reasoner.training.facts import CurriculumState, StepMetrics
@@ -52,6 +53,8 @@ class TrainerHooks(GRPOTrainer):
     chat: ChatKL | None = None
     first_step = 0
     """The step that training goes on from."""
+    num_trained: int | None = None
+    """Completions of each group that are trained on."""
     _moving: torch.Tensor | None = None
     """Which rows can move the loss, `(B,)`, while it is computed; None: all."""
 
@@ -98,6 +101,16 @@ class TrainerHooks(GRPOTrainer):
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         return super()._get_train_sampler(dataset) if self.curriculum is None else Draws(self)
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
+        """Gives the library no reward for what is not trained on: it then counts in no mean, and has no advantage."""
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self.num_trained is not None:
+            for group in rewards.split(self.num_generations):  # a view: one row a completion, one column of ours
+                known = [None if math.isnan(value) else value for value in group[:, 0].tolist()]
+                kept = subset.most_informative(known, self.num_trained)
+                group[[at for at in range(len(group)) if at not in kept]] = math.nan
+        return rewards
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         with _in_order() if self.fast is not None else contextlib.nullcontext():
@@ -228,7 +241,7 @@ class Records:
         return StepMetrics(
             step=step,
             steps=self.config.train.steps,
-            reward=logs["reward"],
+            reward=logs["reward"] if reward.mean is None else reward.mean,
             signal=1 - logs.get("frac_reward_zero_std", 0.0),
             length=logs["completions/mean_length"],
             truncated=logs["completions/clipped_ratio"],

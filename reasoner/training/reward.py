@@ -42,6 +42,8 @@ class Reward:
         """Tokens that end a completion: one without is cut off, and earns nothing. The trainer knows them."""
         self.scored = self.unscored = self.step_unscored = 0
         self.shows_working = 0.0
+        self.mean: float | None = None
+        """Mean reward of the newest step, over all completions with a verdict."""
         self.strict_gap, self.hidden_gap = alarms.Gap(), alarms.Gap()
         self.visible_share: float | None = None
         self.hidden_share: float | None = None
@@ -91,7 +93,9 @@ class Reward:
         file = f"{runs.step_name(step)}.jsonl"
         files.append_jsonl(self._run.path / "rollouts" / file, [files.as_json(rollout) for rollout in rollouts])
         self._check_unscored(rollouts, file)
-        return [score.share_reward if self._settings.reward == "share" else score.reward for score in scores]
+        rewards = [score.share_reward if self._settings.reward == "share" else score.reward for score in scores]
+        self.mean = alarms.mean([reward for reward in rewards if reward is not None])
+        return rewards
 
     def _judged_again(self, rollouts: list[Rollout], answers: list[str]) -> list[Rollout]:
         """Gives a sample of the accepted ones their `strict` verdict, and takes the gap."""

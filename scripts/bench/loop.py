@@ -5,7 +5,8 @@
 
 `stages` goes on from checkpoints of a finished run with either loop, in turn, for a few steps: the same policy, the
 same problems. Completions are long at first and short later, so the ratio is given by stage. Give the run
-`--set train.keep_checkpoints=100`, else its early checkpoints are gone. `--loops fast` in two clones, with one
+`--set train.keep_checkpoints=100`, else its early checkpoints are gone. The floor is the arithmetic of the tokens that
+were sampled and trained, at the speed of products measured in the same minute. `--loops fast` in two clones, with one
 `REASONER_RUNS`, compares two states of the code. `whole` trains from the start with both and
 scores both on the same held-out problems; a plain training takes hours. Both print a table for scripts/LOG.md.
 """
@@ -48,9 +49,28 @@ def go_on(source: Path, at: int, loop: str, steps: int) -> list[dict]:
     return [row for row in rows if row["step"] > at]
 
 
+def floor_of(source: Path, rows: list[dict]) -> float:
+    """Seconds that a step cannot be faster than: the sampled tokens, and those of groups with signal."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from reasoner.machine import cpu
+    from reasoner.training import floor
+
+    settings = json.loads((source / "config.json").read_text())["config"]["train"]
+    weights = floor.num_weights(AutoModelForCausalLM.from_pretrained(source / "base" / "model"))
+    group = settings["num_generations"]
+    share = (settings.get("num_trained") or group) / group
+    tokens = [row["length"] * settings["num_prompts"] * group for row in rows]
+    trained = [share * row["signal"] * num for row, num in zip(rows, tokens, strict=True)]
+    speed = max(cpu.matmul_speed(dtype) for dtype in (torch.bfloat16, torch.float32))
+    return floor.flops(weights, sum(tokens), sum(trained)) / len(rows) / speed
+
+
 def stages(args: argparse.Namespace) -> None:
     source = RUNS / args.run
-    print("| from step | loop | s a step | of it sampling | mean tokens |\n|---|---|---|---|---|", flush=True)
+    print("| from step | loop | s a step | of it sampling | mean tokens | floor, s | times the floor |", flush=True)
+    print("|---|---|---|---|---|---|---|", flush=True)
     total = dict.fromkeys(args.loops.split(","), 0.0)
     for at in map(int, args.at.split(",")):
         for loop in total:
@@ -61,7 +81,9 @@ def stages(args: argparse.Namespace) -> None:
 
             total[loop] += mean("step_seconds")
             sampling = f"{mean('sample_seconds'):.1f}" if loop == "fast" else ""
-            print(f"| {at} | {loop} | {mean('step_seconds'):.1f} | {sampling} | {mean('length'):.0f} |", flush=True)
+            least = floor_of(source, rows)
+            shown = f"{mean('length'):.0f} | {least:.1f} | {mean('step_seconds') / least:.1f}"
+            print(f"| {at} | {loop} | {mean('step_seconds'):.1f} | {sampling} | {shown} |", flush=True)
     if len(total) > 1:
         print(f"plain / fast, each stage counted alike: {total['plain'] / total['fast']:.2f}")
 

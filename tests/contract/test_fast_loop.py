@@ -419,3 +419,30 @@ def test_an_interrupt_saves_the_last_finished_step_and_nothing_half_done(make_tr
     assert records.save_finished() is None  # the weights may have moved by half
     wanted = dict(whole.model.named_parameters())
     assert all(bool((p == wanted[name]).all()) for name, p in again.model.named_parameters() if "lora" in name)
+
+
+def test_only_the_most_informative_of_a_group_are_trained_on(make_trainer, tmp_path):
+    from reasoner import files
+    from reasoner.training import facts, hooks
+
+    settings = {"train.steps": "4", "train.num_generations": "8", "train.num_trained": "4", "train.save_every": "100"}
+    trainer, _ = make_trainer(**settings)
+    trainer.num_trained = 4
+    run, reward = runs.Run(tmp_path / "run"), trainer.reward_funcs[0]
+    found, _ = config.resolve("pocket", {**DIAL, **settings})
+    trainer.add_callback(hooks.callback_class()(found, run, trainer, reward, lambda metrics: None))
+    trainer.train()
+    rewards, advantages = list(trainer._logs["rewards"]["verifier"]), list(trainer._logs["advantages"])
+    rows = [row for path in sorted(run.path.glob("rollouts/*.jsonl")) for row in files.read_jsonl(path)][-24:]
+    verdicts = [float(row["verdict"] == "right") for row in rows]
+    assert len(rewards) == len(advantages) == 24
+    for at in range(0, 24, 8):
+        kept = [i for i in range(at, at + 8) if rewards[i] == rewards[i]]
+        assert len(kept) == 4
+        assert all(rewards[i] == verdicts[i] for i in kept)
+        assert {rewards[i] for i in kept} == set(verdicts[at : at + 8])
+        assert all(advantages[i] == 0 for i in range(at, at + 8) if i not in kept)
+        assert sum(advantages[i] for i in kept) == pytest.approx(0, abs=1e-4)
+    newest = facts.read_metrics(run)[-1]
+    assert newest.reward == pytest.approx(sum(verdicts) / 24)
+    assert newest.signal == pytest.approx(sum(len(set(verdicts[at : at + 8])) > 1 for at in range(0, 24, 8)) / 3)
