@@ -293,14 +293,15 @@ def draw(logits: torch.Tensor, temperature: float, generator: torch.Generator | 
     tokens: list[int] = []
     values: list[float] = []
     for part in logits.split(16):  # as much as is kept between calls: larger pieces of memory are asked for anew
-        scaled = part / temperature if temperature else part
-        logps = torch.log_softmax(scaled, dim=-1)
         if temperature:
-            upto = logps.double().exp_().cumsum_(dim=-1)
-            point = torch.rand(len(part), 1, generator=generator, dtype=torch.float64) * upto[:, -1:]
+            shares = torch.softmax(part / temperature, dim=-1)
+            upto = shares.cumsum(dim=-1)  # torch adds in 64 bits, and rounds to 32
+            point = torch.rand(len(part), 1, generator=generator) * upto[:, -1:]
             drawn = torch.searchsorted(upto, point, right=True).clamp_(max=part.shape[1] - 1)
+            logps = shares.gather(1, drawn).log_()
         else:
-            drawn = logps.argmax(dim=-1, keepdim=True)
+            drawn = part.argmax(dim=-1, keepdim=True)
+            logps = torch.log_softmax(part, dim=-1).gather(1, drawn)
         tokens += drawn[:, 0].tolist()
-        values += logps.gather(1, drawn)[:, 0].tolist()
+        values += logps[:, 0].tolist()
     return tokens, values
