@@ -87,7 +87,10 @@ class Verifier(Section):
 
 class Train(Section):
     steps: int = Field(200, ge=1)
-    """Optimizer steps."""
+    """Optimizer steps, at most."""
+    solved_at: float | None = Field(None, gt=0, le=1)
+    """Mean reward of the last 20 steps at which training stops before `train.steps`, if by then most groups are all
+    right or all wrong; None does all steps."""
     num_prompts: int = Field(8, ge=1)
     """Problems per optimizer step."""
     num_generations: int = Field(8, ge=2)

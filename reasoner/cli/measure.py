@@ -137,7 +137,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         "path": str(job.run.path),
         "profile": job.config.profile,
         "step": steps[-1]["step"] if steps else 0,
-        "steps": job.config.train.steps,
+        "steps": job.step,
         "checkpoints": runs.ready_steps(job.run.checkpoints_dir),
         "stages": files.as_json(states),
         "summary": summary,

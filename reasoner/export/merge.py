@@ -39,8 +39,10 @@ _PROBES = [
 ]
 
 
-def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Path) -> tuple[list[Path], MergeFacts]:
-    """Write `out`, a folder that loads like any other model, and say what the adapter changed.
+def run(
+    config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Path, steps: int
+) -> tuple[list[Path], MergeFacts]:
+    """Write `out`, a folder that loads like any other model, and say what the adapter of so many steps changed.
 
     Raises where the adapter changed nothing, holds a value that is not a number, was trained on
     another base, or where merged and base + adapter disagree by more than rounding.
@@ -67,7 +69,7 @@ def run(config: Config, run_: runs.Run, base_path: Path, adapter: Path, out: Pat
         why = f"logits differ by up to {worst:.2g}, tolerance {tolerance:.2g}"
         fix = "this is a bug worth reporting, with adapter_config.json"
         raise ReasonerError("merged and base + adapter disagree", why, fix)
-    _save(merged, tokenizer, base_path, out, card(config, run_, locate.licence(base_path)))
+    _save(merged, tokenizer, base_path, out, card(config, run_, steps, locate.licence(base_path)))
     rounded = _logits(_load(out), probes)
     agree = [float((a.argmax(-1) == b.argmax(-1)).float().mean()) for a, b in zip(as_merged, rounded, strict=True)]
     return [out], MergeFacts(
@@ -148,12 +150,12 @@ def _largest_difference(some: Sequence[Any], others: Sequence[Any]) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(some, others, strict=True))
 
 
-def card(config: Config, run_: runs.Run, licence: str) -> str:
+def card(config: Config, run_: runs.Run, steps: int, licence: str) -> str:
     """The model card; the converter carries its front matter into the GGUF."""
     paid = "the share of hidden tests that hold for" if config.verifier.reward == "share" else "the verdict of"
     return (
         f"---\nlicense: {json.dumps(licence)}\npipeline_tag: text-generation\n---\n\n# {config.serve.name}\n\n"
-        f"Run `{run_.name}`: `{config.model.base}`, tuned with GRPO and LoRA for {config.train.steps} steps (seed"
+        f"Run `{run_.name}`: `{config.model.base}`, tuned with GRPO and LoRA for {steps} steps (seed"
         f" {config.train.seed}) on `{public(config.data.source)}`. The reward was {paid} the verifier"
         f" `{public(config.verifier.name)}` and nothing else.\n"
     )

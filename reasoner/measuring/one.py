@@ -25,6 +25,7 @@ from reasoner.problems import generated, load
 from reasoner.problems.overlap import Overlap, find_overlap
 from reasoner.problems.problem import Problem, messages
 from reasoner.serving import host
+from reasoner.training.facts import steps_of
 from reasoner.verifiers import registry
 
 DEFAULT_TOKENS = 512
@@ -175,7 +176,8 @@ def _target(name: str, engine: str | None) -> _Target:
         return _Target(name, name)
     run_ = runs.existing(name)
     settings, _ = configs.read(run_.config_path)
-    steps, export = settings.train.steps, run_.export_dir(settings.train.steps)
+    steps = steps_of(run_, settings)
+    export = run_.export_dir(steps)
     record, source, file = run_.record(REGISTER, steps), run_.record(BASE, steps), run_.record(GGUF, steps)
     if record is None or source is None or file is None:
         raise ReasonerError(f"run {run_.name} has no model in Ollama yet", fix=f"make reasoner RUN={run_.name}")

@@ -95,10 +95,10 @@ def export_step(job: Job, step: int | None, route: Route) -> Exported:
     if step is None:
         if not is_trained and not ready:
             raise ReasonerError(f"run {job.run.name} has no checkpoint yet", fix="reasoner train", code=USAGE)
-        step = job.config.train.steps if is_trained else max(ready)
+        step = job.step if is_trained else max(ready)
     one = job.at(step)
     source = folder / f"checkpoint-{step}"
-    if step not in ready and is_trained and step == job.config.train.steps:
+    if step not in ready and is_trained and step == job.step:
         source = job.run.path / "adapter"
     elif step not in ready and not is_whole(one.adapter / WEIGHTS):
         why = f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}"

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reasoner import __version__, runs
 from reasoner.bases import from_gguf, locate, specs
@@ -24,9 +23,7 @@ from reasoner.llamacpp import install
 from reasoner.measuring.collect import Listener
 from reasoner.serving import server as serving
 from reasoner.serving.client import Client
-
-if TYPE_CHECKING:
-    from reasoner.training.facts import StepMetrics
+from reasoner.training.facts import StepMetrics, steps_of
 
 
 @dataclass
@@ -90,7 +87,7 @@ class Job:
 
     @property
     def step(self) -> int:
-        return self.config.train.steps if self.checkpoint is None else self.checkpoint
+        return steps_of(self.run, self.config) if self.checkpoint is None else self.checkpoint
 
     @property
     def adapter(self) -> Path:

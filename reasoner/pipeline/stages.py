@@ -129,7 +129,7 @@ def _audit(job: Job) -> Audit:
 
 
 def _merge(job: Job) -> tuple[Outputs, facts.MergeFacts]:
-    return merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged")
+    return merge.run(job.config, job.run, job.base.path, job.adapter, job.export / "merged", job.step)
 
 
 def _gguf(job: Job) -> tuple[Outputs, facts.GgufFacts]:

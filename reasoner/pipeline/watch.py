@@ -346,7 +346,7 @@ class Watcher:
         """What the training ended with belongs to `reasoner run`, from when that may begin to export it."""
         if (self.job.at(step).export / "evaluate.json").exists():
             return True
-        return step == self.job.config.train.steps and runs.is_locked(self.run_)
+        return step == self.job.step and runs.is_locked(self.run_)
 
     def _retain(self, job: Job) -> None:
         """Keep the public model, the one before it, and the best others; of what the watch exported the rest goes."""

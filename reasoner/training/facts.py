@@ -6,10 +6,13 @@ the lines of an older run it may also be what was not known yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from reasoner import files, runs
 from reasoner.audit.results import AuditCounts
+from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.files import LEFT_OUT
 from reasoner.problems.overlap import Contamination
@@ -122,6 +125,7 @@ class TrainFacts:
     threads: int | None
     """At the end, on a CPU."""
     steps: int
+    """Fewer than `train.steps` where `train.solved_at` stopped it."""
     resumed_from: int | None
     loop_seconds: float
     problems: int
@@ -147,6 +151,25 @@ class TrainFacts:
 
 
 TRAIN = runs.Kind("train", TrainFacts, is_of_run=True)
+
+
+def steps_of(run: runs.Run, config: Config) -> int:
+    """Returns the steps of a run's training: those it took, once it is done, else those it may take."""
+    trained = run.record(TRAIN, 0)
+    return config.train.steps if trained is None else trained.facts.steps
+
+
+SOLVED_STEPS, SOLVED_SIGNAL = 20, 0.25
+"""Steps that `train.solved_at` goes by, and the share of groups with signal at which little is left to learn."""
+
+
+def is_solved(steps: Sequence[StepMetrics], limit: float | None) -> bool:
+    """Returns whether the newest steps have the mean reward of `train.solved_at`, and few groups with signal."""
+    newest = steps[-SOLVED_STEPS:]
+    if limit is None or len(newest) < SOLVED_STEPS:
+        return False
+    return fmean(one.reward for one in newest) >= limit and fmean(one.signal for one in newest) <= SOLVED_SIGNAL
+
 
 WINDOW = ("reward", "signal", "length", "truncated", "shows_working", "hidden_gap", "step_seconds")
 

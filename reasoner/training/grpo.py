@@ -113,18 +113,7 @@ def _run(
         trainer.chat = chat.ChatKL(config, trainer)
     records = hooks.callback_class()(config, run_, trainer, reward, progress)
     trainer.add_callback(records)
-    if resume:
-        say(f"continuing from step {first_step}")
-    if not chosen.on_cuda and first_step < config.train.steps:
-        left = (config.train.steps - first_step) * floor.seconds_a_step(config.train, trainer.model)
-        usually = f"usually {words.duration(2 * left)} to {words.duration(3 * left)}"
-        say(f"the arithmetic of the training takes {words.duration(left)} on this machine; {usually} in all")
-    try:
-        _train(trainer, resume)
-    except KeyboardInterrupt:
-        if (step := records.save_finished()) is not None:
-            say(f"interrupted after step {step}, which is saved")
-        raise
+    _train(config, records, resume, say)
     seconds = time.monotonic() - started
     weights = facts.BeforeAfter(before, engine.weights_sha256(trainer.model))
     _refuse_changed(weights, run_)
@@ -138,7 +127,7 @@ def _run(
         why_not_fast=why_not_fast,
         device=chosen.device,
         threads=chosen.threads,
-        steps=config.train.steps,
+        steps=metrics[-1].step,
         resumed_from=first_step or None,
         loop_seconds=round(seconds, 1),
         problems=len(problems),
@@ -262,19 +251,39 @@ def _choose_sampler(
     return "vllm" if job.config.train.vllm and chosen.on_cuda else "generate", None
 
 
-def _train(trainer: Any, resume: Path | None) -> None:
+def _train(config: Config, records: Any, resume: Path | None, say: Say) -> None:
     """Trains to the end; from a checkpoint of the last step only its adapter is loaded."""
-    if resume and trainer.first_step >= trainer.args.max_steps:  # TRL would train one step more
-        from peft import set_peft_model_state_dict
-        from safetensors.torch import load_file
+    trainer, settings = records.trainer, config.train
+    if resume:
+        say(f"continuing from step {trainer.first_step}")
+        is_solved = facts.is_solved(facts.read_metrics(records.run), settings.solved_at)
+        if is_solved or trainer.first_step >= settings.steps:  # TRL would train one step more
+            _load_adapter(trainer, resume)
+            return
+    if trainer.args.use_cpu:
+        left = (settings.steps - trainer.first_step) * floor.seconds_a_step(settings, trainer.model)
+        usually = f"usually {words.duration(2 * left)} to {words.duration(3 * left)}"
+        say(f"the arithmetic of the training takes {words.duration(left)} on this machine; {usually} in all")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except KeyboardInterrupt:
+        if (step := records.save_finished()) is not None:
+            say(f"interrupted after step {step}, which is saved")
+        raise
+    if trainer.state.global_step < settings.steps:
+        why = f"the last {facts.SOLVED_STEPS} steps reach train.solved_at, and few groups differ"
+        say(f"stopped at step {trainer.state.global_step}: {why}")
 
-        set_peft_model_state_dict(trainer.model, load_file(resume / "adapter_model.safetensors"))
-        if trainer.chat:
-            trainer.chat.measure()
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+def _load_adapter(trainer: Any, resume: Path) -> None:
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    set_peft_model_state_dict(trainer.model, load_file(resume / "adapter_model.safetensors"))
+    if trainer.chat:
+        trainer.chat.measure()
 
 
 def _refuse_changed(weights: facts.BeforeAfter, run_: runs.Run) -> None:

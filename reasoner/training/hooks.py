@@ -18,7 +18,7 @@ from reasoner.config import Config
 from reasoner.training import alarms, subset
 from reasoner.training.chat import ChatKL
 from reasoner.training.curriculum import STATE_FILE, Curriculum, Draws
-from reasoner.training.facts import CurriculumState, StepMetrics
+from reasoner.training.facts import CurriculumState, StepMetrics, is_solved, read_metrics
 from reasoner.training.fast import FastLoop
 from reasoner.training.reward import Reward
 
@@ -219,10 +219,10 @@ class Records:
             return int(state.global_step)
         return None
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Writes the step that TRL logs, before an alarm can stop the training."""
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> Any:
+        """Writes the step that TRL logs, before an alarm can stop the training; stops it where all is learned."""
         if not logs or "reward" not in logs:
-            return
+            return control
         metrics = self._metrics(state.global_step, logs)
         files.append_jsonl(self.run.path / "metrics.jsonl", [files.as_json(metrics)])
         curriculum = self.trainer.curriculum
@@ -234,6 +234,9 @@ class Records:
             "max_chat_kl": metrics.chat_kl,
         }
         alarms.check_step(self.config.alarms, self.run, metrics.step, values)
+        if self.config.train.solved_at and is_solved(read_metrics(self.run), self.config.train.solved_at):
+            control.should_save = control.should_training_stop = True
+        return control
 
     def _metrics(self, step: int, logs: dict[str, Any]) -> StepMetrics:
         curriculum, chat, reward = self.trainer.curriculum, self.trainer.chat, self.reward

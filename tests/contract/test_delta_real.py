@@ -71,7 +71,7 @@ def adapter(base_dir, folder, seed, fill=0.02, stored="float32", **settings):
 def long_route(base_dir, adapter_dir, folder, quants):
     """Merge, convert, quantize: the file of each type."""
     settings, _ = config.resolve("pocket")
-    merge.run(settings, runs.Run(folder), base_dir, adapter_dir, folder / "merged")
+    merge.run(settings, runs.Run(folder), base_dir, adapter_dir, folder / "merged", 1)
     log, source = folder / "log", folder / "16bit.gguf"
     quantize.convert(folder / "merged", source, log, quiet)  # as `gguf.run` does for each type, once for all of them
     made = {}

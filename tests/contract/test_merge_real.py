@@ -35,7 +35,7 @@ def adapter(tmp_path):
 
 def run(adapter, tmp_path):
     found, _ = config.resolve("pocket")
-    return merge.run(found, runs.Run(tmp_path), POCKET, adapter, tmp_path / "merged")
+    return merge.run(found, runs.Run(tmp_path), POCKET, adapter, tmp_path / "merged", 1)
 
 
 def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path):

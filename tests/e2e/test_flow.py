@@ -220,6 +220,10 @@ def test_training_interrupted_goes_on(world, flow, how):
     assert not (folder / "train.json").exists()
     assert not (folder / "adapter").exists()
     reached = max(int(p.parent.name.split("-")[1]) for p in folder.glob("checkpoints/checkpoint-*/DONE"))
+    said = (world.folder / f"{name}.log").read_text()
+    if "which is saved" in said:
+        assert f"interrupted after step {reached}, which is saved" in said
+        assert len((folder / "metrics.jsonl").read_text().splitlines()) == reached
     steps = reached + 2
     changed = world.reasoner("train", "--run", name, "--set", f"train.steps={steps}")
     assert changed.returncode == 2  # other settings: refused, nothing lost
@@ -238,6 +242,35 @@ def test_training_interrupted_goes_on(world, flow, how):
         assert world.reasoner("train", "--run", name).returncode == 0
         assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").open()] == rows
         assert (folder / "adapter" / "adapter_model.safetensors").read_bytes() == weights
+
+
+def test_a_training_with_nothing_left_to_learn_stops(world, flow):
+    """With shuffled references hardly a group differs: `solved_at` is set so low that this counts as solved."""
+    name = "solved"
+    begun = world.reasoner(
+        "train",
+        "--profile",
+        "pocket",
+        "--run",
+        name,
+        "--control",
+        "shuffled",
+        *sets("train.steps=60", "train.solved_at=0.001"),
+    )
+    assert begun.returncode == 0, begun.stderr
+    steps = record(world, "train", name)["facts"]["steps"]
+    assert 20 <= steps < 60
+    assert f"stopped at step {steps}" in begun.stderr
+    assert (world.runs / name / "checkpoints" / f"checkpoint-{steps}" / "DONE").exists()
+    assert world.reasoner("merge", name).returncode == 0
+    assert (world.runs / name / "exports" / f"step-{steps:06d}" / "merged").is_dir()
+    assert f"step {steps} of {steps}" in world.reasoner("status", name).stdout
+    weights = (world.runs / name / "adapter" / "adapter_model.safetensors").read_bytes()
+    (world.runs / name / "train.json").unlink()
+    assert (
+        world.reasoner("train", "--run", name).returncode == 0
+    )  # as after a kill before the record: not one step more
+    assert (world.runs / name / "adapter" / "adapter_model.safetensors").read_bytes() == weights
 
 
 def test_a_tuned_model_is_tuned_again(world, flow):

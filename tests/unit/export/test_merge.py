@@ -47,7 +47,7 @@ def test_the_template_is_kept_wherever_it_stands(tmp_path):
 
 def test_the_card_carries_the_licence_of_the_base(tmp_path):
     found, _ = config.resolve("pocket", {"train.steps": "7"})
-    (tmp_path / "README.md").write_text(merge.card(found, runs.Run(tmp_path / "night"), "apache-2.0"))
+    (tmp_path / "README.md").write_text(merge.card(found, runs.Run(tmp_path / "night"), 7, "apache-2.0"))
     assert locate.licence(tmp_path) == "apache-2.0"
     text = (tmp_path / "README.md").read_text()
     assert "night" in text

@@ -40,3 +40,24 @@ def test_a_window_is_the_mean_of_what_was_measured():
     assert (found["reward"], found["hidden_gap"], found["length"]) == (0.375, 0.2, 7.5)
     assert "step_seconds" not in found
     assert facts.window([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("reward", "signal", "num", "limit", "expected"),
+    [
+        (0.95, 0.2, 20, 0.9, True),
+        (0.95, 0.2, 20, None, False),
+        (0.95, 0.2, 19, 0.9, False),
+        (0.85, 0.0, 20, 0.9, False),
+        (0.95, 0.3, 20, 0.9, False),
+    ],
+)
+def test_a_training_is_solved_where_it_is_right_and_groups_agree(reward, signal, num, limit, expected):
+    def step(at, reward, signal):
+        return facts.StepMetrics(
+            step=at, steps=99, reward=reward, signal=signal, length=9, truncated=0, shows_working=1
+        )
+
+    early = [step(1, 0.0, 1.0)]
+    newest = [step(at, reward, signal) for at in range(2, num + 2)]
+    assert facts.is_solved((early if num == 20 else []) + newest, limit) is expected
