@@ -99,7 +99,7 @@ _WINDOW = 1_500
 _MAX_WHOLE = 300
 _PROSE = re.compile(r"[A-Za-z]{2,}")
 _ANSWER_IS = re.compile(r"^(?:so )?(?:the )?(?:final )?answer\s*(?:is|:)\s*", re.IGNORECASE)
-_FAREWELL = re.compile(r"\s*I hope (?:it is correct|this helps)[.!]?\s*$", re.IGNORECASE)
+_FAREWELL = re.compile(r"(?<!\s)\s*+I hope (?:it is correct|this helps)[.!]?\s*+$", re.IGNORECASE)
 _ENDING = re.compile(
     r"(?:\bis|\bare|\bequals|['’]s|=)\s+([-+]?[$€£]?\d[\d,]*(?:\.\d+)?\s?(?:[€$%]|[A-Za-z]{1,12}[²³]?)?)\.?$"
 )
