@@ -4,6 +4,7 @@
 
 import re
 
+from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.tree import Unreadable
 from reasoner.verifiers.numerals import NUMBER_WORDS, ONES, TENS
 
@@ -48,6 +49,24 @@ def unit_name(text: str) -> str:
         case [name, "per", other]:
             return f"{name}/{other}"
     return " ".join(names)
+
+
+_MONEY = re.compile(r"\\(\$|euro(?![A-Za-z])|pounds(?![A-Za-z]))|([€£¥])")
+_SIGNS = {"euro": "€", "pounds": "£"}
+
+
+def are_other_money(reference: str, ref: t.Node, answer: str, got: t.Node) -> bool:
+    r"""Returns whether both have a unit, one of them money, and not the same.
+
+    A bare `$` is a delimiter here, `\$` the dollar. The trees have no signs of money, which are read as spacing.
+    """
+    sides = []
+    for text, node in ((reference, ref), (answer, got)):
+        signs = {_SIGNS.get(found[1] or found[2], found[1] or found[2]) for found in _MONEY.finditer(text)}
+        named = {part.name for part in t.walk(node) if isinstance(part, t.Unit)}
+        sides.append((signs | (named & {"$", "€", "cent"}), named))
+    (money, named), (got_money, got_named) = sides
+    return bool((money or named) and (got_money or got_named) and (money or got_money) and money != got_money)
 
 
 def number_word(text: str) -> int | None:

@@ -8,7 +8,8 @@ answer. `same` says what counts as the same; values are equal exactly, without a
 Where nothing is committed by a box, a `####` line or a phrase, the answer is the whole completion if that is one short
 formula, else what the last sentence states. A reference with an integral or a limit in it goes to Math-Verify, in a
 worker that is killed after `SYMBOLIC_SECONDS`; an answer with one, where the reference is a value, is a calculation
-left undone. Over a bound there is no verdict (`unscored`). Nothing of a completion is ever evaluated.
+left undone. A reference over a bound gives no verdict (`unscored`). An answer over one is wrong: a policy would learn
+to leave its penalty so. Nothing of a completion is ever evaluated.
 """
 
 import re
@@ -63,7 +64,7 @@ def math(completion: str, answer: str) -> Score:
         return Score("unscored", why="over a limit: nested too deeply")
 
 
-register(Verifier("math", "1", math, commit, strict, contract="math", family="math"))
+register(Verifier("math", "2", math, commit, strict, contract="math", family="math"))
 
 
 def _check(completion: str, answer: str) -> Score:
@@ -86,10 +87,24 @@ def _check(completion: str, answer: str) -> Score:
     try:
         is_right, why = _judge(spans, reference, wanted)
     except t.TooLarge as limit:
-        return Score("unscored", taken[:300], rule, f"over a limit: {limit}", type_)
+        verdict: Verdict = "unscored" if _is_over_a_limit(reference) else "wrong"
+        return Score(verdict, taken[:300], rule, f"over a limit: {limit}", type_)
     except t.Unreadable as error:
         return Score("wrong", taken[:300], rule, f"the committed answer cannot be read: {error}", type_)
     return Score("right" if is_right else "wrong", taken[:300], rule, why, type_)
+
+
+def _is_over_a_limit(reference: t.Node) -> bool:
+    """Returns whether the reference itself is what cannot be computed with."""
+    allow()
+    for node in t.walk(reference):
+        try:
+            exact(node)
+        except t.TooLarge:
+            return True
+        except (NotRational, Undefined):
+            continue
+    return False
 
 
 # -- spans ---------------------------------------------------------------------------------------
@@ -232,13 +247,15 @@ def _judge(spans: Sequence[str], reference: t.Node, wanted: str) -> tuple[bool, 
         if not commas:
             with suppress(t.Unreadable):
                 tried.append((_read_reference(wanted, commas=False), got))
+    if tried and units.are_other_money(wanted, reference, " ".join(spans), tried[0][1]):
+        return False, "another unit"
     for ref, got in dict.fromkeys(tried):
         try:
             if why := same(ref, got):
                 return True, why
         except t.Unreadable as error:
             errors.append(error)
-    if len(spans) == 1 and (why := _other_spelling(reference, wanted, spans[0])):
+    if len(spans) == 1 and (why := _other_spelling(reference, spans[0])):
         return True, why
     if errors:
         raise errors[-1]
@@ -258,7 +275,7 @@ _TOLD = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?) ([A-Za-z]+(?: [A-Za-z]+\d*){1,4})
 _DECIMAL_COMMA = re.compile(r"(-?(?:0|(?!0)\d+)),(\d{1,2}|\d{4,}|(?<=0,)\d{3})")
 
 
-def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
+def _other_spelling(reference: t.Node, span: str) -> str | None:
     """Returns which spelling only the reference explains: a number in words, words after it, a decimal comma."""
     core = bare(reference)[0]
     text = reader.strip(ascii_math(span))
@@ -275,19 +292,11 @@ def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
                 return "the same value, the words after it aside" if equal(core, reader.read(told[1])) else None
             except t.Unreadable:
                 return None
-    if _is_with_comma(reference, text):
-        return "a decimal comma"
-    with suppress(t.Unreadable):
-        if _DECIMAL_COMMA.fullmatch(reader.strip(wanted)) and _is_with_comma(reader.read(text), reader.strip(wanted)):
-            return "a decimal comma"
-    return None
-
-
-def _is_with_comma(decimal: t.Node, text: str) -> bool:
     comma = _DECIMAL_COMMA.fullmatch(text)
-    if not comma or not isinstance(decimal, (t.Num, t.Neg)) or type_of(decimal) != "decimal":
-        return False
-    return equal(decimal, t.Num(Fraction(f"{comma[1]}.{comma[2]}")))
+    if comma and isinstance(reference, (t.Num, t.Neg)) and type_of(reference) == "decimal":
+        is_same = equal(reference, t.Num(Fraction(f"{comma[1]}.{comma[2]}")))
+        return "a decimal comma" if is_same else None
+    return None
 
 
 # -- Math-Verify ---------------------------------------------------------------------------------

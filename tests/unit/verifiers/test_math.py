@@ -77,6 +77,12 @@ def test_a_short_formula_or_a_last_sentence_is_an_answer():
         assert check(text, answer).verdict == "right", text
 
 
+@pytest.mark.parametrize("reference", ["\\binom{1000000}{500000}", "(10^{7})!"])
+def test_a_reference_over_a_limit_is_what_leaves_an_answer_without_a_verdict(reference):
+    assert check("\\boxed{10^{10^{10}}}", reference).verdict == "unscored"
+    assert check(f"\\boxed{{{reference}}}", reference).verdict == "right"  # the same text
+
+
 BOMBS = (
     "9^{9^{9^{9}}}", "10^{10^{10}}", "\\sqrt[3]{10^{60000}}", "(10^{10})!", "((((5)!)!)!)!", "\\binom{10^{999}}{2000}",
     "\\sum_{k=1}^{3000} k^{3000}", "\\prod_{k=1}^{1000000000} k", "9" * 5000, "2^{2^{2^{2^{2^{2}}}}}",
@@ -90,9 +96,10 @@ BOMBS = (
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb[:20])
 @pytest.mark.parametrize("answer", ["5", "\\sqrt{2}+x", "1,2", "[0,1]"])
-def test_bombs_are_never_right_and_never_last(bomb, answer):
+def test_bombs_are_wrong_and_never_last(bomb, answer):
+    """Without a verdict, a policy could leave its penalty by an answer over a limit."""
     started = time.perf_counter()
-    assert check(f"\\boxed{{{bomb}}}", answer).verdict != "right"
+    assert check(f"\\boxed{{{bomb}}}", answer).verdict == "wrong"
     assert time.perf_counter() - started < 5
 
 
