@@ -255,7 +255,7 @@ def _judge(spans: Sequence[str], reference: t.Node, wanted: str) -> tuple[bool, 
                 return True, why
         except t.Unreadable as error:
             errors.append(error)
-    if len(spans) == 1 and (why := _other_spelling(reference, spans[0])):
+    if len(spans) == 1 and (why := _other_spelling(reference, wanted, spans[0])):
         return True, why
     if errors:
         raise errors[-1]
@@ -275,7 +275,7 @@ _TOLD = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?) ([A-Za-z]+(?: [A-Za-z]+\d*){1,4})
 _DECIMAL_COMMA = re.compile(r"(-?(?:0|(?!0)\d+)),(\d{1,2}|\d{4,}|(?<=0,)\d{3})")
 
 
-def _other_spelling(reference: t.Node, span: str) -> str | None:
+def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
     """Returns which spelling only the reference explains: a number in words, words after it, a decimal comma."""
     core = bare(reference)[0]
     text = reader.strip(ascii_math(span))
@@ -292,11 +292,20 @@ def _other_spelling(reference: t.Node, span: str) -> str | None:
                 return "the same value, the words after it aside" if equal(core, reader.read(told[1])) else None
             except t.Unreadable:
                 return None
-    comma = _DECIMAL_COMMA.fullmatch(text)
-    if comma and isinstance(reference, (t.Num, t.Neg)) and type_of(reference) == "decimal":
-        is_same = equal(reference, t.Num(Fraction(f"{comma[1]}.{comma[2]}")))
-        return "a decimal comma" if is_same else None
+    if _is_with_comma(reference, text):
+        return "a decimal comma"
+    wanted = reader.strip(wanted)
+    with suppress(t.Unreadable):  # 0,1 is a list of two, 0,111 none that anybody writes
+        if re.fullmatch(r"-?0,\d{3,}", wanted) and _is_with_comma(reader.read(text), wanted):
+            return "a decimal comma"
     return None
+
+
+def _is_with_comma(decimal: t.Node, text: str) -> bool:
+    comma = _DECIMAL_COMMA.fullmatch(text)
+    if not comma or not isinstance(decimal, (t.Num, t.Neg)) or type_of(decimal) != "decimal":
+        return False
+    return equal(decimal, t.Num(Fraction(f"{comma[1]}.{comma[2]}")))
 
 
 # -- Math-Verify ---------------------------------------------------------------------------------
