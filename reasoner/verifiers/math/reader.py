@@ -111,14 +111,17 @@ class _Parser:
         return node
 
     def items(self) -> t.Node:
-        """Reads `a, b and c`; with semicolons, groups of those."""
+        """Reads `a, b and c`; with semicolons, groups of those. Alternatives of different things are no list."""
         self.deeper()
         groups: list[list[t.Node]] = [[self.union()]]
+        joints: set[str] = set()
         while self.is_op(",", ";") or self.is_word("and", "or"):
             is_new_group = self.is_op(";")
             last = self.take()
+            joints.add(last.value)
             while self.is_op(",") or self.is_word("and", "or"):
                 last = self.take()
+                joints.add(last.value)
             if self.now is _END or self.closes():
                 if last.kind == "word":
                     raise t.Unreadable(f"it breaks off after {last.value!r}")
@@ -129,7 +132,8 @@ class _Parser:
         self.depth -= 1
         if len(groups) > 1 and any(len(group) > 1 for group in groups):
             return t.List(tuple(t.Seq(tuple(group)) if len(group) > 1 else group[0] for group in groups))
-        return _one_or(t.List, [node for group in groups for node in group])
+        nodes = [node for group in groups for node in group]
+        return _one_or(t.Union if joints == {"or"} and _are_apart(nodes) else t.List, nodes)
 
     def closes(self) -> bool:
         return (
@@ -627,6 +631,13 @@ class _Parser:
                 raise t.Unreadable("a power of a unit")
             name += f"^{int(power.value)}"
         return t.Unit(node, name)
+
+
+def _are_apart(nodes: Sequence[t.Node]) -> bool:
+    """Returns whether an `or` between them says another thing than a comma: inequalities, or two unknowns."""
+    relations = [node for node in nodes if isinstance(node, t.Rel)]
+    unknowns = {node.parts[0] for node in relations if isinstance(node.parts[0], t.Sym)}
+    return len(unknowns) > 1 or any(not set(node.ops) <= {"=", "~", "in"} for node in relations)
 
 
 def _one_or(kind: Callable[[tuple[t.Node, ...]], t.Node], parts: list[t.Node]) -> t.Node:

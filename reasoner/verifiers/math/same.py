@@ -215,7 +215,9 @@ def _named_items(node: t.Node) -> tuple[list[t.Node], list[t.Node]] | None:
 
 def _lists(ref: t.Node, got: t.Node) -> str | None:
     match ref, got:
-        case (t.List(a) | t.Set(a), t.List(b) | t.Set(b)):
+        case (t.List(a) | t.Set(a), t.List(b) | t.Set(b)) | (t.Union(a), t.Union(b)):
+            return "the same items" if _matched(a, b) else No
+        case (t.Union(a), t.List(b)) | (t.List(a), t.Union(b)) if any(map(_is_range, (*a, *b))):
             return "the same items" if _matched(a, b) else No
         case (t.Set((one,)), other) | (other, t.Set((one,))) if not isinstance(other, (t.Seq, t.Matrix)):
             return (same(one, other) and "a set of one") or No
@@ -320,13 +322,10 @@ def _sets(ref: t.Node, got: t.Node) -> str | None:
         return None
     if not _is_range(ref) and not _is_range(got):
         return None
-    a, b = _intervals(ref), _intervals(got)
-    if a is not None and b is not None and _same_intervals(a, b):
-        return "the same set"
-    a, b = _all_of(ref) or a, _all_of(got) or b  # `x > 0, x < 5` says both
+    a, b = (_all_of(one) or _intervals(one) for one in (ref, got))  # `x > 0, x < 5` says both; `x < 0, x > 5` either
     if a is None or b is None:
         return None
-    return "the same set" if _same_intervals(a, b) else No
+    return "the same set" if _same_intervals(_merged(a), _merged(b)) else No
 
 
 def _is_range(node: t.Node) -> bool:
@@ -445,20 +444,36 @@ def _linear(left: t.Node, right: t.Node, op: str) -> list[Interval] | None:
 
 
 def _same_intervals(a: list[Interval], b: list[Interval]) -> bool:
-    if len(a) != len(b):
-        return False
-    if len(a) > 1:
-        a, b = _ordered(a), _ordered(b)
-    return all(
+    return len(a) == len(b) and all(
         x.has_low == y.has_low and x.has_high == y.has_high and same(x.low, y.low) and same(x.high, y.high)
         for x, y in zip(a, b, strict=True)
     )
 
 
-def _ordered(intervals: list[Interval]) -> list[Interval]:
-    """Returns intervals by their low ends; as they are where one is no number."""
-    keyed = [(low, one) for one in intervals if (low := real(one.low)) is not None]
-    return [one for _, one in sorted(keyed, key=lambda pair: pair[0])] if len(keyed) == len(intervals) else intervals
+def _merged(intervals: list[Interval]) -> list[Interval]:
+    """Returns the same numbers in rising intervals that do not touch; as they are where an end is no number."""
+    keyed = [(low, not one.has_low, high, one) for one in intervals if (ends := _ends(one)) for low, high in [ends]]
+    if len(keyed) < len(intervals):
+        return intervals
+    found: list[tuple[float, Interval]] = []
+    for low, _, high, one in sorted(keyed, key=lambda item: item[:2]):
+        if found:
+            upto, last = found[-1]
+            meets = same(last.high, one.low)
+            if (meets and (last.has_high or one.has_low)) or (low < upto and not meets):
+                if same(last.high, one.high):
+                    last = last._replace(has_high=last.has_high or one.has_high)
+                elif high > upto:
+                    last = last._replace(high=one.high, has_high=one.has_high)
+                found[-1] = (max(upto, high), last)
+                continue
+        found.append((high, one))
+    return [one for _, one in found]
+
+
+def _ends(one: Interval) -> tuple[float, float] | None:
+    low, high = real(one.low), real(one.high)
+    return None if low is None or high is None or low > high else (low, high)
 
 
 # -- relations ------------------------------------------------------------------------------------

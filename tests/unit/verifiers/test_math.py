@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from reasoner.verifiers import registry
 from reasoner.verifiers.math import exact, reader, values
@@ -169,3 +171,31 @@ def test_equal_is_exact_where_it_can_be():
     assert same("\\sqrt{5+2\\sqrt6}", "\\sqrt2+\\sqrt3") and not same("\\sqrt{5+2\\sqrt6}", "\\sqrt2+\\sqrt3+10^{-60}")
     assert not same("\\frac{1}{x-x}", "x") and not same("\\frac{1}{0}", "\\frac{2}{0}")
     assert same("(x+y)^5", "x^5+5x^4y+10x^3y^2+10x^2y^3+5xy^4+y^5") and not same("(x+y)^5", "x^5+y^5")
+
+
+ENDS = st.lists(st.integers(-4, 4), min_size=2, max_size=2, unique=True).map(sorted)
+UNIONS = st.lists(st.tuples(ENDS, st.booleans(), st.booleans()), min_size=1, max_size=3)
+
+
+def as_intervals(pieces) -> str:
+    return " \\cup ".join(f"{'[('[not a]}{low},{high}{'])'[not b]}" for (low, high), a, b in pieces)
+
+
+def as_inequalities(pieces) -> str:
+    sign = ("<", "\\le")
+    told = [f"{low} {sign[a]} x {sign[b]} {high}" for (low, high), a, b in pieces]
+    return " \\text{ or } ".join(told)
+
+
+def held(pieces) -> set[float]:
+    """The points of a grid finer than the ends that belong to a union."""
+    grid = [at / 2 for at in range(-10, 11)]
+    return {x for x in grid for (low, high), a, b in pieces if low < x < high or (x == low and a) or (x == high and b)}
+
+
+@given(UNIONS, UNIONS, st.sampled_from([as_intervals, as_inequalities]))
+def test_unions_are_the_same_where_they_hold_the_same_numbers(reference, answer, shown):
+    assume(len(reference) > 1 or reference[0][1] or reference[0][2])  # else a pair
+    verdict = check(f"\\boxed{{{shown(answer)}}}", as_intervals(reference)).verdict
+    assert verdict == ("right" if held(reference) == held(answer) else "wrong")
+    assert check(f"\\boxed{{{shown(reference[::-1])}}}", as_intervals(reference)).verdict == "right"
