@@ -725,7 +725,7 @@ def read(text: str, *, commas: bool = True) -> t.Node:
         words = _plain_words(text)
         if words is None:
             raise
-        return t.Text(words)
+        return _tidy(t.Text(words))
     except RecursionError:
         raise t.TooLarge("an answer nested too deeply") from None
 
@@ -739,6 +739,10 @@ def _tidy(node: t.Node) -> t.Node:
             return _tidy(inner)
         case t.Matrix():
             return node
+        case t.Text(words) if words.lower() in ("all real numbers", "all reals", "all real x", "every real number"):
+            return t.REALS
+        case t.Text(words) if words.lower().startswith("no ") and words.lower().endswith("solutions"):
+            return t.Text(words[:-1])
     return node.map(_tidy)
 
 

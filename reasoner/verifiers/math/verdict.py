@@ -269,6 +269,11 @@ def _with_article(type_: str) -> str:
     return f"{'an' if type_[0] in 'ei' else 'a'} {type_}"
 
 
+_NAME = re.compile(
+    r"(?:(?P<name>[A-Za-z])(?:_\w|_\{\w{1,3}\})?(?:'{1,3}|\s?\^\{?-1\}?)?\s?[(\[](?!(?P=name)\b)[A-Za-z](?:,\s?[A-Za-z]){0,2}[)\]]"
+    r"|\\[dt]?frac\s?\{d[a-z]\}\s?\{d[a-z]\}|d[a-z]/d[a-z])\s?="
+)
+"""What names a function, a count or a derivative before its value: `q(x) =`, `f^{-1}(x) =`, `n(A) =`, `dy/dx =`."""
 _AREA = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?)(?:\s?m\s?\^\{?[23]\}?|\s[msgh])")
 """A value in square metres, metres, seconds …: set apart or with its power, else `5m` is a product."""
 _TOLD = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?) ([A-Za-z]+(?: [A-Za-z]+\d*){1,4})")
@@ -279,6 +284,12 @@ def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
     """Returns which spelling only the reference explains: a number in words, words after it, a decimal comma."""
     core = bare(reference)[0]
     text = reader.strip(ascii_math(span))
+    wanted = reader.strip(ascii_math(wanted))
+    if bool(_NAME.match(wanted)) != bool(_NAME.match(text)):
+        with suppress(t.Unreadable):
+            sides = [reader.read(_NAME.sub("", one, count=1) if _NAME.match(one) else one) for one in (wanted, text)]
+            if not any(isinstance(side, t.Rel) for side in sides) and same(*sides):
+                return "the same, a name aside"
     if type_of(reference) in ("integer", "rational", "decimal"):
         value = units.number_word(re.sub(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}", r"\1", text))
         if value is not None and equal(core, t.number(value)):
@@ -294,7 +305,6 @@ def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
                 return None
     if _is_with_comma(reference, text):
         return "a decimal comma"
-    wanted = reader.strip(wanted)
     with suppress(t.Unreadable):  # 0,1 is a list of two, 0,111 none that anybody writes
         if re.fullmatch(r"-?0,\d{3,}", wanted) and _is_with_comma(reader.read(text), wanted):
             return "a decimal comma"
