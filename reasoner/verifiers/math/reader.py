@@ -211,7 +211,7 @@ class _Parser:
                 node = _times(node, self.signed())
             elif self.takes("op", "/"):
                 if self.now.kind == "text" and isinstance(node, t.Unit):
-                    node = t.Unit(node.inner, f"{node.name}/{units.unit_name(self.take().value)}")
+                    node = t.Unit(node.inner, units.unit_name(f"{node.name}/{self.take().value}"))
                 else:
                     node = t.Div(node, self.signed())
             elif self.takes("cmd", "bmod", "mod"):
@@ -624,13 +624,15 @@ class _Parser:
             return node
         if text == "degrees":
             return t.Deg(node)
-        name = units.unit_name(text)
         if self.takes("op", "^"):
-            power = self.script()
-            if not isinstance(power, t.Num) or power.value.denominator != 1:
-                raise t.Unreadable("a power of a unit")
-            name += f"^{int(power.value)}"
-        return t.Unit(node, name)
+            match self.script():
+                case t.Num(power) if power in (1, 2, 3):
+                    text += f"^{power}"
+                case t.Neg(t.Num(power)) if power in (1, 2, 3):
+                    text += f"^-{power}"
+                case _:
+                    raise t.Unreadable("a power of a unit")
+        return t.Unit(node, units.unit_name(text))
 
 
 def _are_apart(nodes: Sequence[t.Node]) -> bool:

@@ -26,29 +26,53 @@ _UNITS = {
     "mile": "mi", "gram": "g", "kilogram": "kg", "pound": "lb", "lb": "lb", "ounce": "oz", "second": "s", "sec": "s",
     "minute": "min", "min": "min", "hour": "h", "hr": "h", "day": "day", "week": "week", "month": "month",
     "year": "year", "yr": "year", "liter": "l", "litre": "l", "milliliter": "ml", "dollar": "$", "cent": "cent",
-    "euro": "€", "unit": "unit", "square": "square", "sq": "square", "cubic": "cubic", "radian": "rad", "rad": "rad",
-    "mph": "mi/h", "kph": "km/h",
+    "euro": "€", "unit": "unit", "radian": "rad", "rad": "rad", "cm": "cm", "mm": "mm", "km": "km", "m": "m", "g": "g",
+    "kg": "kg", "s": "s", "h": "h", "ft": "ft", "yd": "yd", "mi": "mi", "oz": "oz", "l": "l", "ml": "ml",
 }  # fmt: skip
 SHORT_UNITS = frozenset(
     "cm mm km kg mg ml ft in yd mi lb lbs oz mph kph hr hrs min mins sec secs inches feet units pct".split()
 )
 
 
+_UNIT_PARTS = re.compile(r"[^\W\d_]+|[$€]|/|\^?\{?(-?\d)\}?|\S")
+_RAISED_BY = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cubed": 3}
+
+
 def unit_name(text: str) -> str:
-    """Returns a unit in one spelling; raises `Unreadable` for words that change the value or hedge it."""
-    words = re.findall(r"[^\W\d_]+\d*", text.lower())
+    """Returns a unit in one spelling; raises `Unreadable` for words that change the value or hedge it.
+
+    >>> unit_name("meters per second squared"), unit_name("m/s^2"), unit_name("sq cm"), unit_name("mph")
+    ('m s^-2', 'm s^-2', 'cm^2', 'h^-1 mi')
+    """
+    text = text.lower()
+    words = re.findall(r"[^\W\d_]+", text)
     is_short = 0 < len(words) <= 5
-    if is_short and not (_SCALES | NUMBER_WORDS.keys()).isdisjoint(words):
+    powers = [word for at, word in enumerate(words) if word in ("squared", "cubed") and at and _known(words[at - 1])]
+    if is_short and not (_SCALES | NUMBER_WORDS.keys()).isdisjoint(set(words) - set(powers)):
         raise Unreadable(f"{text[:40]!r} changes the value")
     if not is_short or not _NO_UNIT.isdisjoint(words):
         raise Unreadable(f"{text[:40]!r} is no unit")
-    names = [_UNITS.get(word) or _UNITS.get(word.removesuffix("s")) or word.removesuffix("s") for word in words]
-    match names:
-        case ["square" | "cubic" as power, name]:
-            return f"{name}^{2 if power == 'square' else 3}"
-        case [name, "per", other]:
-            return f"{name}/{other}"
-    return " ".join(names)
+    found: dict[str, int] = {}
+    sign, before, last = 1, 1, ""
+    for part in _UNIT_PARTS.finditer(text.replace("mph", "mi/h").replace("kph", "km/h")):
+        word = part[0]
+        if part[1] and last:  # a power after a unit
+            found[last] *= int(part[1])
+        elif word in ("/", "per"):
+            sign, before, last = -1, 1, ""
+        elif word in ("squared", "cubed"):
+            found[last] *= _RAISED_BY[word]
+        elif word in _RAISED_BY and len(words) > 1:
+            before = _RAISED_BY[word]
+        elif word[0].isalpha() or word in "$€":
+            last = _known(word) or (word.removesuffix("s") if len(word) > 2 else word)
+            found[last] = found.get(last, 0) + sign * before
+            before = 1
+    return " ".join(name if power == 1 else f"{name}^{power}" for name, power in sorted(found.items()))
+
+
+def _known(word: str) -> str | None:
+    return _UNITS.get(word) or _UNITS.get(word.removesuffix("s"))
 
 
 _MONEY = re.compile(r"\\(\$|euro(?![A-Za-z])|pounds(?![A-Za-z]))|([€£¥])")
