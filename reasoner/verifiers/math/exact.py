@@ -61,7 +61,10 @@ def exact(node: t.Node, at: dict[str, Fraction] | None = None) -> Fraction:
         case t.Pow(base, exponent):
             return _power(of(base), of(exponent))
         case t.Root(inner, index):
-            return _power(of(inner), 1 / _not_zero(of(index)))
+            value, degree = of(inner), _not_zero(of(index))
+            if value < 0 and degree.denominator == 1 and degree % 2:  # as schools have it: not the principal root
+                return -_power(-value, 1 / degree)
+            return _power(value, 1 / degree)
         case t.Fact(inner):
             return _factorial(of(inner))
         case t.Abs(inner):

@@ -126,6 +126,8 @@ class Numeric:
 
     def _root(self, value: Value, degree: Value) -> Value:
         if degree == int(self.mp.re(degree)) and 0 < degree < 1000:
+            if degree % 2 and is_real(value) and self.mp.re(value) < 0:  # as schools have it: not the principal root
+                return -self.mp.root(-value, int(degree))
             return self.mp.root(value, int(degree))
         return value ** (1 / degree)
 
