@@ -14,6 +14,7 @@ from itertools import takewhile
 
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math import units
+from reasoner.verifiers.math.spellings import recurring, respelled
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, Token, ascii_math, tokens
 from reasoner.verifiers.numerals import NUMBER_WORDS
 
@@ -705,13 +706,13 @@ def read(text: str, *, commas: bool = True) -> t.Node:
     """Returns the tree of an answer; raises `Unreadable` or `TooLarge`. `commas` is as for `tokens`."""
     if len(text) > MAX_CHARS:
         raise t.TooLarge(f"an answer of {len(text):,} characters")
-    text = strip(ascii_math(text))
+    text = strip(recurring(ascii_math(text)))
     if not text:
         raise t.Unreadable("nothing")
     condition = _CONDITION.search(text)
     if condition and condition.start():
         return t.Given(read(text[: condition.start()], commas=commas), condition["name"], condition["set"])
-    text = _MINUS.sub("-", text)
+    text = respelled(_MINUS.sub("-", text))
     dressed = _DRESS.fullmatch(text)
     if time := _TIME.fullmatch(dressed[1].strip() if dressed else text):
         half = (time[5] or "").lower()

@@ -26,6 +26,7 @@ from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.exact import NotRational, Undefined, allow, exact
 from reasoner.verifiers.math.same import same
 from reasoner.verifiers.math.single import bare
+from reasoner.verifiers.math.spellings import recurring
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, ascii_math
 from reasoner.verifiers.math.values import equal
 from reasoner.verifiers.score import Score, Verdict
@@ -126,7 +127,9 @@ _LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")  # not in `4 2`
 
 def _text_key(text: str) -> str:
     """Returns a text without spacing and the sizes of brackets and fractions."""
-    text = re.sub(r"\\(?:left|right|,|;|:|!|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])", " ", reader.strip(text))
+    text = re.sub(
+        r"\\(?:left|right|,|;|:|!|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])", " ", reader.strip(recurring(text))
+    )
     text = text.replace("dfrac", "frac").replace("tfrac", "frac")
     return _LOOSE_SPACE.sub("", " ".join(text.split()))
 
@@ -269,6 +272,10 @@ def _with_article(type_: str) -> str:
     return f"{'an' if type_[0] in 'ei' else 'a'} {type_}"
 
 
+_CHOICE = re.compile(
+    r"\\(?:text|mathrm|mathbf)(?:bf|it|rm)?\s?\{\s?\(?([A-F])(?:\)|:|\.)\s?\}?\s*"
+    r"(?:\\[ ,;]|\\q?quad|~|\s)*([^{}\s].{0,200}?)\}?"
+)
 _NAME = re.compile(
     r"(?:(?P<name>[A-Za-z])(?:_\w|_\{\w{1,3}\})?(?:'{1,3}|\s?\^\{?-1\}?)?\s?[(\[](?!(?P=name)\b)[A-Za-z](?:,\s?[A-Za-z]){0,2}[)\]]"
     r"|\\[dt]?frac\s?\{d[a-z]\}\s?\{d[a-z]\}|d[a-z]/d[a-z])\s?="
@@ -290,6 +297,11 @@ def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
             sides = [reader.read(_NAME.sub("", one, count=1) if _NAME.match(one) else one) for one in (wanted, text)]
             if not any(isinstance(side, t.Rel) for side in sides) and same(*sides):
                 return "the same, a name aside"
+    if letter := _CHOICE.fullmatch(text):  # a choice with its text: the reference is the one or the other
+        if re.fullmatch(r"\(?[A-F]\)?", wanted):
+            return "the same choice, its text aside" if wanted.strip("()") == letter[1] else None
+        with suppress(t.Unreadable):
+            return "the same value, the letter of its choice aside" if same(reference, reader.read(letter[2])) else None
     if type_of(reference) in ("integer", "rational", "decimal"):
         value = units.number_word(re.sub(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}", r"\1", text))
         if value is not None and equal(core, t.number(value)):
