@@ -193,7 +193,7 @@ def _hashes(text: str) -> str:
         line = text[end:stop].strip()
         if not line.startswith("####") or line.startswith("#####"):
             continue
-        span = _cleaned(_LABEL.sub("", _cleaned(line.strip("#")), count=1))
+        span = _cleaned(_LABEL.sub("", _cleaned(line.strip("#").lstrip(" :")), count=1))
         is_title = _HEADING.match(span) or (_PROSE.match(span) and text[stop : stop + MAX_SPAN].strip())
         if span and not _PLACEHOLDER.fullmatch(span) and not is_title:
             return span

@@ -100,9 +100,12 @@ def _reference(answer: str) -> Number | Score:
 
 def _read_committed(found: Committed, *, words: bool = False) -> Number | None:
     """Reads the committed number; None for a list, unless all of it is the same number in other writing."""
-    numbers = {read_number(span, words=words) for span in found.spans[:MAX_LIST]}
-    values = {number and (number.value, number.unit) for number in numbers}
-    return numbers.pop() if len(values) == 1 and len(found.spans) <= MAX_LIST else None
+    numbers = [read_number(span, words=words) for span in found.spans[:MAX_LIST]]
+    units = {number.unit for number in numbers if number} - {""}
+    values = {number and (number.value, number.unit == "%") for number in numbers}
+    if len(values) > 1 or len(units) > 1 or len(found.spans) > MAX_LIST:
+        return None
+    return max(numbers, key=lambda number: bool(number and number.unit))
 
 
 def _compare_committed(found: Committed, value: Number | None, reference: Number) -> Score:
@@ -110,7 +113,8 @@ def _compare_committed(found: Committed, value: Number | None, reference: Number
     if value is None:
         why = "a list of answers" if len(found.spans) > 1 else "the committed answer is not one number"
         return Score("wrong", taken, found.rule, why, reference.type)
-    if value.unit and (value.unit == "%" or reference.unit) and value.unit != reference.unit:
+    is_percent = value.unit == "%" and not reference.unit and "%" not in taken  # 75% of a bare 75; 18 percent is not 18
+    if is_percent or (value.unit and reference.unit and value.unit != reference.unit):
         return Score("wrong", taken, found.rule, "another unit", reference.type)
     return _compare(value.value, reference, taken, found.rule)
 
@@ -126,7 +130,7 @@ def reference_of(answer: str) -> str:
     return answer.rpartition("####")[2].strip()
 
 
-register(Verifier("number", "2", number, commit, plain_number, contract="number", family="number",
+register(Verifier("number", "3", number, commit, plain_number, contract="number", family="number",
                   lenient="number-lenient"))  # fmt: skip
-register(Verifier("number-lenient", "2", number_lenient, commit, number, contract="lenient", family="number",
+register(Verifier("number-lenient", "3", number_lenient, commit, number, contract="lenient", family="number",
                   label="a committed answer, else the value that the last sentence states"))  # fmt: skip

@@ -9,7 +9,7 @@ number, worked out: hedges, ranges, lists, `36/4`, `4²`, `2x = 10`. It does not
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd
 
@@ -51,7 +51,8 @@ def read_number(text: str, *, words: bool = False) -> Number | None:
         return None
     plain = PLAIN.fullmatch(text)
     if plain:
-        return _number(text.replace(",", "").replace("$", ""))
+        found = _number(text.replace(",", "").replace("$", ""))
+        return found and replace(found, unit="dollar" if "$" in text else "")
     if not text.isascii():
         text = _ascii(text)
     if "\\" in text or "{" in text:
@@ -61,6 +62,8 @@ def read_number(text: str, *, words: bool = False) -> Number | None:
     if text[:1] == text[-1:] == "*":
         text = text.strip("*")
     text = " ".join(text.strip(" \t\n_`\"'“”").split()).removesuffix(".").rstrip()
+    if said := _IN_WORDS.fullmatch(text):  # 18 (eighteen)
+        text = said[1] if parse_number(_digits_for_words(said[2])) == parse_number(said[1]) else text
     if text[:1] == "(" and text[-1:] == ")" and "(" not in text[1:]:
         text = text[1:-1].strip()
     if words:
@@ -96,6 +99,8 @@ _AMOUNT = re.compile(
     r"(?P<scale>[eE][-+]?[0-9]{1,4}| ?[×*xX] ?10 ?\^ ?-?[0-9]{1,4})?)"
     r"(?![0-9.,]|[eE][-+]?[0-9])(?P<rest>.*)"
 )
+_MONEY = {"$": "dollar", "US$": "dollar", "USD": "dollar", "€": "euro", "EUR": "euro", "£": "pound", "GBP": "pound"}
+_IN_WORDS = re.compile(r"([-+$€£]{0,2}[\d,.]{1,20}) ?\(([A-Za-z][A-Za-z -]{1,60})\)")
 _SCALES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 
@@ -124,6 +129,8 @@ def _read(text: str) -> Number | None:
         value *= _SCALES[word.lower()]
         kind, rest = "integer" if value.denominator == 1 else "decimal", more and f" {more}"
     unit = _unit(rest, is_money=bool(amount["currency"])) if rest else ""
+    if amount["currency"] and unit is not None:
+        unit = _MONEY.get(amount["currency"].strip(" ."), unit)
     is_negative = (amount["sign"] or amount["sign2"] or "+")[0] in "-nm"
     return None if unit is None else Number(-value if is_negative else value, kind, unit)
 

@@ -33,13 +33,22 @@ UNSURE = re.compile(
     r"|approximately|approx|roughly|nearly|almost|suppose|assum\w{1,4}|how many|how much|at least|at most|up to"
     r"|close to|(?:could|may) be|let'?s say)\b"
     r"|\b(?:reference|expected|gold|wrong|incorrect) answer\b|\b(?:if|whether) the (?:final |correct )?answer\b"
-    r"|n['’]t\b|\b(?:around|between|ca\.?|say) \d|(?<=[\d -])ish\b",
+    r"|n['’]t\b|\b(?:around|between|ca\.?|say) \d|(?<=[\d -])ish\b"
+    r"|\b(?:impossible|contradict\w*|however|too (?:big|small|large|little|much|many|few|high|low)"
+    r"|must now|remains to|(?:is|was|be) (?:wrong|incorrect)|still (?:has|have|needs?) to"
+    r"|(?:next|now),? (?:add|subtract|multiply|divide))\b"
+    r"|\b(?:has|have|needs?) to (?:add|subtract|multiply|divide)\b|\bwould (?:be|have)\b.{0,60}\bif\b"
+    r"|\b(?:has|have|needs?) to\W*$|\b(?:square|cube)d [a-z]|\bexcept\b|^\W*if\b(?!.*\bthen\b.*\d)",
     re.IGNORECASE,
 )
+_UNSOLVED = re.compile(
+    r"(?<!\w)[a-wyz]\s?[-+*/×÷]|[-+*/×÷]\s?[a-wyz](?!\w)|(?<![\w\d) ])\s?x\s?[-+*/×÷]|[-+*/÷]\s?x(?!\w)"
+)
+"""An unknown that is still reckoned with, left of the last equals sign: `x + 2 = 18` does not state 18."""
 _SIGN = re.compile(r"(?:^|[\s(])[-+]$")
 _BEFORE = re.compile(
     r"(?:[-+*/×÷^√]|(?:^|[\s\d)])x|\b(?:plus|minus|times|(?:divided|multiplied) by|over|under|above|below"
-    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than"
+    r"|(?:more|less|fewer|greater|larger|bigger|smaller|higher|lower) than"
     r"|(?:twice|double|triple|thrice|half|percent|(?:third|quarter|fifth|tenth)s?)(?: of)?(?: \w{1,12})?))\s*$",
     re.IGNORECASE,
 )
@@ -125,6 +134,8 @@ def stated(sentence: str) -> Fraction | str:
         return "the last sentence does not end in one number, worked out"
     if any(_value(tail, token) != value for token in tokens[1:]):
         return "the last sentence goes on to another number"
+    if equals and _UNSOLVED.search(head):
+        return "the last equation is not solved"
     if equals and is_contradicted(head, value):
         return "the equations of the last sentence say different things"
     return value

@@ -161,6 +161,14 @@ def _spans(completion: str, type_: str) -> tuple[tuple[str, ...], str]:
     return ((said,), "sentence") if said else ((), "")
 
 
+_OF_ANOTHER = re.compile(
+    r"\b(?:product|sum|difference|quotient|square|cube|half|twice|if|except|plus|minus|times|remains?|add|subtract|multiply"
+    r"|(?:bigger|greater|larger|less|smaller|more|fewer) than)\b",
+    re.IGNORECASE,
+)
+"""Words by which a formula in a sentence is a part of another value than its own."""
+
+
 def _stated(text: str, type_: str) -> str | None:
     """Returns what the last sentence states: its last formula, if nothing of weight follows, else its one number."""
     tail = text[-_WINDOW:]
@@ -169,7 +177,7 @@ def _stated(text: str, type_: str) -> str | None:
         before, after = tail[: formulas[-1].start()], tail[formulas[-1].end() :]
         sentence = re.split(r"[.!?]\s|\n", _FORMULA.sub(" ", before))[-1] + " " + after
         is_last = not re.search(r"[\d\\]", after) and not re.search(r"[.!?\n]\s*\S", after.strip())
-        if is_last and not UNSURE.search(sentence):
+        if is_last and not UNSURE.search(sentence) and not _OF_ANOTHER.search(sentence):
             return next(group for group in formulas[-1].groups() if group)
     if type_ in _NUMBERS:
         sentence = last_sentence(text)

@@ -67,6 +67,11 @@ def test_what_is_not_committed_is_no_answer():
         ("\\boxed{5} or \\boxed{6}", "6"), ("<think>\\boxed{5}</think> Well.", "5"), ("Is it $5$?", "5"),
         ("The answer is not 5.", "5"), ("Score: 100/100.", "100"), ("The answer is 5 and", "5"),
         ("It might be $5$.", "5"), ("\\boxed{5", "5"), ("The answer is correct.", "1"),
+        ("So $x=5$ is impossible.", "5"),
+        ("So $x=5$; however this is wrong.", "5"), ("If $x=5$ then it works.", "5"), ("It is less than $5$.", "5"),
+        ("It remains to add $5$.", "5"), ("The answer is the product of $3$ and $5$.", "5"),
+        ("The answer is certainly bigger than $5$.", "5"), ("The answer is any number except $5$.", "5"),
+        ("This gives $x = 5$, and now we have to", "5"),
     ):  # fmt: skip
         assert check(text, answer).verdict == "wrong", text
 
