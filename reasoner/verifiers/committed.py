@@ -269,6 +269,15 @@ def _clause(text: str) -> Committed | None:
     return None
 
 
+_WORKED_OUT = re.compile(
+    r"(?:[^\n]{0,80}\b(?:of|plus|minus|times|divided by)\b[^\n]{0,80}?|[\d\s.,()$]+[-+*/×÷x][-+*/×÷x\d\s.,()$]+?)"
+    r",?\s(?:which|that) (?:is|equals|makes|comes to)\s+"
+    r"((?:\\?\$)?[-+]?\d[\d,.]*(?:\s?%|\s[A-Za-z]+)?\$?|\$[^$\n]{1,80}\$)\W*",
+    re.IGNORECASE,
+)
+"""A clause that first says how, and then what: `the product of 3 and 5, which is 15`."""
+
+
 def _works_on(text: str, span: str, stop: int) -> bool:
     """Says whether `Answer:` only begins a worked solution (`Answer: 3 + 4 = 7. Then 7 - 2 = 5.`)."""
     is_alone = not text[stop : _line_end(text, stop)].strip(" \t.*_`$")
@@ -287,6 +296,8 @@ def _after(text: str, start: int) -> tuple[str, int]:
     if stop - start > MAX_SPAN:
         return "", stop
     clause = text[start:stop].lstrip("# ")
+    if found := _WORKED_OUT.fullmatch(clause):
+        clause = found[1]
     correction = _NOT_BUT.match(clause)
     span = _cleaned(_ASIDE.sub("", clause[correction.end() :] if correction else clause, count=1))
     return ("" if _PLACEHOLDER.fullmatch(span) else span), stop

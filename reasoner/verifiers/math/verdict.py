@@ -167,6 +167,8 @@ _OF_ANOTHER = re.compile(
     re.IGNORECASE,
 )
 """Words by which a formula in a sentence is a part of another value than its own."""
+_SAYS = re.compile(r"\b(?:is|are|be|equals|gives?|makes?|gets?):?\s*$", re.IGNORECASE)
+"""Before a formula that is what the sentence says, whatever it says it of: `the sum of 3 and 5 is 8`."""
 
 
 def _stated(text: str, type_: str) -> str | None:
@@ -177,7 +179,8 @@ def _stated(text: str, type_: str) -> str | None:
         before, after = tail[: formulas[-1].start()], tail[formulas[-1].end() :]
         sentence = re.split(r"[.!?]\s|\n", _FORMULA.sub(" ", before))[-1] + " " + after
         is_last = not re.search(r"[\d\\]", after) and not re.search(r"[.!?\n]\s*\S", after.strip())
-        if is_last and not UNSURE.search(sentence) and not _OF_ANOTHER.search(sentence):
+        part = after if _SAYS.search(before) else sentence
+        if is_last and not UNSURE.search(sentence) and not _OF_ANOTHER.search(part):
             return next(group for group in formulas[-1].groups() if group)
     if type_ in _NUMBERS:
         sentence = last_sentence(text)

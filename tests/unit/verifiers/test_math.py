@@ -79,6 +79,7 @@ def test_what_is_not_committed_is_no_answer():
 def test_a_short_formula_or_a_last_sentence_is_an_answer():
     for text, answer in (
         ("\\frac{10}{9}", "10/9"), ("$x \\in [-2,7]$", "[-2,7]"), ("The solution is $x \\neq 5$.", "x \\ne 5"),
+        ("The sum of $3$ and $5$ is $8$.", "8"), ("The product is $2 \\cdot 4$.", "8"),
         ("So she pays 2 x 9 = 18 dollars.", "18"), ("The length is not 10, it's 12.5 cm.", "12.5"),
     ):  # fmt: skip
         assert check(text, answer).verdict == "right", text
