@@ -5,13 +5,15 @@ not an answer. What is committed must be one number as `numerals` reads it. Wron
 
 - hedges, ranges, lists, dates, times, ratios, versions, number words, LaTeX it cannot read, `12,34`, `4²`, `2x = 10`;
 - a division left undone (`36/4`): a fraction counts in lowest terms only, and so does a reference;
-- another unit than that of the reference, where both have one; a percent sign where it has none. Dozens are no unit.
+- another unit than that of the reference, money included, where both have one. `75%` is a bare 75, `75 percent` and
+  dozens change the value.
 
 `number-lenient`, for a base that was never shown an answer format. A committed answer may be in words (`forty-two`).
 Failing a committed answer, it is the one value that the last sentence states (see `sentence`): naming candidates, in
 one sentence or in many, cannot buy a second guess. What a careful reader would not sign stays wrong:
 
 - hedges, negations, ranges, lists, several numbers without an equation, questions, trailing off, LaTeX it cannot read;
+- what is called impossible, wrong or too big, what is still to be used, an equation with an unknown in it;
 - a calculation left undone: `2 x 9`, `half of 18`, `36/4`;
 - an equation that another contradicts: an intermediate result must be used later or be the value
   (`3 + 4 = 7, 7 - 2 = 5` says 5; `3 + 4 = 7, 3 x 4 = 12` says two things; so does `5 = 6`);
