@@ -55,7 +55,7 @@ def test_the_summary_is_the_contract(world, flow):
         assert 0 <= low <= value[role]["pass_at_1"] <= high <= 1
         assert {"pass_at_1", "ci95", "shows_working", "truncated", "unscored"} <= set(value[role])
     assert {"points", "ci95", "p", "test"} <= set(value["lift"])
-    assert value["verifier"] == {"name": "number", "version": "2"}
+    assert value["verifier"] == {"name": "number", "version": "3"}
     stages = {"train", "merge", "gguf", "modelfile", "register", "evaluate", "total"}
     assert stages <= set(value["seconds"])
     assert value["seconds"]["total"] == pytest.approx(

@@ -136,7 +136,7 @@ def test_no_bad_checkpoint_becomes_public(world, watched):
     """Worse, not numbers, cut in half, of another base: each is said once, and the watch goes on to the next."""
     _, source = watched
     before = tags(world)["reasoner:latest"]
-    checkpoint(world, source, 101, scaled(-30.0))
+    checkpoint(world, source, 101, scaled(-300.0))
     checkpoint(world, source, 102, scaled(float("nan")))
     half = checkpoint(world, source, 103) / "adapter_model.safetensors"
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
