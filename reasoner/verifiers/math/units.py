@@ -47,14 +47,14 @@ def unit_name(text: str) -> str:
     text = text.lower()
     words = re.findall(r"[^\W\d_]+", text)
     is_short = 0 < len(words) <= 5
-    powers = [word for at, word in enumerate(words) if word in ("squared", "cubed") and at and _known(words[at - 1])]
-    if is_short and not (_SCALES | NUMBER_WORDS.keys()).isdisjoint(set(words) - set(powers)):
+    others = [word for before, word in zip(["", *words], words, strict=False) if not _is_power(before, word)]
+    if is_short and not (_SCALES | NUMBER_WORDS.keys()).isdisjoint(others):
         raise Unreadable(f"{text[:40]!r} changes the value")
     if not is_short or not _NO_UNIT.isdisjoint(words):
         raise Unreadable(f"{text[:40]!r} is no unit")
     found: dict[str, int] = {}
     sign, before, last = 1, 1, ""
-    for part in _UNIT_PARTS.finditer(text.replace("mph", "mi/h").replace("kph", "km/h")):
+    for part in _UNIT_PARTS.finditer(re.sub(r"\bmph\b", "mi/h", re.sub(r"\bkph\b", "km/h", text))):
         word = part[0]
         if part[1] and last:  # a power after a unit
             found[last] *= int(part[1])
@@ -69,6 +69,10 @@ def unit_name(text: str) -> str:
             found[last] = found.get(last, 0) + sign * before
             before = 1
     return " ".join(name if power == 1 else f"{name}^{power}" for name, power in sorted(found.items()))
+
+
+def _is_power(before: str, word: str) -> bool:
+    return word in ("squared", "cubed") and _known(before) is not None
 
 
 def _known(word: str) -> str | None:

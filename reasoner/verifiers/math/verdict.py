@@ -28,7 +28,7 @@ from reasoner.verifiers.math.same import same
 from reasoner.verifiers.math.single import bare
 from reasoner.verifiers.math.spellings import recurring
 from reasoner.verifiers.math.tokens import FUNCTIONS, MAX_CHARS, ascii_math
-from reasoner.verifiers.math.values import equal
+from reasoner.verifiers.math.values import equal, real
 from reasoner.verifiers.score import Score, Verdict
 from reasoner.verifiers.sentence import UNSURE, last_sentence, stated
 
@@ -104,7 +104,11 @@ def _is_over_a_limit(reference: t.Node) -> bool:
         except t.TooLarge:
             return True
         except (NotRational, Undefined):
-            continue
+            with suppress(t.Unreadable):
+                try:
+                    real(node)
+                except t.TooLarge:
+                    return True
     return False
 
 

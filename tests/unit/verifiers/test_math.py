@@ -85,7 +85,7 @@ def test_a_short_formula_or_a_last_sentence_is_an_answer():
         assert check(text, answer).verdict == "right", text
 
 
-@pytest.mark.parametrize("reference", ["\\binom{1000000}{500000}", "(10^{7})!"])
+@pytest.mark.parametrize("reference", ["\\binom{1000000}{500000}", "(10^{7})!", "e^{10^{10}}"])
 def test_a_reference_over_a_limit_is_what_leaves_an_answer_without_a_verdict(reference):
     assert check("\\boxed{10^{10^{10}}}", reference).verdict == "unscored"
     assert check(f"\\boxed{{{reference}}}", reference).verdict == "right"  # the same text
