@@ -29,7 +29,9 @@ _GREEK = frozenset(
 )
 _MARKS = frozenset("overline bar vec hat widehat overrightarrow tilde dot underline".split())
 _MATRICES = frozenset("pmatrix bmatrix vmatrix matrix Bmatrix array smallmatrix".split())
-_BLOCKS = frozenset("aligned align gathered split cases".split())
+_ALIGNED = frozenset("aligned align gathered split".split())
+_BLOCKS = _ALIGNED | {"cases"}
+_IF = frozenset("if for when where".split())  # before the condition of a case
 _NOT_A_FACTOR = frozenset(
     r"} rangle rfloor rceil cup cap setminus pm mp \\ over choose not mid to % & # _ circ $".split()
 ) | set(_RELATIONS)
@@ -141,6 +143,8 @@ class _Parser:
             self.is_op(")", "]", "}")
             or self.is_cmd("}", "rangle")
             or (self.now.kind == "end" and self.now is not _END)
+            or self.is_op("&")
+            or self.is_cmd("\\\\")
             or (self.is_op("|") and self.bars > 0)
         )
 
@@ -358,7 +362,7 @@ class _Parser:
             case "text":
                 return self.text(value)
             case "begin":
-                return self.matrix(value)
+                return self.block(value)
             case "cmd":
                 return self.command(value)
             case "op":
@@ -470,19 +474,30 @@ class _Parser:
                     return None
         return None
 
-    def matrix(self, kind: str) -> t.Node:
-        if kind not in _MATRICES:
-            raise t.Unreadable(f"a block of {kind}" if kind in _BLOCKS else f"an unknown block {kind}")
+    def block(self, kind: str) -> t.Node:
+        r"""Reads a matrix, a function by cases, or the lines of a system, after its `\begin`."""
+        if kind not in _MATRICES | _BLOCKS:
+            raise t.Unreadable(f"an unknown block {kind}")
+        if kind in _ALIGNED:  # its `&` only sets lines below each other
+            end = next(i for i, token in enumerate(self.tokens) if i >= self.at and token.kind == "end")
+            self.tokens[self.at : end] = [token for token in self.tokens[self.at : end] if token[:2] != ("op", "&")]
         rows: list[list[t.Node]] = [[]]
         while self.now.kind != "end":
             if self.takes("cmd", "\\\\"):
                 rows.append([])
-            elif not (self.takes("op", "&") or self.takes("cmd", "hline")):
+            elif not (self.takes("op", "&", ".") or self.takes("cmd", "hline")):
+                if kind == "cases" and self.now.kind in ("text", "word") and self.now.value.lower() in _IF:
+                    self.take()
                 rows[-1].append(self.items())
         self.take()
         rows = [row for row in rows if row]
         if not rows or len({len(row) for row in rows}) != 1:
             raise t.Unreadable("rows of different lengths")
+        if kind in _BLOCKS:
+            if len(rows[0]) > (2 if kind == "cases" else 1):
+                raise t.Unreadable(f"a block of {kind} in columns")
+            kinds = t.Cases if len(rows[0]) == 2 else t.List
+            return _one_or(kinds, [cell for row in rows for cell in row])
         return t.Matrix(tuple(cell for row in rows for cell in row), len(rows[0]), kind == "vmatrix")
 
     # commands
@@ -577,6 +592,8 @@ class _Parser:
             raise t.Unreadable(f"{name} without its arguments")
         else:
             arguments = (self.juxtaposed(),)
+        if name == "cis" and power is None and base is None:
+            return t.Add((t.Fn(arguments, "cos"), t.Mul((t.Sym("i"), t.Fn(arguments, "sin")))))
         if base is not None:
             if name != "log":
                 raise t.Unreadable(f"{name} with an index")

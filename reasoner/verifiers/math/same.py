@@ -6,6 +6,8 @@ r"""Are two answers the same? Each rule compares answers of one type, as a mathe
   `f(x) = x` are one function. The last value of a chain of equations, unless the chain contradicts itself.
 - lists and sets have no order, tuples have one; `\pm` stands for its two values; an inequality in one variable is an
   interval; equations are the same up to a factor and exchanged sides; a column of numbers is a tuple.
+- a family over the whole numbers is the set of its values: `\frac{\pi}{4} + k\pi` is `\frac{5\pi}{4} + k\pi`. A vector
+  in i, j, k is the tuple of its components. A function by cases is the same in any order of its cases.
 - words: letter case, brackets and full stops aside.
 """
 
@@ -17,8 +19,9 @@ from typing import NamedTuple
 
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math.exact import NotRational, Undefined, exact
-from reasoner.verifiers.math.single import No, special, texts, values
+from reasoner.verifiers.math.single import WHOLE, No, special, texts, values
 from reasoner.verifiers.math.values import equal, proportion, real, variants
+from reasoner.verifiers.math.vectors import components
 
 MAX_ITEMS = 64
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -30,18 +33,24 @@ def same(ref: t.Node, got: t.Node) -> str | None:
     if ref == got:
         return "the same form"
     match ref, got:
-        case t.Given(a, _, domain), t.Given(b, _, other):
-            return same(a, b) if domain == other else None
-        case t.Given(a), b:
-            return same(a, b)
-        case a, t.Given(b):
-            return same(a, b)
+        case t.Given(_, _, domain), t.Given(_, _, other) if domain != other:
+            return None
+        case (t.Given(), _) | (_, t.Given()):
+            return same(_over_the_whole(ref), _over_the_whole(got))
     ref, got = _unnamed_list(_spread(ref), _spread(got))
-    for rule in (texts, _builders, _names, _sets, _lists, _tuples, _matrices, special, values, _relations):
+    for rule in (texts, _builders, _cases, _names, _sets, _lists, _tuples, _matrices, special, values, _relations):
         found = rule(ref, got)
         if found is not None:
             return found or None
     return None
+
+
+def _over_the_whole(node: t.Node) -> t.Node:
+    """Returns an answer with its parameter called by the numbers it runs over, such as `WHOLE`."""
+    match node:
+        case t.Given(inner, name, domain):
+            return t.rename(inner, {name: f"k in {domain}"})
+    return node
 
 
 def _all_same(a: Sequence[t.Node], b: Sequence[t.Node]) -> bool:
@@ -159,7 +168,7 @@ def _renamed(ref: t.Node, got: t.Node, value: t.Node) -> t.Node | None:
         case t.App(new, name), t.App(old, other) if name == other and len(new) == len(old):
             before, after = ([x.name for x in side if isinstance(x, t.Sym)] for side in (old, new))
             if len(before) == len(after) == len(new):
-                return t.rename(value, dict(zip(before, after, strict=True)))
+                return t.rebound(value, before, after)
     return None
 
 
@@ -248,6 +257,13 @@ def _check_items(what: str, number: int, of: str) -> None:
 
 def _tuples(ref: t.Node, got: t.Node) -> str | None:
     a, b = _row(ref), _row(got)
+    x, y = components(ref), components(got)
+    if x and y:
+        return "the same components" if _all_same(x, y) else No
+    if x and b:
+        ref, a = t.Seq(tuple(x)), x if len(b) > 2 or x[2] != t.ZERO else x[:2]
+    if y and a:
+        got, b = t.Seq(tuple(y)), y if len(a) > 2 or y[2] != t.ZERO else y[:2]
     if a is None or b is None or not (isinstance(ref, t.Seq) or isinstance(got, t.Seq)):
         return None
     match ref, got:
@@ -286,12 +302,19 @@ def _matrices(ref: t.Node, got: t.Node) -> str | None:
 def _builders(ref: t.Node, got: t.Node) -> str | None:
     """Compares sets by a rule, such as the even numbers: the same rule, whatever its variable is called."""
     match ref, got:
-        case t.Builder(), t.Builder():
+        case t.Builder(body, condition), t.Builder():
             old, new = (sorted(n for n in t.symbols(node) if not n.startswith("mathbb")) for node in (got, ref))
             if len(old) != len(new):
                 return No
             renamed = t.rename(got, dict(zip(old, new, strict=True)))
-            return "the same rule" if _all_same(ref.children(), renamed.children()) else No
+            if _all_same(ref.children(), renamed.children()):
+                return "the same rule"
+            other, under = renamed.children()
+            match condition:
+                case t.Rel((t.Sym(name), t.Sym("mathbb Z")), ("in",)) if under == condition:
+                    is_same = same(t.rename(body, {name: WHOLE}), t.rename(other, {name: WHOLE}))
+                    return "the same values" if is_same else No
+            return No
         case (t.Builder(), _) | (_, t.Builder()):
             return No
     return None
@@ -474,6 +497,68 @@ def _merged(intervals: list[Interval]) -> list[Interval]:
 def _ends(one: Interval) -> tuple[float, float] | None:
     low, high = real(one.low), real(one.high)
     return None if low is None or high is None or low > high else (low, high)
+
+
+# -- functions by cases ---------------------------------------------------------------------------
+
+
+def _cases(ref: t.Node, got: t.Node) -> str | None:
+    """Compares functions by cases: each value under the same condition; what is `otherwise` is where no other holds."""
+    match ref, got:
+        case t.Cases(a), t.Cases(b) if len(a) == len(b):
+            conditions = _conditions(a[1::2]), _conditions(b[1::2])
+            left = list(zip(b[::2], conditions[1], strict=True))
+            for value, under in zip(a[::2], conditions[0], strict=True):
+                same_case = (i for i, (v, u) in enumerate(left) if _same_condition(under, u) and same(value, v))
+                if (index := next(same_case, None)) is None:
+                    return No
+                left.pop(index)
+            return "the same cases"
+        case (t.Cases(), t.Rel()) | (t.Rel(), t.Cases()):
+            return None
+        case (t.Cases(), _) | (_, t.Cases()):
+            return No
+    return None
+
+
+def _conditions(nodes: Sequence[t.Node]) -> list[t.Node | list[Interval]]:
+    found = list(map(_where, nodes))
+    named = [one for some in found for one in some or ()]
+    result: list[t.Node | list[Interval]] = []
+    for node, intervals in zip(nodes, found, strict=True):
+        match node:
+            case t.Text(words) if words.lower() in ("otherwise", "else"):
+                rest = _complement(_merged(named)) if len([one for one in found if one is None]) == 1 else None
+                result.append(node if rest is None else rest)
+            case _:
+                result.append(node if intervals is None else _merged(intervals))
+    return result
+
+
+def _where(condition: t.Node) -> list[Interval] | None:
+    match condition:
+        case t.Rel((name, value), ("=",)) if _is_name(name):
+            return [Interval(value, True, value, True)]
+    return _intervals(condition)
+
+
+def _same_condition(a: t.Node | list[Interval], b: t.Node | list[Interval]) -> bool:
+    if isinstance(a, t.Node) or isinstance(b, t.Node):
+        return isinstance(a, t.Node) and isinstance(b, t.Node) and bool(same(a, b))
+    return _same_intervals(a, b)
+
+
+def _complement(intervals: list[Interval]) -> list[Interval] | None:
+    """Returns the numbers in none of some merged intervals; None where an end is no number."""
+    if not all(map(_ends, intervals)):
+        return None
+    low: t.Node = _LOW
+    has_low, found = False, []
+    for one in intervals:
+        if not same(low, one.low) or (has_low and not one.has_low):
+            found.append(Interval(low, has_low, one.low, not one.has_low))
+        low, has_low = one.high, not one.has_high
+    return found if low == _HIGH else [*found, Interval(low, has_low, _HIGH, False)]
 
 
 # -- relations ------------------------------------------------------------------------------------

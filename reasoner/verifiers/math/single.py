@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from reasoner.verifiers.math import tree as t
 from reasoner.verifiers.math import units
-from reasoner.verifiers.math.values import equal, is_rounding
+from reasoner.verifiers.math.values import equal, is_rounding, real
 
 No = ""
+MANY_TURNS = 1e9  # periods by which one answer is shifted against another
 
 
 def _plain(text: str) -> str:
@@ -120,9 +121,41 @@ def _same_value(a: t.Node, b: t.Node) -> bool:
     return equal(a, b) or _same_periods(a, b) or is_rounding(a, b) or is_rounding(b, a)
 
 
+WHOLE = "k in Z"
+"""The name of a parameter that is known to run over all whole numbers."""
+_COUNTS = {"k", "n", "m", "l", WHOLE, "k in N"}
+
+
 def _same_periods(a: t.Node, b: t.Node) -> bool:
-    r"""Compares `\frac{\pi}{6} + \pi k` and `\frac{\pi}{6} + n \pi`: the count of periods has no fixed name."""
+    r"""Compares `\frac{\pi}{6} + \pi k` and `\frac{\pi}{6} + n \pi`: the count of periods has no fixed name.
+
+    It has no fixed zero either, where it is known to run over all whole numbers. A `k` beside a part of a period can be
+    nothing else; `(n - 2) \pi` is a formula.
+    """
     left, right = t.symbols(a), t.symbols(b)
-    if left == right or len(left) != 1 or len(right) != 1 or not (left | right) <= {"k", "n", "m", "l"}:
+    if len(left) != 1 or len(right) != 1 or not (left | right) <= _COUNTS:
         return False
-    return t.Sym("pi") in t.walk(a) and equal(a, t.rename(b, {next(iter(right)): next(iter(left))}))
+    (name,), (other,) = left, right
+    is_periodic = t.Sym("pi") in t.walk(a)
+    if name != other and (is_periodic or " in " in name) and equal(a, t.rename(b, {other: name})):
+        return True
+    return (name == WHOLE or (name == "k" and is_periodic)) and _same_family(
+        _family(a, name), _family(b, other), name == WHOLE
+    )
+
+
+def _family(node: t.Node, name: str) -> tuple[t.Node, t.Node] | None:
+    """Returns first value and period of what grows evenly with a count; None where it does not."""
+    at = [t.put(node, {name: t.number(count)}) for count in (0, 1, 2, 5)]
+    period = t.Add((at[1], t.Neg(at[0])))
+    is_even = all(equal(at[i], t.Add((at[0], t.Mul((t.number(n), period))))) for i, n in ((2, 2), (3, 5)))
+    return (at[0], period) if is_even and not equal(period, t.ZERO) else None
+
+
+def _same_family(a: tuple[t.Node, t.Node] | None, b: tuple[t.Node, t.Node] | None, is_whole: bool) -> bool:
+    if a is None or b is None or not (equal(a[1], b[1]) or equal(a[1], t.Neg(b[1]))):
+        return False
+    turns, offset = real(t.Div(t.Add((b[0], t.Neg(a[0]))), a[1])), real(t.Div(a[0], a[1]))
+    if turns is None or offset is None or abs(turns) > MANY_TURNS or (not is_whole and offset == round(offset)):
+        return False
+    return equal(b[0], t.Add((a[0], t.Mul((t.number(round(turns)), a[1])))))

@@ -70,6 +70,7 @@ _OPERATOR = re.compile(r"\*\*|<=|>=|!=|==|=|.", re.DOTALL)
 _FRAME = re.compile(r"\s*\{(\w{1,20})\*?\}(?:\s*\{[lcr|@. ]*\})?")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _JOINED = re.compile(r"(or|and)(?=[A-Z])")
+_CONDITION = re.compile(r"(if|for|when|where)\s(?=[^<>=]*[<>=])")
 _UNIT_DRESS = re.compile(r"\\(?:text|mbox|mathrm)")
 _DRESSED = re.compile(r"(?:[-+]?[$]?[\d.,]+%?|[A-Za-z]|\([A-Za-z]\))\Z|[-+(]?\s?[$]?\d")
 
@@ -84,11 +85,11 @@ _ALIASES = {
     "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "ldots": "dots", "cdots": "dots", "dotsc": "dots",
     "dotsb": "dots", "arctg": "arctan", "tg": "tan", "ctg": "cot", "cosec": "csc", "varphi": "phi",
     "varepsilon": "epsilon", "vartheta": "theta", "land": "and", "wedge": "and", "lor": "or", "vee": "or", "prime": "'",
-    "imath": "i", "lnot": "not", "rightarrow": "to",
+    "lnot": "not", "rightarrow": "to",
 }  # fmt: skip
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp gcd lcm"
-    " max min floor ceil sgn det".split()
+    " max min floor ceil sgn det cis".split()
 )
 _PLAIN_FUNCTIONS = FUNCTIONS | {"sqrt", "abs", "asin", "acos", "atan", "cbrt"}
 
@@ -180,12 +181,18 @@ class _Tokenizer:
         elif not bare:
             if "," in plain:
                 self.add("op", ",")
+        elif condition := _CONDITION.match(bare):
+            self.add("text", condition[1])
+            for token in tokens(bare[condition.end() :], commas=self.commas):
+                self.add(*token)
         elif is_after_value and len(bare) == 1 and bare in "mgshlLNJWVKCF" and _UNIT_DRESS.match(group[0]):
             self.add("text", plain)
         elif _DRESSED.match(bare) or "\\" in bare:
             for token in tokens(bare, commas=self.commas):
                 self.add(*token)
-        elif bare in (_PLAIN_FUNCTIONS if "operatorname" in group[0] else FUNCTIONS) and not is_after_value:
+        elif bare in (_PLAIN_FUNCTIONS if "operatorname" in group[0] else FUNCTIONS) and not (
+            is_after_value and bare in ("sec", "min")
+        ):
             self.add("cmd", bare)
         else:
             self.add("text", plain)
@@ -202,6 +209,8 @@ class _Tokenizer:
             self.add("op", name)
         elif name in ("and", "or"):
             self.add("word", name)
+        elif name in ("imath", "jmath"):
+            self.add("word", name[0])
         elif name in ("begin", "end"):
             frame = _FRAME.match(self.text, self.at)
             if not frame:

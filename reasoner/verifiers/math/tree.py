@@ -214,6 +214,10 @@ class Union(Many):  # a ∪ b ∪ …
     __slots__ = ()
 
 
+class Cases(Many):  # a function by cases: value, condition, value, condition, …
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Seq(Many):  # a tuple or an interval, `(a, b, …]`
     opening: str = "("
@@ -285,6 +289,16 @@ def symbols(node: Node) -> frozenset[str]:
 
 def rename(node: Node, names: dict[str, str]) -> Node:
     """Returns the tree with some of its symbols renamed; bound variables keep their names."""
+    return put(node, {old: Sym(new) for old, new in names.items()})
+
+
+def rebound(node: Node, old: list[str], new: list[str]) -> Node | None:
+    """Returns a function's body with its variables renamed; None where one of the new names already stands in it."""
+    return None if (set(new) - set(old)) & symbols(node) else rename(node, dict(zip(old, new, strict=True)))
+
+
+def put(node: Node, values: dict[str, Node]) -> Node:
+    """Returns the tree with other nodes in the place of some of its symbols; bound variables stay."""
     if isinstance(node, Sym):
-        return Sym(names.get(node.name, node.name))
-    return node.map(lambda part: rename(part, names))
+        return values.get(node.name, node)
+    return node.map(lambda part: put(part, values))

@@ -65,7 +65,7 @@ def math(completion: str, answer: str) -> Score:
         return Score("unscored", why="over a limit: nested too deeply")
 
 
-register(Verifier("math", "2", math, commit, strict, contract="math", family="math"))
+register(Verifier("math", "3", math, commit, strict, contract="math", family="math"))
 
 
 def _check(completion: str, answer: str) -> Score:
@@ -223,6 +223,8 @@ def type_of(node: t.Node) -> str:
             return "interval" if len(parts) == 2 and t.has(t.Inf, *parts) else "tuple"
         case t.Where() | t.Builder():
             return "set"
+        case t.Cases():
+            return "function by cases"
         case t.Rel(sides, ops):
             if set(ops) <= {"=", "~"}:
                 return "equation"
@@ -292,7 +294,8 @@ _CHOICE = re.compile(
     r"(?:\\[ ,;]|\\q?quad|~|\s)*([^{}\s].{0,200}?)\}?"
 )
 _NAME = re.compile(
-    r"(?:(?P<name>[A-Za-z])(?:_\w|_\{\w{1,3}\})?(?:'{1,3}|\s?\^\{?-1\}?)?\s?[(\[](?!(?P=name)\b)[A-Za-z](?:,\s?[A-Za-z]){0,2}[)\]]"
+    r"(?:(?P<head>(?P<name>[A-Za-z])(?:_\w|_\{\w{1,3}\})?(?:'{1,3}|\s?\^\{?-1\}?)?)\s?"
+    r"[(\[](?P<of>(?!(?P=name)\b)[A-Za-z](?:,\s?[A-Za-z]){0,2})[)\]]"
     r"|\\[dt]?frac\s?\{d[a-z]\}\s?\{d[a-z]\}|d[a-z]/d[a-z])\s?="
 )
 """What names a function, a count or a derivative before its value: `q(x) =`, `f^{-1}(x) =`, `n(A) =`, `dy/dx =`."""
@@ -307,7 +310,14 @@ def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
     core = bare(reference)[0]
     text = reader.strip(ascii_math(span))
     wanted = reader.strip(ascii_math(wanted))
-    if bool(_NAME.match(wanted)) != bool(_NAME.match(text)):
+    name, other = _NAME.match(wanted), _NAME.match(text)
+    if name and other and name["of"] and other["of"] and name["head"] == other["head"]:
+        old, new = (re.findall("[A-Za-z]", one["of"]) for one in (other, name))
+        with suppress(t.Unreadable):
+            body = t.rebound(reader.read(text[other.end() :]), old, new) if len(old) == len(new) else None
+            if body and same(reader.read(wanted[name.end() :]), body):
+                return "the same function"
+    if bool(name) != bool(other):
         with suppress(t.Unreadable):
             sides = [reader.read(_NAME.sub("", one, count=1) if _NAME.match(one) else one) for one in (wanted, text)]
             if not any(isinstance(side, t.Rel) for side in sides) and same(*sides):

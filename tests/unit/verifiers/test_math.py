@@ -205,3 +205,38 @@ def test_unions_are_the_same_where_they_hold_the_same_numbers(reference, answer,
     verdict = check(f"\\boxed{{{shown(answer)}}}", as_intervals(reference)).verdict
     assert verdict == ("right" if held(reference) == held(answer) else "wrong")
     assert check(f"\\boxed{{{shown(reference[::-1])}}}", as_intervals(reference)).verdict == "right"
+
+
+FRACTIONS = st.fractions(-3, 3, max_denominator=6)
+PERIODS = st.fractions(-3, 3, max_denominator=4).filter(bool)
+
+
+def as_family(first, period, of: str = "") -> str:
+    return f"\\frac{{{first.numerator}{of}}}{{{first.denominator}}}+\\frac{{{period.numerator}{of}}}{{{period.denominator}}}m"
+
+
+@given(FRACTIONS, PERIODS, FRACTIONS, PERIODS, st.sampled_from(["", "\\pi"]), st.integers(-4, 4))
+def test_families_over_the_whole_numbers_are_the_same_where_their_values_are(first, period, other, step, of, turns):
+    def shown(first, period) -> str:
+        return f"x = {as_family(first, period, of)}, m \\in \\mathbb{{Z}}"
+
+    reference = f"x = {as_family(first, period, of).replace('m', 'k')}, k \\in \\mathbb{{Z}}"
+    assert check(f"\\boxed{{{shown(first + turns * period, -period)}}}", reference).verdict == "right"
+    is_same = abs(period) == abs(step) and ((other - first) / period).denominator == 1
+    assert check(f"\\boxed{{{shown(other, step)}}}", reference).verdict == ("right" if is_same else "wrong")
+    plain = reference.split(",")[0].replace("k", "n")  # a formula in n, for all that is said
+    assert of or check(f"\\boxed{{{shown(first + period, period)}}}", plain).verdict == "wrong"
+
+
+COMPONENTS = st.lists(st.integers(-3, 3), min_size=3, max_size=3)
+
+
+@given(COMPONENTS, COMPONENTS, st.sampled_from(["\\mathbf{%s}", "\\hat{%s}", "\\vec{%s}", "%s"]))
+def test_a_sum_of_unit_vectors_is_the_tuple_of_its_components(vector, other, axis):
+    def shown(vector) -> str:
+        return "+".join(f"({value}){axis % name}" for name, value in zip("ijk", vector, strict=True))
+
+    for reference in (f"({vector[0]}, {vector[1]}, {vector[2]})", shown(vector)):
+        assert check(f"\\boxed{{{shown(vector)}}}", reference).verdict == "right"
+        verdict = check(f"\\boxed{{{shown(other)}}}", reference).verdict
+        assert verdict == ("right" if vector == other else "wrong")
