@@ -212,7 +212,8 @@ PERIODS = st.fractions(-3, 3, max_denominator=4).filter(bool)
 
 
 def as_family(first, period, of: str = "") -> str:
-    return f"\\frac{{{first.numerator}{of}}}{{{first.denominator}}}+\\frac{{{period.numerator}{of}}}{{{period.denominator}}}m"
+    first, period = (f"\\frac{{{one.numerator}{of}}}{{{one.denominator}}}" for one in (first, period))
+    return f"{first}+{period}m"
 
 
 @given(FRACTIONS, PERIODS, FRACTIONS, PERIODS, st.sampled_from(["", "\\pi"]), st.integers(-4, 4))
