@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reasoner.verifiers import registry
@@ -216,6 +216,7 @@ def as_family(first, period, of: str = "") -> str:
     return f"{first}+{period}m"
 
 
+@settings(deadline=None, max_examples=40)  # some 20 ms a verdict
 @given(FRACTIONS, PERIODS, FRACTIONS, PERIODS, st.sampled_from(["", "\\pi"]), st.integers(-4, 4))
 def test_families_over_the_whole_numbers_are_the_same_where_their_values_are(first, period, other, step, of, turns):
     def shown(first, period) -> str:
