@@ -1,4 +1,4 @@
-"""Judges the blind set, `results/checker-blind/cases.jsonl`: written from public checkers' issues before anything ran on it.
+"""Judges the blind set, `results/checker-blind/cases.jsonl`, which was written before anything ran on it.
 
     .venv/bin/python scripts/blind.py [--show] [--cases FILE] [--write FILE]
 
@@ -34,8 +34,8 @@ def main() -> None:
         if score.verdict != row["expected"]:
             faults.append({"id": row["id"], "verdict": score.verdict, "disputed": row["disputed"], "why": score.why})
             if given.show and not row["disputed"]:
-                about = f"{row['id']} {row['verifier']} [{row['kind']}] is {row['expected']}, got {score.verdict}: {score.why}"
-                print(f"{about}\n    {row['answer']!r}\n    {row['completion']!r}")
+                about = f"{row['id']} {row['verifier']} [{row['kind']}] is {row['expected']}"
+                print(f"{about}, got {score.verdict}: {score.why}\n    {row['answer']!r}\n    {row['completion']!r}")
     table = {}
     print("| verifier | wrong accepted | right rejected | unscored |\n|---|---|---|---|")
     for name in sorted({name for name, _, _ in counts}):

@@ -101,9 +101,9 @@ def last_sentence(completion: str) -> str:
 
 
 def _plain(text: str) -> str:
-    text = ANNOTATION.sub(" ", text).translate(_SIGNS)
+    text = ANNOTATION.sub(" ", text).translate(_SIGNS).replace("{,}", ",")
     if "\\" in text:
-        text = _LATEX_FRAME.sub(" ", text.replace("{,}", ","))
+        text = _LATEX_FRAME.sub(" ", text)
         text = _LATEX_GROUP.sub(r"\1", _LATEX_GROUP.sub(r"\1", text))  # \boxed{18 \text{ pens}}
         text = _LATEX.sub(lambda found: _LATEX_MEANS.get(found[1], found[0]), LATEX_FRACTION.sub(r" \1/\2 ", text))
         text = text.translate(GROUPING)

@@ -33,7 +33,7 @@ _ALIGNED = frozenset("aligned align gathered split".split())
 _BLOCKS = _ALIGNED | {"cases"}
 _IF = frozenset("if for when where".split())  # before the condition of a case
 _NOT_A_FACTOR = frozenset(
-    r"} rangle rfloor rceil cup cap setminus pm mp \\ over choose not mid to % & # _ circ $".split()
+    r"} rangle rfloor rceil cup cap setminus pm mp \\ over choose not mid to pmod % & # _ circ $".split()
 ) | set(_RELATIONS)
 """Commands that stand between values or after them."""
 _BASED = re.compile(r"[0-9A-Z]+(?:\.[0-9A-Z]+)?")
@@ -179,7 +179,17 @@ class _Parser:
         parts = [self.sum()]
         while self.takes("op", ":"):
             parts.append(self.sum())
-        return _one_or(t.Ratio, parts)
+        node = _one_or(t.Ratio, parts)
+        if self.takes("cmd", "pmod"):
+            return t.Class(node, self.argument())
+        if self.is_modulus():
+            self.at += 2
+            node = t.Class(node, self.power())
+            self.expect("op", ")", "a bracket is not closed")
+        return node
+
+    def is_modulus(self) -> bool:
+        return self.is_op("(") and self.ahead().value in ("mod", "bmod")
 
     # arithmetic
 
@@ -225,7 +235,7 @@ class _Parser:
                 node = self.unit(node)
             elif self.takes_degree():
                 node = t.Deg(node)
-            elif not self.starts_atom():
+            elif not self.starts_atom() or self.is_modulus():
                 return node
             elif self.now.kind == "num" and _ends_in_number(node):
                 node = self.mixed(node)
@@ -704,6 +714,11 @@ _CONDITION = re.compile(
     r"\s*+\(?\s*+(?P<name>[klmn])\s*+\\in\s*+\\(?:mathbb|mathbf|Bbb)\s*+\{?(?P<set>[ZN])\}?\s*+\)?$"
 )
 """At the end of an answer: over which whole numbers its parameter runs."""
+_FOR_ALL = re.compile(
+    r"(?<=[^\s,;])[,;]?\s*+(?:\\q?quad\s*+)*(?:\\text\s*+\{\s*+)?for (?:all|every) (?:real )?(?:\}\s*+)?"
+    r"[a-z]\}?(?:\s*+\\in\s*+\\mathbb\s?\{?R\}?)?$"
+)
+"""At the end of an answer: that it holds for every value of its variable."""
 _LOOSE_START = re.compile(r"(?:\\approx|\\sim|=|:)\s*")
 _LOOSE_END = re.compile(r"(?:[.,;\\]|\s)++$")
 _MINUS = re.compile(r"(?:(?:negative|minus)\s+|\\text\s*\{\s*(?:negative|minus)\s*\}\s*)(?=[$\d.\\])", re.IGNORECASE)
@@ -729,7 +744,7 @@ def read(text: str, *, commas: bool = True) -> t.Node:
     condition = _CONDITION.search(text)
     if condition and condition.start():
         return t.Given(read(text[: condition.start()], commas=commas), condition["name"], condition["set"])
-    text = respelled(_MINUS.sub("-", text))
+    text = respelled(_MINUS.sub("-", _FOR_ALL.sub("", text)))
     dressed = _DRESS.fullmatch(text)
     if time := _TIME.fullmatch(dressed[1].strip() if dressed else text):
         half = (time[5] or "").lower()

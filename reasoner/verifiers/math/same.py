@@ -137,6 +137,12 @@ def _chain(sides: Sequence[t.Node], ops: Sequence[str]) -> t.Node | None:
 def _names(ref: t.Node, got: t.Node) -> str | None:
     if not isinstance(ref, t.Rel) and not isinstance(got, t.Rel):
         return None
+    match got:  # a + b + c = 8 + 27 + 64 = 99
+        case t.Rel((t.Add(letters), *rest), ops) if not isinstance(ref, t.Rel) and set(ops) <= _EQUALITY:
+            if len(set(letters)) == len(letters) and all(isinstance(x, t.Sym) and _is_name(x) for x in letters):
+                value = rest[0] if len(rest) == 1 else _chain(rest, ops[1:])
+                value = None if rest == [t.ZERO] else value  # a + b = 0 is how an equation is written
+                return (value is not None and same(ref, value) and "the same, a name aside") or No
     (ref_name, ref_value), (got_name, got_value) = _split_name(ref), _split_name(got)
     if ref_value is ref and got_value is got:
         return None

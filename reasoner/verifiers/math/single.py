@@ -64,6 +64,11 @@ def special(ref: t.Node, got: t.Node) -> str | None:
         case t.Ratio((a, *others)), t.Ratio((b, *rest)) if len(others) == len(rest):
             crossed = [equal(t.Mul((a, y)), t.Mul((x, b))) for x, y in zip(others, rest, strict=True)]
             return "the same ratio" if all(crossed) and not equal(b, t.ZERO) else No
+        case t.Class(a, modulus), t.Class(b, other):
+            apart = t.Fn((t.Add((a, t.Neg(b))), modulus), "mod")
+            return "the same class" if equal(modulus, other) and equal(apart, t.ZERO) else No
+        case (t.Class(a), b) | (a, t.Class(b)):
+            return "the same value, the modulus aside" if equal(a, b) else No
         case (t.Time() | t.Ratio() | t.Based(), _) | (_, t.Time() | t.Ratio() | t.Based()):
             return No
     return None

@@ -13,6 +13,7 @@ _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,20}_\s?(?:\{16\}|16)")
 _MINUTES = re.compile(
     r"(\d{1,3})\s?(?:°|\^\s?\\circ|\^\s?\{\s?\\circ\s?\})\s?(\d{1,2})\s?(?:'|′|\^\s?\\prime|\^\s?\{\\prime\})(?!')"
 )
+_EULER = re.compile(r"(?<![A-Za-z\d\\.])e(?![A-Za-z])")
 _SAYING = re.compile(r"\\text\s?\{\s?(?:so |thus |hence )?the (?:final )?answer is:?\s*\}\s*", re.IGNORECASE)
 
 
@@ -33,6 +34,8 @@ def respelled(text: str) -> str:
     """
     text = _SAYING.sub("", text, count=1) if text.startswith("\\text") else text
     text = _DOTTED.sub(lambda found: f"{found[1]}\\overline{{{found[2]}{found[3] or ''}{found[4] or ''}}}", text)
+    if _EULER.search(text):  # 2e-3 beside an e is no computer notation
+        text = re.sub(r"(?<=\d)e(?=[-+]\d)", " e", text)
     text = _BASE_WORD.sub(lambda found: f"_{{{_BASES[found[1]]}}}", text)
     text = _MINUTES.sub(lambda found: f"({found[1]}+\\frac{{{found[2]}}}{{60}})^\\circ", text)
     if _HEXADECIMAL.fullmatch(text):

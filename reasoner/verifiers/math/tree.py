@@ -171,6 +171,10 @@ class Mp(Binary):  # a ∓ b
     __slots__ = ()
 
 
+class Class(Binary):  # a (mod b)
+    __slots__ = ()
+
+
 class Builder(Binary):  # the set of all a under the condition b
     __slots__ = ()
 

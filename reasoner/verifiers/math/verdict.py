@@ -121,9 +121,11 @@ _PROSE = re.compile(r"[A-Za-z]{2,}")
 _ANSWER_IS = re.compile(r"^(?:so )?(?:the )?(?:final )?answer\s*(?:is|:)\s*", re.IGNORECASE)
 _FAREWELL = re.compile(r"(?<!\s)\s*+I hope (?:it is correct|this helps)[.!]?\s*+$", re.IGNORECASE)
 _ENDING = re.compile(
-    r"(?:\bis|\bare|\bequals|['’]s|=)\s+([-+]?[$€£]?\d[\d,]*(?:\.\d+)?\s?(?:[€$%]|[A-Za-z]{1,12}[²³]?)?)\.?$"
+    r"(?:\bis|\bare|\bequals|['’]s|=)\s+([-+]?[$€£]?\d[\d,]*(?:\.\d+)?\s?(?:[€$%]|[A-Za-z]{1,12}[²³]?)?"
+    r"|[-+]?\d*(?:√\d+|[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞]))\.?$"
 )
 """A sentence that ends in its value."""
+_ENDING_PAIR = re.compile(r"(?:\bis|\bare|=)\s+([(\[][^()\[\]=]{1,60}[)\]])\.?$")
 _NEGATED = re.compile(r"\bnot\b|n['’]t\b|\b(?:that|which) (?:could|can|may|might) be\b", re.IGNORECASE)
 """Of the signs of doubt, those that are about something else: another value, or what the value is of."""
 _LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")  # not in `4 2`, which is not `42`
@@ -186,8 +188,11 @@ def _stated(text: str, type_: str) -> str | None:
         part = after if _SAYS.search(before) else sentence
         if is_last and not UNSURE.search(sentence) and not _OF_ANOTHER.search(part):
             return next(group for group in formulas[-1].groups() if group)
+    sentence = last_sentence(text)
+    if type_ in ("tuple", "interval"):
+        ending = _ENDING_PAIR.search(sentence)
+        return ending[1] if ending and not UNSURE.search(sentence) else None
     if type_ in _NUMBERS:
-        sentence = last_sentence(text)
         value = stated(sentence)
         if isinstance(value, Fraction):
             return str(value)
@@ -225,6 +230,8 @@ def type_of(node: t.Node) -> str:
             return "set"
         case t.Cases():
             return "function by cases"
+        case t.Class():
+            return "residue class"
         case t.Rel(sides, ops):
             if set(ops) <= {"=", "~"}:
                 return "equation"
@@ -264,7 +271,7 @@ def _judge(spans: Sequence[str], reference: t.Node, wanted: str) -> tuple[bool, 
             continue
         got = nodes[0] if len(nodes) == 1 else t.List(tuple(nodes))
         tried.append((reference, got))
-        if not commas:
+        if not commas and not _GROUPED.fullmatch(wanted):  # 6,200 is one number
             with suppress(t.Unreadable):
                 tried.append((_read_reference(wanted, commas=False), got))
     if tried and units.are_other_money(wanted, reference, " ".join(spans), tried[0][1]):
@@ -289,6 +296,7 @@ def _with_article(type_: str) -> str:
     return f"{'an' if type_[0] in 'ei' else 'a'} {type_}"
 
 
+_GROUPED = re.compile(r"-?\d{1,3}(?:,\d{3})+")
 _CHOICE = re.compile(
     r"\\(?:text|mathrm|mathbf)(?:bf|it|rm)?\s?\{\s?\(?([A-F])(?:\)|:|\.)\s?\}?\s*"
     r"(?:\\[ ,;]|\\q?quad|~|\s)*([^{}\s].{0,200}?)\}?"
