@@ -52,7 +52,11 @@ class Model(Section):
 class Data(Section):
     source: str
     """`wordproblems` or `linetasks` (generated), `gsm8k`, `math`, `svamp`, `mbpp`, `humaneval`, a hub id, or a folder
-    or JSONL file of your own."""
+    or file of your own: JSON Lines, JSON, CSV, TSV, Parquet, Arrow, also gzipped."""
+    question: str | None = None
+    """Column of your own rows that asks; None takes the usual names. `a.b` is `b` in the object `a`."""
+    answer: str | None = None
+    """Column of your own rows with the reference; None takes the usual names."""
     subset: str | None = None
     """Name of the hub dataset's configuration."""
     revision: str | None = None

@@ -1,6 +1,6 @@
 """The run folder: the truth about a run: its records, its locks, its ready checkpoints.
 
-    runs/<name>/  config.json  lock  train.json  metrics.jsonl  rollouts/  checkpoints/checkpoint-N/DONE
+    runs/<name>/  config.json  inputs.json  lock  train.json  metrics.jsonl  rollouts/  checkpoints/checkpoint-N/DONE
                   base/ (the untouched base as GGUF)  exports/step-000150/{merged/, *.gguf, Modelfile, <stage>.json}
                   completions/  logs/  report.html  report.md  summary.json
 
@@ -51,6 +51,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def data_path(self) -> Path:
+        """Is what the training that is under way was started on, by hash."""
+        return self.path / "inputs.json"
 
     @property
     def config_path(self) -> Path:

@@ -80,15 +80,17 @@ def sandbox_selftest_command(as_json: bool) -> None:
 @click.option("--split", type=click.Choice(["train", "dev", "test", "ood"]), help="Default: train, or all there is.")
 @click.option("--show", type=click.IntRange(min=0), default=5, metavar="N", help="Problems shown; default: 5.")
 @click.option("--subset", metavar="NAME", help="A hub data set's configuration; sets data.subset.")
+@click.option("--question", metavar="COLUMN", help="The column that asks, of your own rows; sets data.question.")
+@click.option("--answer", "reference", metavar="COLUMN", help="The column with the reference; sets data.answer.")
 @click.option("--verifier", "verifier", metavar="NAME", help="Reads the references; default: the one paired with NAME.")
 @json_option
 def data_command(
-    name: str | None, split: str | None, show: int, subset: str | None, verifier: str | None, as_json: bool
+    name: str | None, split: str | None, show: int, verifier: str | None, as_json: bool, **columns: str | None
 ) -> None:
     """The data sets known by name; or, with NAME, some problems of one and what a verifier reads.
 
-    NAME is wordproblems, linetasks, gsm8k, math, svamp, mbpp, humaneval, a hub id, a folder with train.jsonl and
-    test.jsonl, or a JSONL file.
+    NAME is wordproblems, linetasks, gsm8k, math, svamp, mbpp, humaneval, a hub id, or a file or folder of your own:
+    JSON Lines, JSON, CSV, TSV, Parquet or Arrow, also gzipped; in a folder train.csv and test.csv, or another of these.
     """
     from reasoner import config, files
     from reasoner.problems import generated, load, named
@@ -97,7 +99,9 @@ def data_command(
         rows = named.overview()
         answer(rows, _overview_lines(rows, str(named.sets_dir())), as_json)
         return
-    settings = config.Data(source=name, subset=subset)
+    settings = config.Data(
+        source=name, subset=columns["subset"], question=columns["question"], answer=columns["reference"]
+    )
     split = split or load.default_split(name)
     num = max(show, 1) if name == generated.WORDPROBLEMS else None
     found = load.read(settings, split, num)
@@ -134,7 +138,7 @@ def _overview_lines(rows: list[Overview], folder: str) -> list[str]:
         *lines,
         "",
         f"Files are looked for in {folder} (REASONER_DATA, else ./data).",
-        "Also a hub id, a folder with train.jsonl and test.jsonl, or a JSONL file: reasoner data NAME --show 5",
+        "Also a hub id, or a file or folder of your own (JSON Lines, CSV, Parquet, …): reasoner data NAME --show 5",
     ]
 
 
@@ -157,6 +161,9 @@ def _data_lines(value: dict[str, Any]) -> list[str]:
     if value["rows"] is not None:
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in value["dropped"].items())
         lines.append(f"  rows      {value['rows']:,} read; dropped: {dropped or 'none'}")
+        lines += [f"            {why}: {', '.join(rows)}" for why, rows in value["lines"].items()]
+    for key, taken in value["columns"].items():
+        lines.append(f"  {key:<9} {', else '.join(f'`{name}`' for name in taken)}")
     if value["carved"]:
         parts = " and ".join(f"{count:,} for {name}" for name, count in value["carved"].items())
         lines.append(f"  held out  {parts}, by a hash of the question: this source has no such split of its own")

@@ -142,11 +142,13 @@ def keep_training(job: Job) -> None:
         reasons = [reason for reason in stages.stale(job, stage) if reason not in broken]
     elif (stored := read_json(job.run.config_path)) and runs.ready_steps(job.run.checkpoints_dir):
         reasons = stages.changes(stage, stored["config"], job.config)
+        then = read_json(job.run.data_path) or {}
+        reasons += [f"{name} changed" for name, sha in stage.inputs(job).items() if then.get(name, sha) != sha]
     else:
         return
     if reasons:
         fix = f"keep it and choose another name (RUN=… or --run), or remove {job.run.path}"
-        what = f"run {job.run.name} was trained with other settings"
+        what = f"run {job.run.name} was trained with other settings or other data"
         raise ReasonerError(what, "\n".join(reasons), fix, code=USAGE)
 
 

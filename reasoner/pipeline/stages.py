@@ -100,6 +100,7 @@ def _train(job: Job) -> tuple[Outputs, TrainFacts]:
         return quantize.run(job.base_model, out, kind, job.run.log_path("train-gguf"), job.reporter.say)
 
     audited = _audit(job)
+    files.write_json(job.run.data_path, _train_inputs(job))
     unjudged = {row.index for row in audited.unjudged}
     wanted = grpo.TrainJob(job.config, job.run, job.base.path, to_gguf, unjudged)
     outputs, found = grpo.run(wanted, job.reporter.say, job.reporter.train_step)
@@ -287,6 +288,11 @@ def _base_inputs(job: Job) -> dict[str, str]:
     return {"base": job.base.sha256}
 
 
+def _train_inputs(job: Job) -> dict[str, str]:
+    held_out = {"eval.source"}  # trained on is what no evaluated set asks too, but another one leaves the adapter whole
+    return {**_base_inputs(job), **{key: sha for key, sha in load.identity(job.config).items() if key not in held_out}}
+
+
 def _adapter_inputs(job: Job) -> dict[str, str]:
     return {**_base_inputs(job), "adapter": runs.adapter_sha256(job.adapter)}
 
@@ -306,7 +312,7 @@ STAGES = (
         usually={"pocket": "15-30 s", "smol": "20-40 s"},
     ),
     Stage(
-        TRAIN, _train, ("model", "data", "verifier", "train"), _base_inputs,
+        TRAIN, _train, ("model", "data", "verifier", "train"), _train_inputs,
         usually={"pocket": "1-2 min"},
     ),
     Stage(facts.MERGE, _merge, ("model",), _adapter_inputs),
@@ -321,7 +327,7 @@ STAGES = (
     ),
     Stage(
         EVALUATE, _evaluate, ("data", "verifier", "eval", "serve", "alarms"),
-        lambda job: {**_key(facts.REGISTER)(job), **evaluate.inputs(job.config)},
+        lambda job: {**_key(facts.REGISTER)(job), **load.identity(job.config), **evaluate.inputs(job.config)},
         usually={"pocket": "10-30 s", "smol": "8-17 min"},
     ),
     Stage(
@@ -363,7 +369,11 @@ def stale(job: Job, stage: Stage, *, ask_server: bool = True) -> list[str]:
     record = job.record(stage.kind)
     if record is None:
         return ["not done yet"]
-    reasons = [f"{name} changed" for name, value in stage.inputs(job).items() if record.inputs.get(name) != value]
+    reasons = [
+        f"{name} changed" if name in record.inputs else f"{name} was not recorded"
+        for name, value in stage.inputs(job).items()
+        if record.inputs.get(name) != value
+    ]
     reasons += changes(stage, record.config, job.config)
     for name, version in tools_of(job, stage.tools, may_build=ask_server).items():
         if record.tools.get(name) != version:

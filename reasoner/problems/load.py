@@ -12,7 +12,8 @@ from pathlib import Path
 
 from reasoner.config import Config, Data
 from reasoner.errors import USAGE, ReasonerError, nearest
-from reasoner.problems import generated, named, overlap, rows
+from reasoner.files import sha256_file, sha256_json
+from reasoner.problems import generated, named, overlap, rows, tables
 from reasoner.problems.generated import GENERATORS
 from reasoner.problems.problem import Problem
 from reasoner.problems.splits import Provenance, Split, settle
@@ -45,6 +46,12 @@ def read(data: Data, split: str, num: int | None = None) -> Split:
 def _existing(data: Data, split: str) -> Split:
     """Reads a split of any source that is not generated. Named sets have an order of their own, others keep theirs."""
     if known := named.SETS.get(data.source):
+        if data.question or data.answer:
+            raise ReasonerError(
+                f"the columns of {known.name} are known: data.question and data.answer are not for it",
+                fix="set both to none",
+                code=USAGE,
+            )
         if data.subset is not None or data.revision is not None:
             raise ReasonerError(
                 f"the data set {known.name} is pinned: data.subset and data.revision are not for it",
@@ -54,8 +61,8 @@ def _existing(data: Data, split: str) -> Split:
         return named.read(known, split)
     path = Path(data.source).expanduser()
     if path.exists():
-        piles = rows.file_piles(path, split if split == "all" else "train")
-        piles = piles or rows.hub_piles(str(path), data.subset, None)
+        piles = rows.file_piles(path, split if split == "all" else "train", data)
+        piles = piles or rows.hub_piles(str(path), data, None)
     else:
         rows.check_is_no_path(data.source)
         if not _HUB_ID.fullmatch(data.source):
@@ -65,13 +72,28 @@ def _existing(data: Data, split: str) -> Split:
                 fix=nearest(data.source, [*GENERATORS, *named.SETS]),
                 code=USAGE,
             )
-        piles = rows.hub_piles(data.source, data.subset, data.revision)
+        piles = rows.hub_piles(data.source, data, data.revision)
     known = named.by_hub(data.source)
     licence, verifier = (known.licence, known.verifier) if known else (None, None)
     return settle(piles, Provenance(data.source, licence, verifier, split))
 
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def identity(config: Config) -> dict[str, str]:
+    """Returns the hash of each file or folder of one's own that a run trains on or is scored on."""
+    found = {}
+    for key, source in (("data.source", config.data.source), ("eval.source", config.eval.source)):
+        if source is None or source in GENERATORS or source in named.SETS:
+            continue
+        path = Path(source).expanduser()
+        if path.is_file():
+            found[key] = sha256_file(path)
+        elif path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.is_file() and tables.is_table(one.name))
+            found[key] = sha256_json([[str(one.relative_to(path)), sha256_file(one)] for one in inside])
+    return found
 
 
 def default_split(source: str) -> str:

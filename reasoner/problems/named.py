@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reasoner.errors import MISSING, USAGE, ReasonerError
-from reasoner.problems import rows
+from reasoner.problems import columns, rows, tables
+from reasoner.problems.columns import DroppedError, Row, UnreadableError
 from reasoner.problems.problem import Problem, code_question, normalised
-from reasoner.problems.rows import DroppedError, Reader, Row, UnreadableError
+from reasoner.problems.rows import Reader
 from reasoner.problems.splits import PRIORITY, Pile, Provenance, Split, hashed, settle
 from reasoner.verifiers.code import lift
 from reasoner.verifiers.code import task as tasks
@@ -153,7 +154,7 @@ def _from_hub(known: NamedSet, part: Part) -> Pile:
             code=MISSING,
         ) from None
     place = {"hub": part.hub, "subset": part.subset, "revision": part.revision}
-    found = rows.numbered(row for name in part.hub_splits for row in loaded[name])
+    found = tables.numbered(row for name in part.hub_splits for row in loaded[name])
     return rows.fill(Pile(part.split, place), found, part.reader, f"{part.hub} ({part.split})")
 
 
@@ -162,7 +163,7 @@ def _from_hub(known: NamedSet, part: Part) -> Pile:
 
 def _gsm8k(split: str) -> Reader:
     def problem(row: Row, index: int) -> Problem:
-        return Problem(f"gsm8k-{split}-{index:06d}", rows.text(row, "question"), rows.text(row, "answer"))
+        return Problem(f"gsm8k-{split}-{index:06d}", columns.text(row, "question"), columns.text(row, "answer"))
 
     return problem
 
@@ -171,10 +172,10 @@ _SVAMP_KINDS = {"Addition": "+", "Subtraction": "-", "Multiplication": "*", "Com
 
 
 def _svamp(row: Row, index: int) -> Problem:
-    id_, body, question = (rows.text(row, name) for name in ("ID", "Body", "Question"))
-    value = rows.number(row.get("Answer"))
+    id_, body, question = (columns.text(row, name) for name in ("ID", "Body", "Question"))
+    value = columns.number(row.get("Answer"))
     if value is None:
-        raise UnreadableError(f"`Answer` is no number: {rows.short(row.get('Answer'))}")
+        raise UnreadableError(f"`Answer` is no number: {columns.short(row.get('Answer'))}")
     # A third of the bodies have no full stop ("If he had $ 4 at the start"): the question ends their sentence.
     body, question = body.strip(), question.strip()
     is_whole = body.endswith((".", "!", "?"))
@@ -185,11 +186,11 @@ def _svamp(row: Row, index: int) -> Problem:
 
 
 def _math(row: Row, index: int) -> Problem:
-    question = rows.text(row, "problem")
+    question = columns.text(row, "problem")
     kind = row.get("subject") or row.get("type") or ""
     # The copies of this set number their rows differently: what has no id of its own is named after its text.
     id_ = str(row.get("unique_id") or hashlib.sha256(normalised(question).encode()).hexdigest()[:12])
-    answer = rows.answer(row["answer"]) if "answer" in row else rows.last_boxed(rows.text(row, "solution"))
+    answer = columns.text_of(row["answer"]) if "answer" in row else columns.last_boxed(columns.text(row, "solution"))
     if answer is None or not answer.strip():
         raise DroppedError("without an answer")
     return Problem(f"math-{id_.removesuffix('.json')}", question, answer, str(kind))
@@ -205,13 +206,13 @@ def _mbpp(split: str) -> Reader:
     def problem(row: Row, index: int) -> Problem | None:
         id_ = row.get("task_id")
         if isinstance(id_, bool) or not isinstance(id_, int) or not 1 <= id_ <= 974:
-            raise UnreadableError(f"`task_id` is none of 1-974: {rows.short(id_)}")
+            raise UnreadableError(f"`task_id` is none of 1-974: {columns.short(id_)}")
         if id_ not in _MBPP_TASKS[split]:
             if split == "train" and all(id_ not in ids for ids in _MBPP_TASKS.values()):
                 raise DroppedError("few-shot example")
             return None
-        text = rows.text(row, "text").strip()
-        rows.text(row, "code")
+        text = columns.text(row, "text").strip()
+        columns.text(row, "code")
         if not isinstance(row.get("test_list"), list):
             raise UnreadableError("there is no list `test_list`")
         task = _judgeable(tasks.from_mbpp, row)
@@ -221,8 +222,8 @@ def _mbpp(split: str) -> Reader:
 
 
 def _humaneval(row: Row, index: int) -> Problem:
-    id_, prompt, entry = (rows.text(row, name) for name in ("task_id", "prompt", "entry_point"))
-    rows.text(row, "test")
+    id_, prompt, entry = (columns.text(row, name) for name in ("task_id", "prompt", "entry_point"))
+    columns.text(row, "test")
     prose = _docstring(prompt, entry)
     answer = _judgeable(tasks.from_humaneval, row).to_answer()
     question = f"Complete this Python function.\n\n{prompt.strip()}"

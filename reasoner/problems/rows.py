@@ -1,41 +1,32 @@
-r"""Rows that others wrote become problems, or an error that names the row: those of files, folders and hub data sets.
+"""Rows that others wrote become problems, or an error that names the row: those of files, folders and hub data sets.
 
-A person's own rows have `question` and `answer`, as `openai/gsm8k` does, or `problem` and `solution`, as MATH does:
-there the last `\boxed{}` is the answer. Files are JSONL or a JSON list, one file or one for each split. Readers of
-published sets stand in `named`.
+`columns` says which columns of a person's own rows are taken, `tables` reads their files. Readers of published sets
+stand in `named`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from reasoner.config import Data
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.files import sha256_file
+from reasoner.problems import columns, tables
+from reasoner.problems.columns import DroppedError, Row, UnreadableError, short
 from reasoner.problems.problem import Problem
 from reasoner.problems.splits import ALIASES, Pile, Place
 
-Row = Mapping[str, object]
-"""What somebody else wrote: nothing in it is known to be there, or to be of its type."""
 Reader = Callable[[Row, int], Problem | None]
 """`(row, index from 0) -> problem`; None is a row of another split. Raises `UnreadableError` or `DroppedError`."""
 
-OWN_FIX = "give every row a text `question` and an `answer`, or `problem` and `solution` as MATH has"
+OWN_FIX = (
+    "give every row a `question` and an `answer`, or name its columns: data.question, data.answer (reasoner data FILE)"
+)
 _SHOWN = 5  # bad rows named in one error
-
-
-class UnreadableError(ValueError):
-    """Says why a row is no problem: its file is refused."""
-
-
-class DroppedError(ValueError):
-    """Says why a row is left out: rows of one reason are counted together."""
 
 
 def fill(found: Pile, given: Iterable[tuple[str, object]], reader: Reader, name: str, fix: str = OWN_FIX) -> Pile:
@@ -53,6 +44,7 @@ def fill(found: Pile, given: Iterable[tuple[str, object]], reader: Reader, name:
             problem = reader(row, index)
         except DroppedError as error:
             found.dropped[str(error)] += 1
+            found.lines.setdefault(str(error), []).append(label)
         except UnreadableError as error:
             bad.append(f"{label}: {error}")
         else:
@@ -77,104 +69,37 @@ def _make_ids_unique(problems: list[Problem]) -> None:
         seen.add(problem.id)
 
 
-def own(stem: str) -> Reader:
-    """Returns the reader of a person's own rows; a problem without an id is named after its file and line."""
+def own(found: Pile, given: Sequence[tuple[str, object]], data: Data, stem: str, name: str) -> Pile:
+    """Fills a pile with a person's own rows; a problem without an id is named after its file and place in it."""
+    taken = columns.choose((row for _, row in given), data.question, data.answer, name)
+    found.columns = {"question": [*taken.question, *([taken.also] if taken.also else [])], "answer": [*taken.answer]}
 
     def problem(row: Row, index: int) -> Problem:
-        name = next((name for name in ("question", "problem") if name in row), None)
-        if name is None:
-            raise UnreadableError("there is no text field `question` (or `problem`)")
-        question, found = text(row, name), answer(row.get("answer"))
-        if found is None:
-            if row.get("answer") is not None:
-                raise UnreadableError(f"`answer` is neither text nor a number: {short(row['answer'])}")
-            solution = row.get("solution")
-            if not isinstance(solution, str):
-                raise UnreadableError("there is no `answer`, and no `solution` with one")
-            found = last_boxed(solution)
-            if found is None:
-                raise UnreadableError(r"there is no `answer`, and `solution` has no \boxed{}")
+        question, reference = columns.question_of(row, taken, data.system), columns.answer_of(row, taken)
         given = next((value for key in ("id", "unique_id") if isinstance(value := row.get(key), str | int)), "")
         kind = next((value for key in ("kind", "subject") if isinstance(value := row.get(key), str)), "")
-        return Problem(str(given) if given != "" else f"{stem}-{index + 1:06d}", question, found, kind)
+        return Problem(str(given) if given != "" else f"{stem}-{index + 1:06d}", question, reference, kind)
 
-    return problem
-
-
-# -- fields ------------------------------------------------------------------------------------
-
-
-def text(row: Row, name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise UnreadableError(f"there is no text field `{name}`")
-    return value
-
-
-def answer(value: object) -> str | None:
-    """Returns a reference as text: text as it is, a number as it was written; None for anything else, or no text."""
-    if isinstance(value, str):
-        return value if value.strip() else None
-    found = number(value)
-    return None if found is None else f"{found:f}"
-
-
-def number(value: object) -> Decimal | None:
-    """Returns the exact value of a number, or of text that is one; None for anything else, or beyond 100 digits."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
-        return None
-    try:
-        found = Decimal(repr(value) if isinstance(value, float) else value)
-    except InvalidOperation:
-        return None
-    is_short = found.is_finite() and abs(found.adjusted()) < 100 and len(found.as_tuple().digits) < 100
-    return found if is_short else None
-
-
-def short(value: object) -> str:
-    told = str(value) if isinstance(value, Decimal) else repr(value)
-    return told if len(told) <= 60 else told[:57] + "..."
-
-
-def last_boxed(solution: str) -> str | None:
-    r"""Returns what stands in the last `\boxed{}` (or `\fbox{}`) whose braces balance; also `\boxed 5`, a bare number.
-
-    >>> last_boxed(r"so $x = \boxed{\frac{1}{2}}$, as $\boxed{\{1\}$ is unfinished")
-    '\\frac{1}{2}'
-    """
-    closed: dict[int, int] = {}
-    opened: list[int] = []
-    for brace in _BRACE.finditer(solution):
-        if brace.group() == "{":
-            opened.append(brace.end())
-        elif brace.group() == "}" and opened:
-            closed[opened.pop()] = brace.start()
-    for mark in reversed(list(_BOXED.finditer(solution))):
-        if mark["number"]:
-            return mark["number"]
-        if mark.end() in closed:
-            return solution[mark.end() : closed[mark.end()]].strip() or None
-    return None
-
-
-_BOXED = re.compile(r"\\(?:boxed|fbox)(?:\s*\{|\s*(?P<number>-?\d+(?:\.\d+)?)(?![\d.]))")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)  # an escaped brace is text
+    return fill(found, given, problem, name)
 
 
 # -- files and folders -------------------------------------------------------------------------
 
 
-def file_piles(path: Path, single: str) -> list[Pile]:
+def file_piles(path: Path, single: str, data: Data) -> list[Pile]:
     """Reads a file as one split, or those files of a folder that are splits by name."""
     found = {single: path} if path.is_file() else split_files(path)
-    return [file_pile(file, split, own(file.stem), OWN_FIX) for split, file in found.items()]
+    return [
+        own(_file_pile(file, split), tables.rows(file, OWN_FIX), data, file.name.partition(".")[0], str(file))
+        for split, file in found.items()
+    ]
 
 
 def split_files(folder: Path) -> dict[str, Path]:
-    """Returns the files of a folder that are splits by name, as JSONL or a JSON list."""
+    """Returns the files of a folder that are splits by name."""
     found: dict[str, Path] = {}
     for split, names in ALIASES.items():
-        here = [path for name in names for end in ("jsonl", "json") if (path := folder / f"{name}.{end}").is_file()]
+        here = [path for name in names for one in tables.names(name) if (path := folder / one).is_file()]
         if len(here) > 1:
             raise ReasonerError(
                 f"{folder} has two files for the split {split!r}",
@@ -189,7 +114,7 @@ def split_files(folder: Path) -> dict[str, Path]:
 
 def check_is_no_path(source: str) -> None:
     """Refuses a source that looks like a path, as there is no such file or folder."""
-    if source.endswith((".jsonl", ".json")) or source.startswith(("./", "../", "/", "~")):
+    if tables.is_table(source) or source.startswith(("./", "../", "/", "~")):
         path = Path(source).expanduser()
         beside = sorted(one.name for one in path.parent.iterdir()) if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, beside, n=1)
@@ -198,43 +123,20 @@ def check_is_no_path(source: str) -> None:
 
 
 def file_pile(path: Path, split: str, reader: Reader, fix: str) -> Pile:
-    """Reads a file: a JSON list where its suffix is `.json`, else JSONL. Errors name its rows by line."""
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReasonerError(f"{path} cannot be read", why=str(error), fix=fix, code=USAGE) from None
-    if path.suffix == ".json":
-        listed = _parsed(content)
-        if isinstance(listed, UnreadableError):
-            raise ReasonerError(f"{path} is no JSON", why=str(listed), fix=fix, code=USAGE)
-        if not isinstance(listed, list):
-            raise ReasonerError(f"{path} is no JSON list", fix=fix, code=USAGE)
-        items = numbered(listed)
-    else:
-        # Not `splitlines`: it also splits at characters that JSON leaves inside a text.
-        lines = enumerate(content.split("\n"), start=1)
-        items = ((f"line {index}", _parsed(line)) for index, line in lines if line.strip())
-    return fill(Pile(split, {"path": str(path), "sha256": sha256_file(path)}), items, reader, str(path), fix)
+    """Reads a file of a published set. Errors name its rows by line."""
+    return fill(_file_pile(path, split), tables.rows(path, fix), reader, str(path), fix)
 
 
-def _parsed(text: str) -> object:
-    """Reads JSON, its decimal numbers exactly as they are written; gives the error where it is none."""
-    try:
-        return json.loads(text, parse_float=lambda digits: number(digits) or float(digits))
-    except ValueError as error:
-        return UnreadableError(str(error))
-
-
-def numbered(found: Iterable[object]) -> Iterable[tuple[str, object]]:
-    """Gives each row the name that an error calls it by."""
-    return ((f"row {index}", row) for index, row in enumerate(found, start=1))
+def _file_pile(path: Path, split: str) -> Pile:
+    return Pile(split, {"path": str(path), "sha256": sha256_file(path)})
 
 
 # -- the hub, and folders in its layouts, by way of `datasets` ---------------------------------
 
 
-def hub_piles(where: str, subset: str | None, revision: str | None) -> list[Pile]:
+def hub_piles(where: str, data: Data, revision: str | None) -> list[Pile]:
     """Reads every split that we know by name; a set with one split of any name has it as train."""
+    subset = data.subset
     loaded, commit = load_hub(where, subset, revision)
     found = {split: name for split, names in ALIASES.items() for name in reversed(names) if name in loaded}
     if not found and len(loaded) == 1:
@@ -250,7 +152,7 @@ def hub_piles(where: str, subset: str | None, revision: str | None) -> list[Pile
     if Path(where).is_dir():
         place = {"path": where, "subset": subset}
     return [
-        fill(Pile(split, place), numbered(loaded[name]), own(split), f"{where} ({name})")
+        own(Pile(split, place), list(tables.numbered(loaded[name])), data, split, f"{where} ({name})")
         for split, name in found.items()
     ]
 
@@ -271,6 +173,9 @@ def load_hub(where: str, subset: str | None, revision: str | None) -> tuple[Any,
     try:
         if not Path(where).is_dir() and not huggingface_hub.is_offline_mode():
             commit = huggingface_hub.HfApi().dataset_info(where, revision=revision, timeout=20).sha
+        if any((Path(where) / name).is_file() for name in ("state.json", "dataset_dict.json")):  # of `save_to_disk`
+            saved = datasets.load_from_disk(where)
+            return ({"train": saved} if isinstance(saved, datasets.Dataset) else saved), None
         return datasets.load_dataset(where, subset, revision=commit), commit
     except ValueError as error:
         raise ReasonerError(

@@ -20,6 +20,7 @@ from reasoner.problems.problem import Problem, normalised, split_sha256
 PRIORITY = ("test", "ood", "all", "dev", "train")  # `all` is a whole file, nothing held out
 ALIASES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",), "ood": ("ood",)}
 """What a split may be called in a folder or at a hub, the first name before the others."""
+LINES = 3  # rows named, of each reason why some were dropped
 MOST_CARVED = 500  # problems for one held-out split
 
 Place = Mapping[str, str | int | None]
@@ -32,9 +33,10 @@ class Provenance:
     """Records where a split came from, and which of its problems were taken.
 
     `licence` is None where it is unknown, `verifier` (the family of checkers that reads the references) where none is
-    paired with the source. `rows` is how many were read (None: generated), `dropped` maps a reason to a count, `carved`
-    a held-out split to the problems that these rows gave to it. Of the `available` problems (None: no end) `problems`
-    were taken, with these `kinds` and this hash.
+    paired with the source. `rows` is how many were read (None: generated), `dropped` maps a reason to a count, `lines`
+    to the first rows that it holds for, `columns` tells what a person's rows were read from, `carved` a held-out split
+    to the problems that these rows gave to it. Of the `available` problems (None: no end) `problems` were taken, with
+    these `kinds` and this hash.
     """
 
     source: str
@@ -44,6 +46,8 @@ class Provenance:
     found: list[Place] = field(default_factory=list)
     rows: int | None = None
     dropped: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=dict)
     carved: dict[str, int] = field(default_factory=dict)
     available: int | None = None
     problems: int = 0
@@ -75,6 +79,8 @@ class Pile:
     rows: int = 0
     problems: list[Problem] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    columns: dict[str, list[str]] = field(default_factory=dict)
 
 
 def settle(piles: Sequence[Pile], about: Provenance, *, may_carve_test: bool = True) -> Split:
@@ -99,6 +105,8 @@ def settle(piles: Sequence[Pile], about: Provenance, *, may_carve_test: bool = T
         found=[place for index, place in enumerate(places) if place not in places[:index]],
         rows=sum(pile.rows for pile in piles if pile.split == read_from),
         dropped=dict(sorted(dropped[read_from].items())),
+        lines={why: rows[:LINES] for pile in piles if pile.split == read_from for why, rows in pile.lines.items()},
+        columns=next((pile.columns for pile in piles if pile.split == read_from), {}),
         carved=carved if read_from == "train" else {},
         available=len(splits[about.split]),
     )

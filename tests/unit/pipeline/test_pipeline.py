@@ -183,6 +183,27 @@ def test_checkpoints_of_an_unfinished_training_are_kept_too(job):
         plan.keep_training(job)
 
 
+@pytest.mark.parametrize("is_done", [True, False], ids=["done", "under way"])
+def test_an_edited_file_of_problems_is_not_trained_on_under_the_same_name(job, versions, tmp_path, is_done):
+    mine = tmp_path / "mine.csv"
+    mine.write_text("question,answer\n1 + 1?,2\n")
+    with_config(job, data__source=str(mine))
+    train = stages.BY_NAME["train"]
+    files.write_text(job.run.config_path, config.dump(job.config, {}))
+    files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")
+    files.write_json(job.run.data_path, train.inputs(job))
+    if is_done:
+        settings = stages.settings_of(job.config, train.reads)
+        record = runs.Record("train", train.inputs(job), settings, {}, {}, made_up.training(), 1.0, "2026-01-01")
+        runs.write_record(job.record_path(TRAIN), record)
+    plan.keep_training(job)
+    mine.write_text("question,answer\n1 + 1?,3\n")
+    with pytest.raises(ReasonerError) as caught:
+        plan.keep_training(job)
+    assert caught.value.why == "data.source changed"
+    assert "data.source" in stages.BY_NAME["evaluate"].inputs(job)
+
+
 def test_a_refused_run_leaves_its_config_alone(job, versions):
     files.write_text(job.run.config_path, config.dump(job.config, {}))
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")

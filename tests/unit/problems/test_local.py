@@ -6,7 +6,7 @@ import pytest
 from made_up_sets import counting, own, settings
 
 from reasoner.errors import ReasonerError
-from reasoner.problems import load, rows
+from reasoner.problems import columns, load
 from reasoner.problems.problem import Problem
 
 
@@ -31,15 +31,24 @@ def test_a_mistyped_path_names_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ('{"question": "1 + 1?", "solution": "2"}', r"line 3: there is no `answer`, and `solution` has no \boxed{}"),
-        ('{"question": "1 + 1?"}', "line 3: there is no `answer`, and no `solution` with one"),
-        ('{"question": "1 + 1?", "answer": [2]}', "line 3: `answer` is neither text nor a number: [2]"),
+        (
+            '{"question": "q", "solution": "' + "so it is two. " * 9 + '"}',
+            r"line 3: there is no `answer`, and `solution` has",
+        ),
+        ('{"question": "1 + 1?", "answer": [2, 3]}', "line 3: `answer` is neither text nor a number: [2, 3]"),
+        ('{"question": "1 + 1?", "answer": {"x": 2}}', "line 3: `answer` is neither text nor a number: {'x': 2}"),
         ('{"question": "1 + 1?", "answer": NaN}', "line 3: `answer` is neither text nor a number: nan"),
-        ('{"question": "1 + 1?", "answer": true}', "line 3: `answer` is neither text nor a number: True"),
         ('{"question": "1 + 1?", "answer": 1e999999999}', "line 3: `answer` is neither text nor a number: inf"),
-        ('{"question": "1 + 1?", "answer": " "}', "line 3: `answer` is neither text nor a number: ' '"),
-        ('{"prompt": "1 + 1?", "answer": "2"}', "line 3: there is no text field `question` (or `problem`)"),
-        ('{"question": " ", "answer": "2"}', "line 3: there is no text field `question`"),
+        ('{"question": 5, "answer": "2"}', "line 3: `question` is neither text nor a chat: 5"),
+        ('{"question": ["a"], "answer": "2"}', "line 3: `question` is a list, but no chat of role and content: ['a']"),
+        (
+            '{"question": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "answer": "2"}',
+            "line 3: its chat is not one question: user, assistant",
+        ),
+        (
+            '{"question": [{"role": "system", "content": "Brief!"}, {"role": "user", "content": "a"}], "answer": "2"}',
+            "line 3: its chat has the system message 'Brief!': set data.system to it",
+        ),
         ('{"question": "1 + 1?", "answer": "2"', "line 3: Expecting ',' delimiter"),
         ("[1]", "line 3: it is no JSON object: [1]"),
     ],
@@ -53,10 +62,27 @@ def test_rows_that_are_no_problems_are_named_by_line(tmp_path, row, says):
 
 
 def test_many_bad_rows_are_counted(tmp_path):
-    (tmp_path / "bad.jsonl").write_text("{}\n" * 7)
+    (tmp_path / "bad.jsonl").write_text("[]\n" * 7)
     with pytest.raises(ReasonerError) as caught:
         load.problems(settings(source=str(tmp_path / "bad.jsonl")), "train", None)
     assert caught.value.why.splitlines()[5] == "and 2 more of 7"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ('{"question": "1 + 1?"}', "without an answer"), ('{"question": "1 + 1?", "answer": " "}', "without an answer"),
+        ('{"question": "1 + 1?", "answer": null}', "without an answer"), ('{"answer": "2"}', "without a question"),
+        ('{"question": " ", "answer": "2"}', "without a question"), ("{}", "without a question"),
+        (r'{"question": "a \ud83d b", "answer": "2"}', "a question with half a character (a lone surrogate)"),
+        (r'{"question": "a", "answer": "\ud83d"}', "an answer with half a character (a lone surrogate)"),
+    ],
+)  # fmt: skip
+def test_rows_without_what_a_problem_needs_are_left_out_and_counted(tmp_path, row, reason):
+    (tmp_path / "mine.jsonl").write_text(f'{{"question": "2 + 2?", "answer": "4"}}\n{row}\n')
+    found = load.read(settings(source=str(tmp_path / "mine.jsonl")), "all")
+    assert [problem.answer for problem in found.problems] == ["4"]
+    assert (found.provenance.dropped, found.provenance.lines) == ({reason: 1}, {reason: ["line 2"]})
 
 
 @pytest.mark.parametrize(
@@ -72,6 +98,12 @@ def test_many_bad_rows_are_counted(tmp_path):
         ('"problem": "q", "solution": "so $\\\\boxed{\\\\frac{1}{2}}$."', r"\frac{1}{2}"),
         ('"problem": "q", "solution": "$\\\\boxed{1}$", "answer": "2"', "2"),
         ('"problem": "q", "answer": "p - q"', "p - q"),
+        ('"prompt": "q", "solution": "2"', "2"),
+        ('"Question": "q", " Answer ": "2"', "2"),
+        ('"question": "q", "answer": true', "True"),
+        ('"question": "q", "answer": ["2"]', "2"),
+        ('"question": "q", "output": "2"', "2"),
+        ('"prompt": [{"role": "user", "content": "q"}], "reward_model": {"ground_truth": "2", "style": "rule"}', "2"),
     ],
 )
 def test_fields_and_numbers_of_own_rows(tmp_path, fields, answer):
@@ -93,7 +125,7 @@ def test_fields_and_numbers_of_own_rows(tmp_path, fields, answer):
     ],
 )
 def test_the_last_box_is_the_answer_of_a_solution(solution, answer):
-    assert rows.last_boxed(solution) == answer
+    assert columns.last_boxed(solution) == answer
 
 
 def test_ids_that_repeat_are_made_unique(tmp_path):

@@ -56,7 +56,7 @@ def test_gsm8k_and_the_order_of_files(sets):
     ("name", "text", "says"),
     [
         ("svamp", "[{", "Expecting"),
-        ("svamp", "{}", "is no JSON list"),
+        ("svamp", "{}", "line 1: there is no text field `ID`"),
         ("svamp", json.dumps([svamp_row(1), {"ID": "x", "Question": "?"}]), "row 2: there is no text field `Body`"),
         ("svamp", json.dumps([svamp_row(1), 5]), "row 2: it is no JSON object: 5"),
         ("svamp", json.dumps([svamp_row(1, Answer="a dozen")]), "row 1: `Answer` is no number: 'a dozen'"),
