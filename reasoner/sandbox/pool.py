@@ -28,10 +28,14 @@ BUSY = 0.75
 
 
 class Pool:
-    """Runs requests on servers of one tier, each started when it is first needed; threads may share a pool."""
+    """Runs requests on servers of one tier, each started when it is first needed; threads may share a pool.
 
-    def __init__(self, tier: Tier, workers: int | None = None) -> None:
-        self.tier = tier
+    `prelude` is a file of ours that imports nothing of ours. Each server calls its `ready()` before it is set apart, so
+    that packages which no run can reach are in the memory of each; `_sandbox_` and the file's name is what it is there.
+    """
+
+    def __init__(self, tier: Tier, workers: int | None = None, prelude: Path | None = None) -> None:
+        self.tier, self.prelude = tier, prelude
         self.workers = workers or max(1, cpu.free_cores() - 1)
         self._gate = threading.Condition()
         self._idle: list[Server | None] = [None] * self.workers
@@ -156,7 +160,7 @@ class Pool:
             if server is not None and server.runs >= MAX_RUNS:
                 server.close()
                 server = None
-            server = server or Server(self.tier)
+            server = server or Server(self.tier, self.prelude)
             with self._gate:
                 self._busy.add(server)
                 if self._closed.is_set():

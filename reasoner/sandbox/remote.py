@@ -24,7 +24,7 @@ from reasoner.errors import MISSING, ReasonerError
 from reasoner.sandbox.results import Request, Run, Tier, records
 from reasoner.sandbox.server import ENDED, JOB
 
-START_S = 20.0
+START_S = 120.0  # with a prelude it loads a package, on a machine that may be busy
 MOST_WALLS = 4  # wall times that a run may take, with the time for which it was kept from a processor
 END_S = 10.0  # in which a server ends a run, or itself, when told
 _ADD_SEALS, _FIXED_SIZE = 1033, 1 | 2 | 4  # F_ADD_SEALS: no more seals, no shrinking, no growing
@@ -39,9 +39,9 @@ class Refused(ReasonerError):
 
 
 class Server:
-    """Holds one server process of a tier, and our end of its socket."""
+    """Holds one server process of a tier, and our end of its socket; for `prelude` see `Pool`."""
 
-    def __init__(self, tier: Tier) -> None:
+    def __init__(self, tier: Tier, prelude: Path | None = None) -> None:
         if sys.platform != "linux":
             raise Refused(f"there is no sandbox for {sys.platform}", "it is built from parts of Linux", code=MISSING)
         self.runs, self.is_sound = 0, True
@@ -50,10 +50,11 @@ class Server:
         environment = {"PYTHONHASHSEED": "0"}  # why it is not -I, which would not read it
         if "LD_LIBRARY_PATH" in os.environ:
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        more = [str(prelude), *filter(os.path.isabs, sys.path)] if prelude else []
         argv = [sys.executable, "-s", "-P", "-S", "-X", "utf8", *(["-B"] if sys.dont_write_bytecode else [])]
         try:
             self.process = subprocess.Popen(
-                [*argv, script, tier, str(theirs.fileno())],
+                [*argv, script, tier, str(theirs.fileno()), *more],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -1,7 +1,8 @@
 """Runs inside the sandbox: a server that forks a child for every run, and the child. Standard library only.
 
-Started by `remote` as `python -s -P -S server.py TIER DESCRIPTOR`, in an empty environment. First process: load what
-submissions commonly import, build the namespaces, become an ordinary user, fork the server as process 1 of them, wait.
+Started by `remote` as `python -s -P -S server.py TIER DESCRIPTOR [PRELUDE FOLDER…]`, in an empty environment. First
+process: load what submissions commonly import, and the prelude with what it imports from these folders; build the
+namespaces, become an ordinary user, fork the server as process 1 of them, wait.
 The server: a packet with limits and four descriptors comes, a child is forked into a PID namespace and a private /tmp
 of its own, its end is told. It never reads a submission or an answer: a child finds no other submission in its memory.
 The child: limits, no capability, Landlock, seccomp, then the code. What it owns then is its own answers.
@@ -48,7 +49,13 @@ _HELD = "/proc/self/fd/"
 
 
 def _beside(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"_sandbox_{name}", f"{os.path.dirname(__file__)}/{name}.py")
+    return _loaded(f"{os.path.dirname(__file__)}/{name}.py")
+
+
+def _loaded(path: str) -> ModuleType:
+    """Loads a file of ours, which a run can import as `_sandbox_` and the file's name."""
+    name = os.path.basename(path).removesuffix(".py")
+    spec = importlib.util.spec_from_file_location(f"_sandbox_{name}", path)
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -65,6 +72,8 @@ def main() -> NoReturn:
         frames = _beside("frames")
         _first_to_die()
         _preload()
+        if sys.argv[3:]:
+            _prepare(sys.argv[3], sys.argv[4:])
         own_bytes = _address_bytes()
         _set_apart(tier, kernel, control)
         server = _Server(tier, kernel, frames, control, own_bytes)
@@ -104,6 +113,14 @@ def _preload() -> None:
         if spec is not None and spec.origin and spec.origin.endswith(".so"):
             with contextlib.suppress(OSError):  # not installed: then the module cannot be imported outside either
                 ctypes.CDLL(spec.origin)
+
+
+def _prepare(prelude: str, folders: list[str]) -> None:
+    """Has a module of ours make itself ready. A run finds in memory what it imported; the folders it never sees."""
+    own = sys.path[:]
+    sys.path += folders  # behind the library, whose modules nothing there can stand for
+    _loaded(prelude).ready()
+    sys.path[:] = own
 
 
 def _set_apart(tier: str, kernel: Any, control: socket.socket) -> None:

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from reasoner.sandbox import Request
-from reasoner.verifiers.code import lift
+from reasoner.verifiers.code import lift, pools
 from reasoner.verifiers.code import task as tasks
 from reasoner.verifiers.code import verdict as code
 from reasoner.verifiers.code.mutations import mutations, usual
@@ -86,7 +86,7 @@ def mutated(folder: Path, args: argparse.Namespace) -> None:
                 counts["too slow, wrong" if verdict == "wrong" else "too slow, NOT WRONG"] += 1
                 continue
             program = Request(usual(task, text), stdin=("",), cpu_s=args.cpu_s)
-            (answer,) = code._pool().run(program).answers
+            (answer,) = pools.running().run(program).answers
             holds = answer.kind == "value" and answer.value[1] == 0 and answer.value[0].endswith("\nheld\n")
             agrees = verdict == ("right" if holds else "wrong")
             counts[f"the asserts {'hold' if holds else 'fail'}, {verdict}"] += 1

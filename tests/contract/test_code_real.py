@@ -14,9 +14,10 @@ from reasoner.audit import audit, hostile
 from reasoner.audit.results import Tally
 from reasoner.errors import ReasonerError
 from reasoner.problems import load, named
-from reasoner.sandbox import choose
+from reasoner.problems.problem import Problem
+from reasoner.sandbox import attacks, choose, selftest
 from reasoner.verifiers import registry
-from reasoner.verifiers.code import task
+from reasoner.verifiers.code import examples, pools, task
 from reasoner.verifiers.code import verdict as code
 from reasoner.verifiers.score import Score
 
@@ -80,6 +81,94 @@ def test_a_package_that_the_task_needs_is_named():
         "numpy",
         "numpy",
     ]
+
+
+def drawn(args, num=20, seed=0):
+    asked = task.Property(args, "def reference(*_):\n    return 0\n", num)
+    return examples.drawn(asked, pools.drawing().run(examples.request(asked, asked.reference, seed)))
+
+
+STRATEGIES = (
+    "st.tuples(st.none(), st.booleans())",
+    "st.tuples(st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True).map(sorted))",
+    "st.tuples(st.integers().filter(lambda x: 10 < x < 20))",  # hypothesis must find the text of the lambda
+    "st.tuples(st.dictionaries(st.sampled_from(['a', 'b']), st.floats(0, 1)), st.sets(st.integers(0, 5)))",
+    "st.tuples(st.one_of(st.just('x'), st.binary(max_size=2)) | st.none(), st.permutations([1, 2, 3]))",
+    "st.tuples(st.emails(), st.from_regex('[a-z]+'), st.uuids().map(str), st.datetimes().map(str), st.text())",
+    "st.tuples(st.from_type(int), st.decimals(0, 1).map(str), st.fractions().map(str), st.complex_numbers())",
+    "import random\nst.tuples(st.randoms(use_true_random=False).map(lambda r: r.random()), st.just(random.random()))",
+)
+
+
+def test_the_same_examples_are_drawn_by_whichever_process():
+    """Also after other strategies, which must leave nothing behind."""
+    first = [drawn(args) for args in STRATEGIES]
+    assert all(isinstance(one, tuple) for found in first for one in found)
+    assert [drawn(args, seed=1) for args in STRATEGIES] != first
+    code.close()
+    assert [drawn(args) for args in reversed(STRATEGIES)] == first[::-1]
+    assert drawn("st.just((1, [2]))") == [(1, [2])]
+
+
+def test_examples_are_those_of_before():
+    """Whoever changes them changes verdicts: the version of `code` rises."""
+    assert drawn("st.tuples(st.lists(st.integers(-50, 50), max_size=8))", 30)[1:4] == FIRST_LISTS
+
+
+FIRST_LISTS = [([0],), ([-22],), ([21],)]
+
+
+def test_a_strategy_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr(examples, "DRAW_S", 0.3)
+    for args in ("while True:\n    pass\nst.tuples()", "st.tuples(st.integers().map(lambda x: sum(iter(int, 1))))"):
+        with pytest.raises(task.Unfit, match=r"no examples can be drawn: .*more than 0.3 s of processor"):
+            drawn(args)
+
+
+def test_a_strategy_reaches_no_file_and_no_package_of_ours():
+    seen = drawn(f"""
+import sys
+def found(path):
+    try:
+        return bool(open(path).read(1))
+    except OSError:
+        return False
+st.just((found({examples.__file__!r}), found(sys.modules["hypothesis"].__file__), "reasoner" in sys.modules,
+         any("packages" in path for path in sys.path)))""")
+    assert seen == [(False, False, False, False)]
+
+
+def test_a_submission_finds_neither_hypothesis_nor_what_is_drawn():
+    answer = task.Task("f", property=task.Property("st.tuples(st.integers())", "def reference(x):\n    return x\n"))
+    spy = (
+        "import sys\ndef f(x):\n    assert not [one for one in sys.modules if 'hypothesis' in one or 'drawing' in one]"
+    )
+    (wrong, right) = scored([(f"{spy}\n    import hypothesis\n    return x", answer.to_answer()),
+                             (f"{spy}\n    return x", answer.to_answer())])  # fmt: skip
+    assert (right.verdict, wrong.verdict) == ("right", "wrong")
+    assert "ModuleNotFoundError" in wrong.why
+
+
+def test_no_attack_gets_through_where_examples_are_drawn():
+    with attacks.Bait() as bait:
+        some = [one for one in attacks.ATTACKS if not one.is_slow]
+        found = [selftest._attack(one, pools.drawing(), bait) for one in some]
+    assert [(one.name, one.text) for one in found if not one.held] == []
+
+
+def test_the_audit_lists_tasks_that_cannot_be_drawn_from():
+    def problem(name, args):
+        asked = task.Property(args, "def reference(x):\n    return x\n")
+        return Problem(name, "?", task.Task("f", property=asked).to_answer())
+
+    strategies = {"good": "st.tuples(st.integers())", "date": "st.tuples(st.dates())", "text": "st.tuples(",
+                  "few": "st.tuples(st.integers().filter(lambda x: hash(str(x)) % 1000 == 0))"}  # fmt: skip
+    check, judged, unjudged = audit._references(registry.load("code"), [problem(*one) for one in strategies.items()])
+    assert check.holds
+    assert [one.id for one in judged] == ["good"]
+    assert [one.id for one in unjudged] == ["date", "text", "few"]
+    for one, why in zip(unjudged, ("date is not a plain value", "SyntaxError", "of 60"), strict=True):
+        assert why in one.why
 
 
 @pytest.mark.parametrize("name", ["humaneval", "mbpp"])

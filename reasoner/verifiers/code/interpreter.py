@@ -37,13 +37,6 @@ class Check:
     why: str = ""
 
 
-def evaluate(node: ast.expr, values: Mapping[str, Any] | None = None) -> Any:
-    """Works out an expression of a data set's author. Raises `Unfit`, `Failed`, and what Python's own would."""
-    run = Interpreter(frozenset(), {}, ())
-    run.values.update(values or {})
-    return run.value(node)
-
-
 _ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError)
 """What working with an answer of the wrong kind raises."""
 

@@ -6,8 +6,10 @@ A task travels as the `answer` of a problem: one line of JSON, `{"schema": 1, ..
     mode          "call": tests are Python text; "stdio": tests are {"stdin": "…", "stdout": "…"}
     tests         the visible tests: the policy may have seen them
     hidden_tests  held-out tests of the same shape
-    property      null, or {"args", "reference"}: a hypothesis strategy over `st` for the tuple of arguments, and
-                  trusted source that defines `reference`; also "examples" (60) and "tolerance" (null: exact)
+    property      null, or {"args", "reference"}: Python whose last line is a hypothesis strategy over `st` for the
+                  tuple of arguments, such as a call of the `@st.composite` function that stands above it; and trusted
+                  source that defines `reference`, whose names `args` sees too; also "examples" (60) and "tolerance"
+                  (null: exact)
     setup         source that runs before the submission, such as the imports that its prompt shows ("")
     prompt        source that ends within the entry point's function, after its signature and docstring: what a
                   submission that begins with an indented line goes on from ("")

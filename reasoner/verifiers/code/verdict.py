@@ -17,7 +17,6 @@ between them is the alarm. The share of hidden tests passed can be a reward too,
 solution, and for a constant that is often right.
 """
 
-import atexit
 import functools
 import hashlib
 import os
@@ -28,11 +27,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from reasoner import sandbox
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.sandbox import Answer, Call, Request, Result
 from reasoner.verifiers.checker import Rows, Verifier, register
-from reasoner.verifiers.code import lift
+from reasoner.verifiers.code import examples, lift, pools
 from reasoner.verifiers.code import task as tasks
 from reasoner.verifiers.code.interpreter import Check
 from reasoner.verifiers.code.lift import Ready
@@ -114,8 +112,8 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
     chance = random.Random(hashlib.sha256(answer.encode("utf-8")).digest())
     made = mutations(_solution(task), NEAR_MISSES, chance)
     requests = [Request(usual(task, text), stdin=("",), cpu_s=NEAR_MISS_S) for _, text in made]
-    with ThreadPoolExecutor(_pool().workers) as threads:
-        results = list(threads.map(_pool().run, requests))
+    with ThreadPoolExecutor(pools.running().workers) as threads:
+        results = list(threads.map(pools.running().run, requests))
     for (how, text), result in zip(made, results, strict=True):
         (ran,) = result.answers
         if result.ended == "ok" and ran.kind == "value" and ran.value[1] != 0:
@@ -124,7 +122,7 @@ def near_misses(answer: str) -> Iterator[tuple[str, str]]:
 
 def ready() -> None:
     """Opens the pool now, and so refuses, before any work, a machine that cannot run submissions safely."""
-    _pool()
+    pools.running()
 
 
 def code(completion: str, answer: str) -> Score:
@@ -140,7 +138,7 @@ def outcome(submission: str, answer: str) -> Outcome:
         request = _request(plan, program(plan.ready.task, submission))
     except Unfit as error:
         return Outcome(Score("unscored", taken, why=str(error)[:500]))
-    result = _pool().run(request)
+    result = pools.running().run(request)
     whys = plan.judge(result)
     visible, hidden, examples = counts = [(sum(not why for why in pile), len(pile)) for pile in whys]
     told = ((visible[0] + hidden[0], visible[1] + hidden[1], "tests"), (*examples, "examples"))
@@ -156,7 +154,7 @@ def _check_source(submission: str, answer: str) -> Score:
 
 register(
     Verifier(
-        "code", "2", code, commit, is_parallel=True, ready=ready, has_shares=True, near_misses=near_misses,
+        "code", "3", code, commit, is_parallel=True, ready=ready, has_shares=True, near_misses=near_misses,
         family="code", is_sandboxed=True, rows=Rows(tasks.answer_of, _check_source),
     )
 )  # fmt: skip
@@ -311,16 +309,14 @@ _preparing = threading.Lock()
 
 @functools.lru_cache(maxsize=4096)
 def _prepared(task: Task) -> _Prepared:
-    """Returns the examples of a task and their expected values, from a reference that runs in the same sandbox.
+    """Returns the examples of a task and their expected values: strategy and reference run in the sandbox too.
 
     Worked out once and kept: the same examples for a whole group, and for every other completion in this process.
     Raises `Unfit` where the sandbox may be what failed: that is not kept.
     """
-    from reasoner.verifiers.code import examples
-
     setup = task.setup.rstrip()
     if setup:
-        result = _pool().run(Request(f"{setup}\n", stdin=("",), cpu_s=CPU_S))
+        result = pools.running().run(Request(f"{setup}\n", stdin=("",), cpu_s=CPU_S))
         (answer,) = result.answers or (None,)
         if answer is None or answer.kind != "value" or answer.value[1] != 0:
             why = result.why or result.ended
@@ -329,12 +325,13 @@ def _prepared(task: Task) -> _Prepared:
             return _failed(f"the task's setup fails: {why}", result)
     if not task.property:
         return _Prepared()
-    try:
-        drawn = examples.draw(task.property.args, task.property.examples)
-    except Unfit as error:
-        return _Prepared(problem=str(error))
     source = f"{setup}\n\n{task.property.reference}" if setup else task.property.reference
-    result = _pool().run(Request(source, "reference", tuple(Call(args) for args in drawn), cpu_s=CPU_S))
+    result = pools.drawing().run(examples.request(task.property, source))
+    try:
+        drawn = examples.drawn(task.property, result)
+    except Unfit as error:
+        return _failed(str(error), result)
+    result = pools.running().run(Request(source, "reference", tuple(Call(args) for args in drawn), cpu_s=CPU_S))
     for args, answer in zip(drawn, result.answers, strict=False):
         if answer.kind != "value":
             why = f"the property's reference fails: reference{_listed(args)} {_said(answer)}"
@@ -350,36 +347,15 @@ def _failed(problem: str, result: Result) -> _Prepared:
     return _Prepared(problem=problem)
 
 
-# -- the pool ----------------------------------------------------------------------------------
-
-
-_opening = threading.Lock()
-_open: sandbox.Pool | None = None
-
-
-def _pool() -> sandbox.Pool:
-    """Returns the one pool of this process, opened on its first use. Raises `ReasonerError` where no tier works."""
-    global _open
-    with _opening:
-        if _open is None:
-            _open = sandbox.Pool(sandbox.choose())
-        return _open
-
-
 def close() -> None:
-    """Closes the pool, if there is one, and forgets what was worked out; the next submission opens another."""
-    global _open
-    with _opening:
-        pool, _open = _open, None
+    """Closes the pools, if there are any, and forgets what was worked out; the next submission opens another."""
+    pools.close()
     _prepared.cache_clear()
-    if pool is not None:
-        pool.close()
 
 
 def _after_fork() -> None:
-    global _open, _opening, _preparing
-    _open, _opening, _preparing = None, threading.Lock(), threading.Lock()
+    global _preparing
+    _preparing = threading.Lock()
 
 
-atexit.register(close)
 os.register_at_fork(after_in_child=_after_fork)
