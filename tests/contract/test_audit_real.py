@@ -129,15 +129,17 @@ def test_the_last_number_is_no_reward(no_children):
 
 
 def test_ones_own_verifier_is_not_held_to_formats_that_it_does_not_promise(no_children):
-    checker = Verifier("mine.py:last", "1", last_number)
-    value = audited(checker, problems("12", "7"), "mine")
+    def only_line(completion, answer):
+        return Score("right" if completion.strip().removesuffix("?") == answer else "wrong")
+
+    value = audited(Verifier("mine.py:only", "1", only_line), problems("12", "7"), "mine")
     promised, beyond = (
         named(value)["near misses that must fail"],
         named(value)["near misses that must fail, not promised"],
     )
     assert (promised["failed"], promised["must_hold"]) == (0, True)
-    assert beyond["failed"] > 0
-    assert beyond["must_hold"] is False
+    assert (beyond["failed"], beyond["must_hold"]) == (2, False)  # `12?`
+    assert named(value)["rewrites that must pass, not promised"]["failed"] > 0
     assert value["holds"] is True
 
 
