@@ -97,7 +97,8 @@ def same(one: Reference, contract: Contract) -> Texts:
         yield "a zero decimal", f"{whole}.0"
         if contract in ("number", "lenient") and whole > 0:
             yield "a currency", f"${whole}"
-            yield "a unit", f"{whole} apples"
+            if "$" not in text:
+                yield "a unit", f"{whole} apples"
         if contract == "math":
             yield "a space command", f"\\,{whole}"
     elif value is not None and "." in text:
