@@ -6,8 +6,10 @@ that cannot be judged is no failure: it is listed, and left out of training and 
 
 What is promised depends on the verifier (`Verifier.contract`). The built-in ones read a committed answer (`\boxed{…}`,
 a `####` line, "the answer is …") and are held to all of it. A person's own verifier promises nothing about formats: it
-is held to its references, to near misses in its own format (`Verifier.commit`), to bombs and canary; the rest is shown
-as information. What it is not: a proof. Rates on a person's own labelled rows (`labelled`) are no condition.
+is held to its references, to near misses in its own format (`Verifier.commit`), to texts that are right in no format
+("5 or 12", "The answer is not 12.", "But 12 is impossible."), to bombs and canary; the rest is shown as information.
+Where it judges the same text about another number alike, that accuses it of nothing. What it is not: a proof. Rates on
+a person's own labelled rows (`labelled`) are no condition.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from reasoner import __version__, config, runs
-from reasoner.audit import hostile, render
+from reasoner.audit import hostile, kinds, render
 from reasoner.audit.results import Audit, Case, Check, Judge, References, Tally, Unjudged
 from reasoner.audit.rewrites import Cases, Reference, near_misses, number_in, rewrites
 from reasoner.errors import GATE, USAGE, ReasonerError
@@ -41,7 +43,7 @@ def run(checker: registry.Verifier, problems: Sequence[Problem], source: str) ->
     references, judged, unjudged = _references(checker, problems)
     chosen = spread(judged, SAMPLE_PARALLEL if checker.is_parallel else SAMPLE)
     clock = time.perf_counter()
-    rewritten = _rewritten(checker, chosen)
+    rewritten = _rewritten(checker, chosen, judged)
     speed = sum(check.n for check in rewritten) / max(time.perf_counter() - clock, 1e-9)
     # A verifier that reads no numbers has no verdict on any text beside "5": it is asked with a reference of its own.
     own = judged[0].answer if judged and checker.contract == "own" else None
@@ -173,8 +175,8 @@ def spread(references: Sequence[Reference], most: int) -> list[Reference]:
     return chosen
 
 
-def _rewritten(checker: registry.Verifier, references: Sequence[Reference]) -> list[Check]:
-    """Judges rewrites and near misses; what the contract does not promise is counted apart."""
+def _rewritten(checker: registry.Verifier, chosen: Sequence[Reference], judged: Sequence[Reference]) -> list[Check]:
+    """Judges rewrites and near misses of the chosen, and what rules make of all; what is not promised is apart."""
 
     def commit(text: str) -> str:
         """Commits where that is possible: a person's own `commit` need only take references."""
@@ -183,17 +185,25 @@ def _rewritten(checker: registry.Verifier, references: Sequence[Reference]) -> l
         except ReasonerError:
             return NOT_COMMITTED
 
-    def misses(one: Reference, commit: Callable[[str], str], contract: Contract) -> Cases:
-        yield from near_misses(one, commit, contract)
-        for family, completion in checker.near_misses(one.answer) if checker.near_misses else ():
-            yield Case(family, completion, one.answer, False, one.id, one.type), True
+    def cases() -> Cases:
+        for one in chosen:
+            yield from rewrites(one, commit, checker.contract)
+            yield from near_misses(one, commit, checker.contract)
+            for family, completion in checker.near_misses(one.answer) if checker.near_misses else ():
+                yield Case(family, completion, one.answer, False, one.id, one.type, kind="its own near misses"), True
+        yield from kinds.by_rule(judged, commit, checker.contract)
 
-    tallies: list[Tally] = []
-    for name, make in (("rewrites that must pass", rewrites), ("near misses that must fail", misses)):
-        promised, beyond = Tally(name), Tally(f"{name}, not promised", must_hold=False)
-        for reference in references:
-            for case, is_promised in make(reference, commit, checker.contract):
-                if NOT_COMMITTED not in case.completion:
-                    (promised if is_promised else beyond).judge(checker, case)
-        tallies += [promised, beyond]
-    return [tally.check() for tally in tallies if tally.n]
+    tallies = {
+        (expected, is_promised): Tally(name if is_promised else f"{name}, not promised", must_hold=is_promised)
+        for expected, name in ((True, "rewrites that must pass"), (False, "near misses that must fail"))
+        for is_promised in (True, False)
+    }
+    for case, is_promised in cases():
+        if NOT_COMMITTED in case.completion:
+            continue
+        score = registry.verify(checker, case.completion, case.answer, is_finished=case.is_finished)
+        is_failure = (score.verdict == "right") != case.expected
+        if is_failure and case.control is not None:
+            is_promised = registry.verify(checker, case.control, case.answer).verdict != "right"
+        tallies[case.expected, is_promised].add(case, score, is_failure=is_failure)
+    return [tally.check() for tally in tallies.values() if tally.n]

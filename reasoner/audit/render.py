@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reasoner import words
 from reasoner.audit.hostile import LIMIT_S
+from reasoner.audit.kinds import EACH, KINDS
 from reasoner.audit.results import EXAMPLES, Audit, Check, Example, Labelled, Rate
 
 
@@ -14,7 +15,7 @@ def lines(audit: Audit) -> list[str]:
     source, judge = audit.data, audit.verifier
     out = [
         f"verifier {judge.name} {judge.version}; {source.n:,} references of {source.source},"
-        f" {source.sampled:,} of them rewritten; {audit.seconds:.1f} s",
+        f" {source.sampled:,} of them rewritten, at most {EACH} by each rule; {audit.seconds:.1f} s",
         "",
         f"  {'check':<42}{'n':>8}{'failed':>8}   rate, exact 95 % interval",
     ]
@@ -30,13 +31,32 @@ def lines(audit: Audit) -> list[str]:
         out += ["", f"  {len(unjudged):,} references cannot be judged, and are left out of training and evaluation:"]
         out += [f"    {row.id}  {_short(row.answer, 40)}  {row.why}" for row in unjudged[:EXAMPLES]]
         out += [f"    … and {len(unjudged) - EXAMPLES:,} more (--json)"] if len(unjudged) > EXAMPLES else []
+    out += _kinds([check for check in audit.checks if check.by_kind])
     for check in audit.checks:
-        if check.failed:
+        if check.failed and not check.by_kind:
             out += ["", f"  {check.name}:", *_by("family", check.by_family)]
             out += examples(check.examples, "failed") if check.must_hold else []
     out += ["", f"  {audit.checks_per_second:,} checks a second on the rows above"]
     verdict = "it may be a reward" if audit.holds else "it must not be a reward: " + "; ".join(audit.failed)
     return [*out, f"  {'holds' if audit.holds else 'does not hold'}: {verdict}"]
+
+
+def _kinds(checks: Sequence[Check]) -> list[str]:
+    """Lists the kinds of generated cases: how many are as they must be, and one example where not all are."""
+    rows: dict[tuple[bool, str], list[tuple[Check, Rate]]] = {}
+    for check in checks:
+        for kind, cell in (check.by_kind or {}).items():
+            rows.setdefault((check.must_hold, kind), []).append((check, cell))
+    out = ["", f"  {'kind':<42}{'tried':>8}{'as they must be':>17}"] if rows else []
+    for must_hold, kind in sorted(rows, key=lambda row: (not row[0], row[1] in KINDS)):
+        cells = rows[must_hold, kind]
+        n, failed = sum(cell.n for _, cell in cells), sum(cell.failed for _, cell in cells)
+        out.append(f"  {kind:<42}{n:>8,}{n - failed:>17,}{'' if must_hold else '  (information)'}")
+        for check, _ in cells:
+            wanted = "must pass" if check.name.startswith("rewrites") else "must fail"
+            found = [one for one in check.examples if one.kind == kind][:1]
+            out += [f"  {line}" for line in examples(found, wanted if must_hold else "note")]
+    return out
 
 
 def _labelled(found: Labelled) -> list[str]:
@@ -70,7 +90,7 @@ def examples(rows: Iterable[Example], title: str) -> list[str]:
     for row in list(rows)[:5]:
         why = row.failure or row.why or row.rule
         out.append(
-            f"    {title} {row.id} ({row.family}): reference {_short(row.answer, 30)}, completion"
+            f"    {title} {row.id} ({row.family}): reference {_short(row.answer.rpartition('####')[2], 30)}, completion"
             f" {_short(row.completion, 60)} is {row.verdict}"
             + (f", taken {_short(row.extracted, 30)}" if row.extracted is not None else "")
             + (f": {why}" if why else "")

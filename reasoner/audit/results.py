@@ -16,6 +16,9 @@ EXAMPLES = 10  # failures of a check that are kept with their text
 class Case:
     """Holds one completion whose verdict is known. `family` is the generator or the table's family.
 
+    `kind` joins families of generated cases, under one of which a person looks for them in the report. `control` is the
+    same text about another number: where that is accepted too, the verifier does not judge by the number, and a verdict
+    on this case accuses it of nothing.
     A row of the table says in `reads` to which contracts it speaks, and `why` it is expected to be right or wrong.
     """
 
@@ -29,6 +32,8 @@ class Case:
     format: str = ""
     reads: tuple[str, ...] = ()
     why: str = ""
+    kind: str = ""
+    control: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,18 +76,21 @@ class Example:
     type: str
     failure: str | None = field(default=None, metadata=files.LEFT_OUT)
     seconds: float | None = field(default=None, metadata=files.LEFT_OUT)
+    kind: str | None = field(default=None, metadata=files.LEFT_OUT)
 
 
 def example(case: Case, score: Score, failure: str | None = None, seconds: float | None = None) -> Example:
     completion = case.completion if len(case.completion) <= 400 else f"{case.completion[:390]}…"
     extracted = None if score.extracted is None else score.extracted[:200]
     return Example(case.id, case.family, case.answer[-200:], completion, case.expected, score.verdict, extracted,
-                   score.rule, score.why, score.type, failure, seconds)  # fmt: skip
+                   score.rule, score.why, score.type, failure, seconds, case.kind or None)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Check:
-    """Gives the counts of one check, by family, by the type of the reference and by format, and its first failures.
+    """Gives the counts of one check, by family, type of the reference, format and kind, and its first failures.
+
+    The first failure of each kind is always among them.
 
     A check that must not hold is information. Only the check of bombs has its costs: the slowest case in seconds, how
     many were `slow`, and the most memory that one took.
@@ -102,6 +110,7 @@ class Check:
     slowest_seconds: float | None = field(default=None, metadata=files.LEFT_OUT)
     slow: int | None = field(default=None, metadata=files.LEFT_OUT)
     most_bytes: int | None = field(default=None, metadata=files.LEFT_OUT)
+    by_kind: dict[str, Rate] | None = field(default=None, metadata=files.LEFT_OUT)
 
     @property
     def holds(self) -> bool:
@@ -121,6 +130,7 @@ class Tally:
     families: Counts = field(default_factory=dict)
     types: Counts = field(default_factory=dict)
     formats: Counts = field(default_factory=dict)
+    kinds: Counts = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
 
     @property
@@ -131,11 +141,15 @@ class Tally:
         self, case: Case, score: Score, *, is_failure: bool, failure: str | None = None, seconds: float | None = None
     ) -> None:
         self.unscored += score.verdict == "unscored"
-        groups = (self.families, case.family), (self.types, score.type or case.type), (self.formats, case.format)
+        is_first = is_failure and not self.kinds.get(case.kind, (0, 0))[0]
+        groups = (
+            (self.families, case.family), (self.types, score.type or case.type), (self.formats, case.format),
+            (self.kinds, case.kind),
+        )  # fmt: skip
         for counts, name in groups:
             failed, of = counts.get(name, (0, 0))
             counts[name] = failed + is_failure, of + 1
-        if is_failure and len(self.examples) < EXAMPLES:
+        if is_first or (is_failure and len(self.examples) < EXAMPLES):
             self.examples.append(example(case, score, failure, seconds))
 
     def judge(self, checker: Verifier, case: Case) -> None:
@@ -144,14 +158,19 @@ class Tally:
         self.add(case, score, is_failure=(score.verdict == "right") != case.expected)
 
     def check(self) -> Check:
+        """Gives what was counted; of its failures, one of each kind comes first."""
+        firsts = {one.kind: one for one in reversed(self.examples)}
+        examples = sorted(self.examples, key=lambda one: one is not firsts[one.kind])
         whole = rate(sum(failed for failed, _ in self.families.values()), self.n)
-        by_family = {name: rate(*counts) for name, counts in self.families.items()}
+        by_family, by_kind = (
+            {name: rate(*counts) for name, counts in table.items()} for table in (self.families, self.kinds)
+        )
         by_type, by_format = (
             {name: rate(*counts) for name, counts in sorted(table.items())} for table in (self.types, self.formats)
         )
         return Check(
             self.name, self.must_hold, whole.n, whole.failed, whole.rate, whole.ci95, self.unscored, by_family, by_type,
-            by_format if set(by_format) - {""} else None, self.examples,
+            by_format if set(by_format) - {""} else None, examples, by_kind=by_kind if set(by_kind) - {""} else None,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from reasoner.audit.results import Case
@@ -29,6 +29,14 @@ class Reference:
     type: str
     value: Fraction | None
     other: str = ""  # another problem's answer, which differs in value or kind; empty where none does for sure
+
+
+def about_another(one: Reference) -> Reference:
+    """Gives a reference to another number, of as many digits where it is a whole one."""
+    assert one.value is not None
+    up, down = one.value + 2, one.value - 3
+    value = up if len(str(up)) == len(str(one.value)) else down
+    return replace(one, value=value, text=f"{float(value):.12g}" if "." in one.text else str(value))
 
 
 _ONE_NUMBER = re.compile(r"-?(?:[\d,]+(?:\.\d+)?|\d+/\d+)")
@@ -53,11 +61,12 @@ def rewrites(one: Reference, commit: Callable[[str], str], contract: Contract) -
     told = [
         ("after its working", f"We look at what is given, step by step.\n\n{asked}"),
         ("space around", f"\n {asked} \n\n"),
-        *((name, commit(text)) for name, text in same(one, contract)),
         *(_tellings(one, contract) if contract != "own" else ()),
     ]
-    for name, completion in told:
-        yield Case(name, completion, one.answer, True, one.id, one.type), contract != "own"
+    written = [(name, commit(text)) for name, text in same(one, contract)]
+    for kind, texts in (("told otherwise", told), ("written otherwise", written)):
+        for name, completion in texts:
+            yield Case(name, completion, one.answer, True, one.id, one.type, kind=kind), contract != "own"
 
 
 def _tellings(one: Reference, contract: Contract) -> Texts:
@@ -88,7 +97,8 @@ def same(one: Reference, contract: Contract) -> Texts:
         yield "a zero decimal", f"{whole}.0"
         if contract in ("number", "lenient") and whole > 0:
             yield "a currency", f"${whole}"
-            yield "a unit", f"{whole} apples"
+            if "$" not in text:
+                yield "a unit", f"{whole} apples"
         if contract == "math":
             yield "a space command", f"\\,{whole}"
     elif value is not None and "." in text:
@@ -117,27 +127,38 @@ def same(one: Reference, contract: Contract) -> Texts:
         yield "plus nothing", f"{text} + 0"
 
 
+HELD = frozenset(("a hedge", "a hedge, second", "a list with one more", "negated"))
+"""Of what says more than the answer, what is right in no format: a person's own verifier is held to it."""
+
+
 def near_misses(one: Reference, commit: Callable[[str], str], contract: Contract) -> Cases:
     """Makes what resembles the reference and is not it; no case may be accepted."""
+    kind = "no answer"
 
-    def case(name: str, completion: str, *, is_finished: bool = True) -> Case:
-        return Case(name, completion, one.answer, False, one.id, one.type, is_finished)
+    def case(name: str, completion: str, *, is_finished: bool = True, control: str | None = None) -> Case:
+        return Case(name, completion, one.answer, False, one.id, one.type, is_finished, kind=kind, control=control)
 
     asked = commit(one.answer)
     yield case("cut off before its end", asked, is_finished=False), True
     yield case("empty", ""), True
     yield case("a placeholder", commit("<answer>")), True
+    kind = "another answer"
     for name, text in others(one):
         yield case(name, commit(text)), True
     if one.other:
         yield case("another problem's answer", commit(one.other)), True
-    is_committed = contract != "own"
+    is_committed, is_number = contract != "own", one.value is not None
+    kind = "more than the answer"
+    controls = dict(_hedged(about_another(one))) if is_number and not is_committed else {}
     for name, text in _hedged(one):
-        yield case(name, commit(text)), is_committed
+        is_held = name in HELD and name in controls
+        yield case(name, commit(text), control=commit(controls[name]) if is_held else None), is_committed or is_held
     if one.value is None:
         return
+    kind = "denied or taken back"
     text, other = one.text, str(one.value + 1)
-    yield case("denied", f"The answer is not {text}."), is_committed
+    control = None if is_committed else f"The answer is not {about_another(one).text}."
+    yield case("denied", f"The answer is not {text}.", control=control), True
     yield case("in the working only", f"First we get {text}, but that is not what was asked.\n{commit(other)}"), True
     yield case("left behind", f"{asked}\nThat counts one twice, so:\n{commit(other)}"), is_committed
     yield case("asked back", f"Is it {text}?"), is_committed

@@ -129,15 +129,17 @@ def test_the_last_number_is_no_reward(no_children):
 
 
 def test_ones_own_verifier_is_not_held_to_formats_that_it_does_not_promise(no_children):
-    checker = Verifier("mine.py:last", "1", last_number)
-    value = audited(checker, problems("12", "7"), "mine")
+    def only_line(completion, answer):
+        return Score("right" if completion.strip().removesuffix("?") == answer else "wrong")
+
+    value = audited(Verifier("mine.py:only", "1", only_line), problems("12", "7"), "mine")
     promised, beyond = (
         named(value)["near misses that must fail"],
         named(value)["near misses that must fail, not promised"],
     )
     assert (promised["failed"], promised["must_hold"]) == (0, True)
-    assert beyond["failed"] > 0
-    assert beyond["must_hold"] is False
+    assert (beyond["failed"], beyond["must_hold"]) == (2, False)  # `12?`
+    assert named(value)["rewrites that must pass, not promised"]["failed"] > 0
     assert value["holds"] is True
 
 
@@ -155,9 +157,9 @@ def test_ones_own_commit_need_only_take_references(no_children, tmp_path):
 
 def test_a_reference_that_is_wrong_against_itself_fails_and_one_without_a_verdict_is_left_out(no_children):
     def fussy(completion, answer):
-        return (
-            Score("unscored", why="too large") if "9" in answer else last_number(completion, answer.replace("8", "7"))
-        )
+        if "9" in answer:
+            return Score("unscored", why="too large")
+        return Score("right" if completion == answer.replace("8", "7") else "wrong")
 
     value = audited(Verifier("mine", "1", fussy), problems("5", "8", "9", "19"), "mine")
     assert [(row["index"], row["id"], row["answer"], row["why"]) for row in value["unjudged"]] == [
@@ -377,7 +379,7 @@ def test_the_command_says_what_failed_and_exits_with_4(no_children, monkeypatch,
     monkeypatch.setattr(registry, "load", lambda name: hedger)
     failed = call(main.cli, argv, standalone_mode=True)
     assert failed.exit_code == 4
-    assert "does not hold: it must not be a reward: rewrites that must pass: 24 of 288" in failed.output
+    assert "does not hold: it must not be a reward: rewrites that must pass: 24 of 480" in failed.output
 
 
 def test_a_run_or_a_data_set_not_both():
