@@ -7,7 +7,7 @@ Exactly one value is ever taken, and always from the end: the right-hand side of
 import re
 from fractions import Fraction
 
-from reasoner.verifiers.numerals import GROUPING, POWER, TOKEN, is_contradicted, parse_number
+from reasoner.verifiers.numerals import GROUPING, POWER, TOKEN, is_contradicted, parse_number, read_number
 
 MAX_CHARS = 20_000  # characters from the end in which a last sentence is looked for
 _WINDOW = 1_200  # characters from the end in which the last sentence is looked for
@@ -38,13 +38,16 @@ UNSURE = re.compile(
     r"|must now|remains to|(?:is|was|be) (?:wrong|incorrect)|still (?:has|have|needs?) to"
     r"|(?:next|now),? (?:add|subtract|multiply|divide))\b"
     r"|\b(?:has|have|needs?) to (?:add|subtract|multiply|divide)\b|\bwould (?:be|have)\b.{0,60}\bif\b"
+    r"|^\W*(?:so |then |now )?let\b"
     r"|\b(?:has|have|needs?) to\W*$|\b(?:square|cube)d [a-z]|\bexcept\b|^\W*if\b(?!.*\bthen\b.*\d)",
     re.IGNORECASE,
 )
 _UNSOLVED = re.compile(
-    r"(?<!\w)[a-wyz]\s?[-+*/×÷]|[-+*/×÷]\s?[a-wyz](?!\w)|(?<![\w\d) ])\s?x\s?[-+*/×÷]|[-+*/÷]\s?x(?!\w)"
+    r"(?:^|[A-Za-z:,]\s)x\s?[-+*/×÷]"
+    r"|(?<!\w)[a-wyz]\s?[-+*/×÷]|[-+*/×÷]\s?[a-wyz](?!\w)|(?<![\w\d) ])\s?x\s?[-+*/×÷]|[-+*/÷]\s?x(?!\w)"
 )
 """An unknown that is still reckoned with, left of the last equals sign: `x + 2 = 18` does not state 18."""
+_IN_WORDS = re.compile(r"\d\s?\(([a-z]+(?:[- ][a-z]+)?)\)", re.IGNORECASE)
 _SIGN = re.compile(r"(?:^|[\s(])[-+]$")
 _BEFORE = re.compile(
     r"(?:[-+*/×÷^√]|(?:^|[\s\d)])x|\b(?:plus|minus|times|(?:divided|multiplied) by|over|under|above|below"
@@ -134,6 +137,9 @@ def stated(sentence: str) -> Fraction | str:
         return "the last sentence does not end in one number, worked out"
     if any(_value(tail, token) != value for token in tokens[1:]):
         return "the last sentence goes on to another number"
+    words = _IN_WORDS.search(tail)
+    if words and (other := read_number(words[1], words=True)) and other.value != value:
+        return "the last sentence says another number in words"
     if equals and _UNSOLVED.search(head):
         return "the last equation is not solved"
     if equals and is_contradicted(head, value):

@@ -21,6 +21,7 @@ from reasoner.verifiers.numerals import NUMBER_WORDS
 MAX_DEPTH = 40
 
 _RELATIONS = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "in": "in", "equiv": "="}
+_EQUALS = {"=", "~", "in"}
 _CLOSES = {"(": ")", "[": "]"}
 _END = Token("end", "")
 _GREEK = frozenset(
@@ -136,6 +137,8 @@ class _Parser:
         if len(groups) > 1 and any(len(group) > 1 for group in groups):
             return t.List(tuple(t.Seq(tuple(group)) if len(group) > 1 else group[0] for group in groups))
         nodes = [node for group in groups for node in group]
+        if joints == {"and"} and all(isinstance(node, t.Rel) and not set(node.ops) <= _EQUALS for node in nodes):
+            return t.All(tuple(nodes))
         return _one_or(t.Union if joints == {"or"} and _are_apart(nodes) else t.List, nodes)
 
     def closes(self) -> bool:
@@ -667,7 +670,7 @@ def _are_apart(nodes: Sequence[t.Node]) -> bool:
     """Returns whether an `or` between them says another thing than a comma: inequalities, or two unknowns."""
     relations = [node for node in nodes if isinstance(node, t.Rel)]
     unknowns = {node.parts[0] for node in relations if isinstance(node.parts[0], t.Sym)}
-    return len(unknowns) > 1 or any(not set(node.ops) <= {"=", "~", "in"} for node in relations)
+    return len(unknowns) > 1 or any(not set(node.ops) <= _EQUALS for node in relations)
 
 
 def _one_or(kind: Callable[[tuple[t.Node, ...]], t.Node], parts: list[t.Node]) -> t.Node:

@@ -230,13 +230,13 @@ def _named_items(node: t.Node) -> tuple[list[t.Node], list[t.Node]] | None:
 
 def _lists(ref: t.Node, got: t.Node) -> str | None:
     match ref, got:
-        case (t.List(a) | t.Set(a), t.List(b) | t.Set(b)) | (t.Union(a), t.Union(b)):
+        case (t.List(a) | t.Set(a) | t.All(a), t.List(b) | t.Set(b) | t.All(b)) | (t.Union(a), t.Union(b)):
             return "the same items" if _matched(a, b) else No
         case (t.Union(a), t.List(b)) | (t.List(a), t.Union(b)) if any(map(_is_range, (*a, *b))):
             return "the same items" if _matched(a, b) else No
         case (t.Set((one,)), other) | (other, t.Set((one,))) if not isinstance(other, (t.Seq, t.Matrix)):
             return (same(one, other) and "a set of one") or No
-        case (t.List() | t.Set(), _) | (_, t.List() | t.Set()):
+        case (t.List() | t.Set() | t.All(), _) | (_, t.List() | t.Set() | t.All()):
             return No
     return None
 
@@ -342,7 +342,7 @@ _LOW, _HIGH = t.Neg(t.Inf()), t.Inf()
 _LINE = Interval(_LOW, False, _HIGH, False)
 
 
-_SETS = (t.Union, t.Where, t.Rel, t.Seq, t.Add, t.Set)
+_SETS = (t.Union, t.Where, t.Rel, t.Seq, t.Add, t.Set, t.All)
 
 
 def _sets(ref: t.Node, got: t.Node) -> str | None:
@@ -351,6 +351,8 @@ def _sets(ref: t.Node, got: t.Node) -> str | None:
         return None
     if not _is_range(ref) and not _is_range(got):
         return None
+    if isinstance(ref, t.All):  # no reference contradicts itself
+        ref = t.List(ref.parts)
     a, b = (_all_of(one) or _intervals(one) for one in (ref, got))  # `x > 0, x < 5` says both; `x < 0, x > 5` either
     if a is None or b is None:
         return None
@@ -365,7 +367,7 @@ def _is_range(node: t.Node) -> bool:
             return not set(ops) <= _EQUALITY
         case t.Add(parts):
             return t.has((t.Where, t.Union, t.Set), node) or any(isinstance(part, t.Seq) for part in parts)
-        case t.List(parts):
+        case t.List(parts) | t.All(parts):
             return all(map(_is_range, parts))
     return False
 
@@ -380,6 +382,8 @@ def _intervals(node: t.Node) -> list[Interval] | None:
             return [Interval(part, True, part, True) for part in parts]
         case t.Where(condition):
             return _intervals(condition)
+        case t.All(parts):
+            return _all_of(t.List(parts))
         case t.Union(parts) | t.List(parts):
             found = list(map(_intervals, parts))
             return None if None in found else [one for some in found for one in some or ()]

@@ -210,6 +210,10 @@ class List(Many):  # a, b, … without brackets: in any order
     __slots__ = ()
 
 
+class All(Many):  # a and b and …, of inequalities
+    __slots__ = ()
+
+
 class Set(Many):  # {a, b, …}
     __slots__ = ()
 

@@ -232,6 +232,8 @@ def type_of(node: t.Node) -> str:
             return "function by cases"
         case t.Class():
             return "residue class"
+        case t.All():
+            return "inequality"
         case t.Rel(sides, ops):
             if set(ops) <= {"=", "~"}:
                 return "equation"
@@ -296,6 +298,8 @@ def _with_article(type_: str) -> str:
     return f"{'an' if type_[0] in 'ei' else 'a'} {type_}"
 
 
+_DRESS = re.compile(r"([\"“*_]{0,2})([^\"”*_]+)[\"”*_]{1,2}")
+_IN_WORDS = re.compile(r"([-\d.,]+)\s*\(([A-Za-z]+(?:[- ][A-Za-z]+)?)\)")
 _GROUPED = re.compile(r"-?\d{1,3}(?:,\d{3})+")
 _CHOICE = re.compile(
     r"\\(?:text|mathrm|mathbf)(?:bf|it|rm)?\s?\{\s?\(?([A-F])(?:\)|:|\.)\s?\}?\s*"
@@ -330,12 +334,22 @@ def _other_spelling(reference: t.Node, wanted: str, span: str) -> str | None:
             sides = [reader.read(_NAME.sub("", one, count=1) if _NAME.match(one) else one) for one in (wanted, text)]
             if not any(isinstance(side, t.Rel) for side in sides) and same(*sides):
                 return "the same, a name aside"
-    if letter := _CHOICE.fullmatch(text):  # a choice with its text: the reference is the one or the other
-        if re.fullmatch(r"\(?[A-F]\)?", wanted):
-            return "the same choice, its text aside" if wanted.strip("()") == letter[1] else None
+    letter = _CHOICE.fullmatch(text)
+    if letter and not re.search(
+        r"^[,;]|\([A-F]\)|\b(?:or|and|not|nor)\b", letter[2]
+    ):  # the reference is its letter or its text
+        if alone := re.fullmatch(r"(?:\\(?:text\w*|mathrm|mathbf)\{)?\(?([A-F])\)?\}?", wanted):
+            return "the same choice, its text aside" if alone[1] == letter[1] else None
         with suppress(t.Unreadable):
             return "the same value, the letter of its choice aside" if same(reference, reader.read(letter[2])) else None
+    if dress := _DRESS.fullmatch(text):
+        with suppress(t.Unreadable):
+            return "the same in dress" if same(reference, reader.read(dress[2])) else None
     if type_of(reference) in ("integer", "rational", "decimal"):
+        if twice := _IN_WORDS.fullmatch(text):
+            value = units.number_word(twice[2])
+            is_same = value is not None and equal(core, t.number(value)) and same(reference, reader.read(twice[1]))
+            return "the same value, in words too" if is_same else None
         value = units.number_word(re.sub(r"\\(?:text\w*|mbox|mathrm)\s*\{([^{}]*)\}", r"\1", text))
         if value is not None and equal(core, t.number(value)):
             return "a number in words"

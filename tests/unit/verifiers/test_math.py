@@ -71,7 +71,8 @@ def test_what_is_not_committed_is_no_answer():
         ("So $x=5$; however this is wrong.", "5"), ("If $x=5$ then it works.", "5"), ("It is less than $5$.", "5"),
         ("It remains to add $5$.", "5"), ("The answer is the product of $3$ and $5$.", "5"),
         ("The answer is certainly bigger than $5$.", "5"), ("The answer is any number except $5$.", "5"),
-        ("This gives $x = 5$, and now we have to", "5"), ("The chance is ⅓.", "1/2"), ("The chance is not ½.", "1/2"),
+        ("This gives $x = 5$, and now we have to", "5"), ("Let it be $5$.", "5"), ("The answer is 3 (four).", "3"),
+        ("The chance is ⅓.", "1/2"), ("The chance is not ½.", "1/2"),
         ("Therefore the point is (1, 6).", "(6,1)"), ("The point is not (6, 1).", "(6,1)"),
     ):  # fmt: skip
         assert check(text, answer).verdict == "wrong", text
@@ -82,6 +83,7 @@ def test_a_short_formula_or_a_last_sentence_is_an_answer():
         ("\\frac{10}{9}", "10/9"), ("$x \\in [-2,7]$", "[-2,7]"), ("The solution is $x \\neq 5$.", "x \\ne 5"),
         ("The sum of $3$ and $5$ is $8$.", "8"), ("The product is $2 \\cdot 4$.", "8"),
         ("So she pays 2 x 9 = 18 dollars.", "18"), ("The length is not 10, it's 12.5 cm.", "12.5"),
+        ("The answer is 3 (three).", "3"), ("The answer is *5*.", "5"), ('The answer is "5".', "5"),
         ("The chance is ½.", "1/2"), ("The height is 2√3.", "2\\sqrt{3}"),
         ("The lines cross where $x=6$. Therefore the point is (6, 1).", "(6,1)"),
     ):  # fmt: skip
