@@ -1,7 +1,7 @@
 """What a user can act on.
 
 Raised where the fact is known, never re-wrapped, shown in one place (`cli`). Anything else that
-escapes is a bug and keeps its traceback.
+escapes is a bug: `cli` says so, and its traceback goes to a log.
 """
 
 from __future__ import annotations

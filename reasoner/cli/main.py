@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
+import traceback
 
 import click
 
-from reasoner import __version__
+from reasoner import __version__, files
 from reasoner.cli import flow, judge, measure, tools
 from reasoner.cli.options import Commands
-from reasoner.errors import DONE, INTERRUPTED, USAGE, ReasonerError, printable
+from reasoner.errors import DONE, FAILED, INTERRUPTED, USAGE, ReasonerError, printable
 from reasoner.machine import cpu
 
 
@@ -73,7 +75,29 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = DONE
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(f"error: {printable(str(_bug(error)))}", err=True)
+        code = FAILED
     sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _bug(error: Exception) -> ReasonerError:
+    """Writes the traceback to a log, and says that what ended the command is a fault of ours."""
+    from reasoner.machine import cache
+
+    log = cache.log_path(f"bug-{time.strftime('%Y%m%d-%H%M%S')}")
+    told = "".join([f"reasoner {__version__}: {' '.join(sys.argv[1:])}\n", *traceback.format_exception(error)])
+    is_written = True
+    try:
+        files.write_text(log, told)
+    except OSError:
+        is_written = False
+        click.echo(printable(told), err=True)
+    why = f"{type(error).__name__}: {str(error).strip() or 'without a word'}"[:400]
+    fix = "what is done stays done; please report it, with the log"
+    return ReasonerError("this is a bug of reasoner", why, fix, log if is_written else None)
 
 
 def _come_again(lost: sys.UnraisableHookArgs) -> None:

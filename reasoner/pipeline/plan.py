@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reasoner import runs
+from reasoner.bases import locate
 from reasoner.config import dump
 from reasoner.errors import GATE, MISSING, USAGE, ReasonerError
 from reasoner.export import register
@@ -28,7 +29,7 @@ from reasoner.reporting import summary
 from reasoner.reporting.summary import Summary
 from reasoner.serving import tags
 from reasoner.serving.host import models_dir
-from reasoner.training import grpo
+from reasoner.training import engine, grpo
 from reasoner.training.facts import TRAIN
 from reasoner.verifiers import registry
 
@@ -131,6 +132,7 @@ def check(job: Job) -> None:
         grpo.check(job.config)
         evaluate.inputs(job.config)
         load.held_out(job.config)
+        check_lengths(job)
         check_disk(job)
 
 
@@ -150,6 +152,27 @@ def keep_training(job: Job) -> None:
         fix = f"keep it and choose another name (RUN=… or --run), or remove {job.run.path}"
         what = f"run {job.run.name} was trained with other settings or other data"
         raise ReasonerError(what, "\n".join(reasons), fix, code=USAGE)
+
+
+def check_lengths(job: Job) -> None:
+    """Refuses held-out problems whose prompt does not fit the served context: the server would cut them in silence.
+
+    So are training problems refused where more than a tenth of them do not fit; else they are left out (`grpo`).
+    """
+    config, tokenizer = job.config, locate.load_tokenizer(job.base.path)
+    room = config.serve.num_ctx - config.serve.num_predict
+    held_out, train = load.held_out(config), load.training(config)
+    long = engine.too_long(config, tokenizer, held_out, room)
+    if long:
+        why = f"the first is {held_out[min(long)].id}; {room} tokens are left for a prompt"
+        fix = "raise serve.num_ctx (less serve.num_predict is what a prompt may have), or take them out"
+        raise ReasonerError(f"{len(long)} held-out problems do not fit the served context", why, fix, code=USAGE)
+    room = engine.prompt_room(config)
+    long = engine.too_long(config, tokenizer, train, room)
+    if len(long) > 0.1 * len(train):
+        why = f"the first is {train[min(long)].id}; {room} tokens are left for a prompt"
+        fix = "raise serve.num_ctx (less train.max_completion_tokens is what a prompt may have), or take them out"
+        raise ReasonerError(f"{len(long)} of {len(train)} training problems do not fit", why, fix, code=USAGE)
 
 
 def check_disk(job: Job) -> None:

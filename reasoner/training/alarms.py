@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from reasoner import config, runs
 from reasoner.errors import ReasonerError
+from reasoner.training.facts import StepMetrics
 
 GAP_STEPS = 10
 """Steps that `alarms.max_strict_gap` and `alarms.max_hidden_gap` go by."""
@@ -78,6 +79,33 @@ AFTER_STEP = {
     ),
 }
 """What is checked after each step, in this order, by the name of its limit in `[alarms]`."""
+
+
+FIRST_STEPS = 10
+"""Steps after which a training that has learned nothing so far never will."""
+ALL_CUT = Alarm(
+    "training stopped at step {step}: the completions do not come to an end",
+    why="of those of the first steps {value:.0%} were cut at train.max_completion_tokens = {tokens}",
+    fix="raise train.max_completion_tokens; `reasoner eval` with the base shows how long its own answers are",
+    log="rollouts",
+)
+NO_SIGNAL = Alarm(
+    "training stopped at step {step}: nothing in it to learn from",
+    why="in each group of the first steps all completions earned the same; the mean reward was {reward:.0%}",
+    fix="where it is 0: easier problems, a base that solves some, or a verifier that reads its answers (rollouts show"
+    " what was read); where it is 100 %: harder problems",
+    log="rollouts",
+)
+
+
+def check_first(run: runs.Run, rows: Sequence[StepMetrics], tokens: int) -> None:
+    """Raises `ReasonerError` where the first steps show that the rest will teach nothing."""
+    if len(rows) != FIRST_STEPS:
+        return
+    cut = mean([row.truncated for row in rows]) or 0.0
+    known = {"step": rows[-1].step, "tokens": tokens, "reward": mean([row.reward for row in rows])}
+    ALL_CUT.check(cut, 0.9, run, **known)
+    NO_SIGNAL.check(float(not any(row.signal for row in rows)), 0.5, run, **known)
 
 
 def check_step(limits: config.Alarms, run: runs.Run, step: int, values: Mapping[str, float | None]) -> None:

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +19,7 @@ from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.errors import MISSING, USAGE, ReasonerError
 from reasoner.machine import cpu
-from reasoner.problems.problem import messages
+from reasoner.problems.problem import Problem, messages
 
 if TYPE_CHECKING:
     import torch
@@ -217,6 +217,21 @@ def _plain(config: Config, path: Path) -> tuple[Any, Any]:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+
+
+def prompt_room(config: Config) -> int:
+    """Returns the tokens that a training prompt may have: what is trained must fit what is served."""
+    return config.serve.num_ctx - config.train.max_completion_tokens
+
+
+def too_long(
+    config: Config, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], room: int
+) -> dict[int, int]:
+    """Returns how many tokens the prompts have that have more than `room`, by the place of the problem."""
+    frame = len((config.data.system or "").encode()) + 500  # more than a template adds; no token is shorter than a byte
+    long = (i for i, problem in enumerate(problems) if len(problem.question.encode()) + frame > room)
+    sizes = ((i, len(prompt_ids(config, tokenizer, problems[i].question))) for i in long)
+    return {i: size for i, size in sizes if size > room}
 
 
 def prompt_ids(config: Config, tokenizer: PreTrainedTokenizerBase, question: str) -> list[int]:

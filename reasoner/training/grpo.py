@@ -73,7 +73,13 @@ def check(config: Config) -> None:
             code=USAGE,
         )
     engine.check_trackers(config)
-    load.problems(config.data, "train", 1)
+    if (num := len(load.training(config))) < config.train.num_prompts:
+        raise ReasonerError(
+            f"{config.data.source} has {num} problems to train on, and a step takes {config.train.num_prompts}",
+            why="what is held out, and what a held-out set asks too, is not trained on",
+            fix=f"more problems, or --set train.num_prompts={max(num, 1)}",
+            code=USAGE,
+        )
 
 
 def run(job: TrainJob, say: Say, progress: Callable[[StepMetrics], None]) -> tuple[list[Path], TrainFacts]:
@@ -98,6 +104,9 @@ def _run(
     checker = registry.load(config.verifier.name)
     problems, overlap = _problems(job, checker, say)
     loaded = engine.load(config, job.base_path, chosen)
+    if long := engine.too_long(config, loaded.tokenizer, problems, engine.prompt_room(config)):
+        say(f"{len(long)} training problems left out: their prompts do not fit serve.num_ctx with a completion")
+        problems = [problem for index, problem in enumerate(problems) if index not in long]
     before = engine.weights_sha256(loaded.model)
     first_step = forget_unfinished(run_)
     started = time.monotonic()

@@ -234,6 +234,8 @@ class Records:
             "max_chat_kl": metrics.chat_kl,
         }
         alarms.check_step(self.config.alarms, self.run, metrics.step, values)
+        if metrics.step == alarms.FIRST_STEPS:
+            alarms.check_first(self.run, read_metrics(self.run), self.config.train.max_completion_tokens)
         if self.config.train.solved_at and is_solved(read_metrics(self.run), self.config.train.solved_at):
             control.should_save = control.should_training_stop = True
         return control

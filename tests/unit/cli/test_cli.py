@@ -10,7 +10,7 @@ import tomllib
 import pytest
 
 from reasoner import config
-from reasoner.cli import main
+from reasoner.cli import judge, main
 
 
 @pytest.fixture
@@ -155,3 +155,22 @@ cli.main()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr.strip() == "interrupted: what is done stays done, the same command goes on from there"
+
+
+def test_what_nobody_foresaw_is_called_a_bug_with_its_log(reasoner, monkeypatch, tmp_path):
+    def broken(*_):
+        raise KeyError("\x1b[31mboom")
+
+    monkeypatch.setenv("REASONER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(judge.registry, "load", broken)
+    done = reasoner("check", "nothing.jsonl")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: this is a bug of reasoner" in done.stderr and "KeyError" in done.stderr
+    assert "Traceback" not in done.stderr and "\x1b" not in done.stderr
+    (log,) = (tmp_path / "cache" / "logs").glob("bug-*.log")
+    assert str(log) in done.stderr and "in broken" in log.read_text()
+    (tmp_path / "cache" / "logs" / log.name).unlink()
+    (tmp_path / "cache" / "logs").rmdir()
+    (tmp_path / "cache" / "logs").write_text("in the way")
+    done = reasoner("check", "nothing.jsonl")
+    assert "this is a bug of reasoner" in done.stderr and "in broken" in done.stderr

@@ -6,6 +6,7 @@ from rewards import call, logged, make, make_shares, make_strict
 from reasoner import config, files, runs
 from reasoner.errors import ReasonerError
 from reasoner.training import alarms
+from reasoner.training.facts import StepMetrics
 
 
 def test_the_gap_is_a_metric_and_may_be_an_alarm(tmp_path):
@@ -53,3 +54,30 @@ def test_an_alarm_waits_for_the_line_of_its_step(tmp_path):
     with pytest.raises(ReasonerError):
         logged(tmp_path, reward, **{"alarms.max_strict_gap": "0.5"})
     assert files.read_jsonl(tmp_path / "metrics.jsonl")[-1]["step"] == 3
+
+
+@pytest.mark.parametrize(
+    ("truncated", "signal", "reward", "says"),
+    [
+        (1.0, 0.0, 0.0, "the completions do not come to an end"), (0.95, 0.5, 0.1, "do not come to an end"),
+        (0.1, 0.0, 0.0, "nothing in it to learn from"), (0.0, 0.0, 1.0, "nothing in it to learn from"),
+        (0.5, 0.1, 0.0, None),
+    ],
+)  # fmt: skip
+def test_first_steps_that_teach_nothing_stop_the_training(tmp_path, truncated, signal, reward, says):
+    told = {
+        "steps": 20,
+        "length": 8.0,
+        "shows_working": 0.0,
+        "truncated": truncated,
+        "signal": signal,
+        "reward": reward,
+    }
+    rows = [StepMetrics(step=number, **told) for number in range(1, 11)]
+    alarms.check_first(runs.Run(tmp_path), rows[:9], 8)
+    if says is None:
+        alarms.check_first(runs.Run(tmp_path), rows, 8)
+        return
+    with pytest.raises(ReasonerError, match=says) as caught:
+        alarms.check_first(runs.Run(tmp_path), rows, 8)
+    assert "step 10" in str(caught.value)
