@@ -162,9 +162,22 @@ def resolve(model: Model) -> Base:
     config = read_json(path / "config.json")
     if not isinstance(config, dict):
         raise unfit(path, "it has no readable config.json", "name a folder in the hub's model layout")
+    if "quantization_config" in config:
+        kept = config["quantization_config"]
+        how = kept.get("quant_method", "an unnamed method") if isinstance(kept, dict) else kept
+        why = f"its weights are stored quantized ({how}): an adapter on them cannot be merged exactly"
+        raise unfit(path, why, "name the 16-bit model that it was made from")
+    if "vision_config" in config or "audio_config" in config:
+        raise unfit(path, "it reads more than text (a vision or audio tower)", "choose the text model of its family")
     if "auto_map" in config:
         raise unfit(path, "it needs code of its own (auto_map)", "choose a base that transformers supports itself")
-    weights = sorted(path.glob("*.safetensors"))
+    found = sorted(path.glob("*.safetensors"))
+    weights = [one for one in found if not one.name.startswith("adapter_")]
+    if (path / "adapter_config.json").exists() or len(weights) < len(found):
+        if not weights:
+            raise unfit(path, "it is an adapter, not a model", "name the base in its adapter_config.json")
+        why = "an adapter stands beside its weights, and whoever loads the folder loads both"
+        raise unfit(path, why, "take adapter_config.json and adapter_model.safetensors away, or merge them first")
     if not weights:
         pickled = [p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in path.glob(pattern)]
         why = f"it has only pickled weights ({pickled[0]})" if pickled else "it has no *.safetensors"
@@ -214,6 +227,31 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def end_ids(path: Path, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Returns the ids that end an answer: the template's end of turn first, then every other that the base declares."""
+    found = [tokenizer.eos_token_id]
+    for name in ("generation_config.json", "config.json"):
+        declared = (read_json(path / name) or {}).get("eos_token_id")
+        found += [one for one in (declared if isinstance(declared, list) else [declared]) if isinstance(one, int)]
+    return [one for one in dict.fromkeys(found) if 0 <= one < len(tokenizer)]
+
+
+def check_system(path: Path, tokenizer: PreTrainedTokenizerBase, system: str | None) -> None:
+    """Refuses a system message that the chat template refuses, or leaves out in silence."""
+    import jinja2
+
+    if system is None:
+        return
+    chat = [{"role": "system", "content": system}, {"role": "user", "content": "1 + 1"}]
+    fix = "set data.system=none and put what it says into the questions, or choose another base"
+    try:
+        text = str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+    except (jinja2.TemplateError, ValueError, TypeError, KeyError) as error:
+        raise unfit(path, f"its chat template takes no system message: {str(error)[:200]}", fix) from None
+    if system.strip() not in text:
+        raise unfit(path, "its chat template leaves the system message out", fix)
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase, path: Path) -> str | None:

@@ -127,8 +127,11 @@ def _save(merged: Any, tokenizer: PreTrainedTokenizerBase, base_path: Path, out:
     import torch
 
     merged = merged.to(torch.float16)
-    merged.generation_config.eos_token_id = merged.config.eos_token_id = tokenizer.eos_token_id
-    merged.generation_config.pad_token_id = tokenizer.pad_token_id
+    merged.config.eos_token_id, ends = tokenizer.eos_token_id, locate.end_ids(base_path, tokenizer)
+    settings = merged.generation_config
+    settings.eos_token_id, settings.pad_token_id = ends if len(ends) > 1 else ends[0], tokenizer.pad_token_id
+    if any(getattr(settings, name, None) is not None for name in ("temperature", "top_p", "top_k", "min_p")):
+        settings.do_sample = True  # what the base's file means; without it the library refuses to save
     with files.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
         given, stored = (files.read_json(folder / "config.json") for folder in (base_path, partial))

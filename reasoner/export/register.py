@@ -103,10 +103,11 @@ def template_path() -> Path:
 def parameters(config: Config, model_dir: Path) -> Pinned:
     """What is pinned with the model, as Ollama's API takes it.
 
-    The stop is the token with which the trained chat template ends a turn: Ollama's own defaults (temperature
-    0.8, no end to an answer) would change what was trained and what is scored.
+    The stops are the token with which the trained chat template ends a turn and every other end that the base declares:
+    Ollama's own defaults (temperature 0.8, no end to an answer) would change what was trained and what is scored.
     """
-    stop, serve = [str(locate.load_tokenizer(model_dir).eos_token)], config.serve
+    tokenizer, serve = locate.load_tokenizer(model_dir), config.serve
+    stop = [str(tokenizer.convert_ids_to_tokens(one)) for one in locate.end_ids(model_dir, tokenizer)]
     pinned: Pinned = {"num_ctx": serve.num_ctx, "num_predict": serve.num_predict, "temperature": serve.temperature}
     return {**pinned, "stop": stop, **({} if serve.num_thread is None else {"num_thread": serve.num_thread})}
 

@@ -160,6 +160,7 @@ def check_lengths(job: Job) -> None:
     So are training problems refused where more than a tenth of them do not fit; else they are left out (`grpo`).
     """
     config, tokenizer = job.config, locate.load_tokenizer(job.base.path)
+    locate.check_system(job.base.path, tokenizer, config.data.system)
     room = config.serve.num_ctx - config.serve.num_predict
     held_out, train = load.held_out(config), load.training(config)
     long = engine.too_long(config, tokenizer, held_out, room)

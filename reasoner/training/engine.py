@@ -173,9 +173,7 @@ def load(config: Config, path: Path, engine: Engine) -> Loaded:
         model, peft_config = _unsloth(config, path), None
     else:
         model, peft_config = _plain(config, path)
-    declared = model.generation_config.eos_token_id  # the template's end of turn, and every end the base declares
-    ends = [declared] if isinstance(declared, int) else list(declared or [])
-    model.generation_config.eos_token_id = sorted({tokenizer.eos_token_id, *ends})
+    model.generation_config.eos_token_id = sorted(locate.end_ids(path, tokenizer))
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return Loaded(model.cuda() if engine.on_cuda and engine.name == "trl" else model, tokenizer, peft_config)
 

@@ -52,7 +52,7 @@ def read(given: Path, adapter: Path | None, num_ctx: int) -> Folder:
     if isinstance(trained, int) and trained > 0:
         num_ctx = min(num_ctx, trained)
     digest = "sha256:" + files.sha256_json(parts)
-    return Folder(path, adapter, tokenizer, digest, num_ctx, _end_ids(path, int(tokenizer.eos_token_id)))
+    return Folder(path, adapter, tokenizer, digest, num_ctx, sorted(locate.end_ids(path, tokenizer)))
 
 
 def _base_and_adapter(folder: Path, adapter: Path | None) -> tuple[Path, Path | None]:
@@ -62,14 +62,6 @@ def _base_and_adapter(folder: Path, adapter: Path | None) -> tuple[Path, Path | 
             raise ReasonerError(f"{adapter} is no adapter", why="it has no adapter_config.json", code=USAGE)
         return folder, adapter
     return locate.locate(Model(base=str(settings.get("base_model_name_or_path") or ""))), folder
-
-
-def _end_ids(folder: Path, own: int) -> list[int]:
-    found = [own]
-    for name in ("generation_config.json", "config.json"):
-        named = _json(folder / name).get("eos_token_id")
-        found += [named] if isinstance(named, int) else named or []
-    return sorted(set(found))
 
 
 def _json(path: Path) -> dict[str, Any]:
