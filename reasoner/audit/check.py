@@ -1,10 +1,11 @@
 """Scores completions that already exist: rows in, verdicts out, nothing trained.
 
 A row is a JSON object on a line of its own: `answer` and `completion` are text, `id` is any text or number (without
-one, the row's is its line number), `finish_reason: "length"` says that the completion was cut off. Other keys are
-passed over. Every row that can be read gives one row of verdict, in the order of the rows; one that cannot is named by
-its line number and counted, and stops nothing. A verifier may read rows of another layout too (`Verifier.rows`): for
-`code`, `submission`, source as it is, stands in the place of `completion`, and a task's fields in that of `answer`.
+one, the row's is the `problem_id` of a run's completions, else its line number), `finish_reason: "length"` says that
+the completion was cut off. Other keys are passed over. Every row that can be read gives one row of verdict, in the
+order of the rows; one that cannot is named by its line number and counted, and stops nothing. A verifier may read rows
+of another layout too (`Verifier.rows`): for `code`, `submission`, source as it is, stands in the place of `completion`,
+and a task's fields in that of `answer`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from queue import Queue
 from typing import BinaryIO, NamedTuple
@@ -52,13 +53,7 @@ def run(source: str, checker: Verifier, say: Callable[[str], None]) -> None:
     Returns early and in silence once nobody reads them.
     """
     name = "standard input" if source == "-" else source
-    with ExitStack() as stack:
-        try:
-            lines = stack.enter_context(open(0 if source == "-" else source, "rb", closefd=source != "-"))
-        except FileNotFoundError:
-            raise ReasonerError(f"there is no file {source}", fix=f"a JSONL file, or -: {SHAPE}", code=USAGE) from None
-        except OSError as error:
-            raise ReasonerError(f"{name} cannot be read", why=error.strerror, fix=SHAPE, code=USAGE) from error
+    with opened(source) as lines:
         try:
             counts = score(lines, checker, sys.stdout.buffer, say)
         except BrokenPipeError:
@@ -69,6 +64,19 @@ def run(source: str, checker: Verifier, say: Callable[[str], None]) -> None:
         why = f"{counts['malformed']} malformed" if counts["malformed"] else "it is empty"
         raise ReasonerError(f"{name} has no row that can be read", why=why, fix=SHAPE, code=USAGE)
     say(summary(counts))
+
+
+@contextmanager
+def opened(source: str) -> Iterator[BinaryIO]:
+    """Opens a file of rows, or standard input (`-`)."""
+    with ExitStack() as stack:
+        try:
+            lines = stack.enter_context(open(0 if source == "-" else source, "rb", closefd=source != "-"))
+        except FileNotFoundError:
+            raise ReasonerError(f"there is no file {source}", fix=f"a JSONL file, or -: {SHAPE}", code=USAGE) from None
+        except OSError as error:
+            raise ReasonerError(f"{source} cannot be read", why=error.strerror, fix=SHAPE, code=USAGE) from error
+        yield lines
 
 
 def score(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Callable[[str], None]) -> Counter[str]:
@@ -95,13 +103,17 @@ Numbered = Iterator[tuple[int, Verdict | Malformed]]  # each after the number of
 
 
 def _judge(row: Row, checker: Verifier) -> Verdict:
-    if row.is_source and checker.rows is not None:
-        checker = replace(checker, function=checker.rows.check_source)
     started = time.perf_counter()
-    score = verify(checker, row.text, row.answer, is_finished=row.is_finished)
+    score = verify(suited(checker, row), row.text, row.answer, is_finished=row.is_finished)
     ms = round((time.perf_counter() - started) * 1000, 3)
     told = {key: getattr(score, key) for key in ("verdict", "extracted", "type", "rule", "why")}
     return {"id": row.id, **told, "ms": ms}
+
+
+def suited(checker: Verifier, row: Row) -> Verifier:
+    """Returns the verifier as it judges this row: as source, where the row holds that."""
+    is_source = row.is_source and checker.rows is not None
+    return replace(checker, function=checker.rows.check_source) if is_source and checker.rows else checker
 
 
 def _rows(lines: Iterable[bytes], layout: Rows | None) -> Iterator[tuple[int, Row | Malformed]]:
@@ -191,7 +203,7 @@ def _text(row: Mapping[str, object], key: str) -> str:
 
 
 def _identity(row: Mapping[str, object], number: int) -> Identity:
-    identity = row.get("id")
+    identity = row.get("id", row.get("problem_id"))
     if identity is None:
         return number
     if isinstance(identity, bool) or not isinstance(identity, str | int | float):

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 @click.command("check")
 @click.option("--verifier", "name", default="number", show_default=True, metavar="NAME",
               help="A built-in verifier, or a function of your own: path/to/file.py:name.")  # fmt: skip
+@click.option("--explain", "wanted", metavar="ID", help="Print how the verdict on the rows of this ID came about.")
 @click.argument("source", metavar="FILE.jsonl|-")
-def check_command(name: str, source: str) -> None:
-    """Score completions without training: rows with `answer` and `completion` in, a verdict for each out."""
-    from reasoner.audit import check
+def check_command(name: str, wanted: str | None, source: str) -> None:
+    """Score completions without training: rows with `answer` and `completion` in, a verdict for each out.
 
+    A row's ID is its `id`, else its `problem_id` (as in a run's completions), else its line number.
+    """
+    from reasoner.audit import check, explain
+
+    if wanted is not None:
+        for line in explain.run(source, registry.load(name), wanted):
+            click.echo(printable(line))
+        return
     check.run(source, registry.load(name), lambda text: click.echo(printable(text), err=True))
 
 

@@ -43,6 +43,8 @@ class Verifier:
     Of its references: `family` names the kind that it reads (`number`, `math`, `code`), with which data sets are
     paired; empty for a person's own. `label` says for reports what it counts, where its name does not.
 
+    `reads` says for people how an answer or a reference is read, by the readers that the verdict goes by.
+
     Of how it runs: `is_parallel`: it waits for another process, so `verify_many` asks it from several threads.
     `is_sandboxed`: it runs code of others in the sandbox. `ready` refuses a machine on which it cannot judge.
     """
@@ -62,6 +64,7 @@ class Verifier:
     lenient: str | None = None
     is_sandboxed: bool = False
     rows: Rows | None = None
+    reads: Callable[[str], str] | None = None
 
     @property
     def judge(self) -> Judge:

@@ -132,7 +132,14 @@ def reference_of(answer: str) -> str:
     return answer.rpartition("####")[2].strip()
 
 
+def reads(text: str) -> str:
+    """Says as which number a text is read."""
+    found = read_number(text.rpartition("####")[2], words=True)
+    return f"{found.type} {found.value}{f' ({found.unit})' if found.unit else ''}" if found else "no one number"
+
+
 register(Verifier("number", "3", number, commit, plain_number, contract="number", family="number",
-                  lenient="number-lenient"))  # fmt: skip
+                  lenient="number-lenient", reads=reads))  # fmt: skip
 register(Verifier("number-lenient", "3", number_lenient, commit, number, contract="lenient", family="number",
+                  reads=reads,
                   label="a committed answer, else the value that the last sentence states"))  # fmt: skip

@@ -7,7 +7,7 @@ nothing here computes a value. The class names, in lower case, stand in messages
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
 CONSTANTS = frozenset({"pi", "e", "i"})
@@ -267,6 +267,21 @@ REALS = Sym("mathbb R")
 
 def number(value: Fraction | int) -> Node:
     return Num(Fraction(value)) if value >= 0 else Neg(Num(Fraction(-value)))
+
+
+def shown(node: Node) -> str:
+    """Returns a tree in short, for people: `1/2 + sqrt(2)` is `add(div(1, 2), root(2, 2))`."""
+    match node:
+        case Num(value, written):
+            return written or str(value)
+        case Sym(name) | Text(name):
+            return name if isinstance(node, Sym) else f"'{name}'"
+        case Rel(sides, ops):
+            return shown(sides[0]) + "".join(f" {op} {shown(side)}" for op, side in zip(ops, sides[1:], strict=True))
+        case Seq(parts, opening, closing):
+            return f"{opening}{', '.join(map(shown, parts))}{closing}"
+    own = (getattr(node, one.name) for one in fields(node) if isinstance(getattr(node, one.name), str | int))  # type: ignore[arg-type]
+    return f"{type(node).__name__.lower()}({', '.join([*map(shown, node.children()), *map(str, own)])})"
 
 
 def walk(*nodes: Node) -> list[Node]:

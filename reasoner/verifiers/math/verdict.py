@@ -65,7 +65,16 @@ def math(completion: str, answer: str) -> Score:
         return Score("unscored", why="over a limit: nested too deeply")
 
 
-register(Verifier("math", "3", math, commit, strict, contract="math", family="math"))
+def reads(text: str) -> str:
+    """Says as what an answer is read: its type and its tree."""
+    try:
+        node = reader.read(reference_of(text))
+    except (t.TooLarge, t.Unreadable) as error:
+        return f"not read: {error}"
+    return f"{type_of(node)} {t.shown(node)}"
+
+
+register(Verifier("math", "3", math, commit, strict, contract="math", family="math", reads=reads))
 
 
 def _check(completion: str, answer: str) -> Score:
