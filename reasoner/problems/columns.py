@@ -57,7 +57,8 @@ def choose(rows: Iterable[object], question: str | None, answer: str | None, whe
             raise ReasonerError(
                 f"{where} has {wanted}",
                 why=f"it has {', '.join(seen)}; the usual names are {', '.join(usual)}",
-                fix=f"--set data.{key}=COLUMN" + (f" ({nearest(named, list(seen))})" if named else ""),
+                fix=f"--set data.{key}=COLUMN (reasoner data: --{key} COLUMN)"
+                + (f"; {nearest(named, list(seen))}" if named else ""),
                 code=USAGE,
             )
         found.append(tuple(names))

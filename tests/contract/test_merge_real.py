@@ -1,5 +1,8 @@
 """A merge proves itself: the adapter changed something, is finite, fits, and the result loads."""
 
+import json
+import shutil
+
 import pytest
 
 from reasoner import config, runs
@@ -33,9 +36,9 @@ def adapter(tmp_path):
     return make
 
 
-def run(adapter, tmp_path):
+def run(adapter, tmp_path, base=POCKET):
     found, _ = config.resolve("pocket")
-    return merge.run(found, runs.Run(tmp_path), POCKET, adapter, tmp_path / "merged", 1)
+    return merge.run(found, runs.Run(tmp_path), base, adapter, tmp_path / "merged", 1)
 
 
 def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path):
@@ -51,6 +54,17 @@ def test_merged_is_base_plus_adapter_and_loads_like_any_model(adapter, tmp_path)
     assert ours.chat_template == merge.keep_template(original.chat_template)
     chat = [{"role": "user", "content": "1 + 1"}]
     assert locate.prompt_ids(ours, chat) == locate.prompt_ids(original, chat)
+
+
+def test_settings_of_sampling_and_a_second_end_come_along(adapter, tmp_path):
+    base = shutil.copytree(POCKET, tmp_path / "base")
+    other = next(i for i in locate.load_tokenizer(base).added_tokens_decoder if i != 2)
+    told = {"temperature": 0.6, "top_p": 0.9, "eos_token_id": [2, other]}  # without do_sample it cannot be saved
+    (base / "generation_config.json").write_text(json.dumps(told))
+    outputs, _ = run(adapter(0.02), tmp_path, base)
+    kept = json.loads((outputs[0] / "generation_config.json").read_text())
+    assert {name: kept[name] for name in told} == told and kept["do_sample"] is True
+    assert locate.end_ids(outputs[0], locate.load_tokenizer(outputs[0])) == [2, other]
 
 
 def test_a_young_adapter_is_not_rounded_away(adapter, tmp_path):
