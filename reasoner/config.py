@@ -323,11 +323,15 @@ DEVICES = ("cuda", "cpu")
 
 
 def resolve(
-    profile: str, overrides: Mapping[str, str] | None = None, device: str = "cpu"
+    profile: str,
+    overrides: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    where: Mapping[str, str] | None = None,
 ) -> tuple[Config, dict[str, str]]:
     """The config of a profile on a kind of device, with `section.key=value` overrides, and where each value came from.
 
-    Values are read as TOML where they parse, else as text; `none` is null.
+    Values are read as TOML where they parse, else as text; `none` is null. `where` says of overrides where they stand,
+    if not at the command line.
     """
     known = profiles()
     path = known.get(profile)
@@ -344,11 +348,29 @@ def resolve(
         section, key = dotted.split(".")
         tree.setdefault(section, {})[key] = value
         origin[dotted] = f"profile {profile}, {device}"
-    return overlay(tree, origin, overrides or {})
+    return overlay(tree, origin, overrides or {}, where)
+
+
+def own(path: Path) -> tuple[str | None, dict[str, str]]:
+    """Reads a config file of one's own: the profile that it starts from, if it names one, and its settings as text."""
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ReasonerError(
+            f"{path} cannot be read as a config", why=str(error), fix="see `reasoner config` for its form", code=USAGE
+        ) from None
+    profile = tree.pop("profile", None)
+    found = dict(_leaves(tree))
+    for dotted in found:
+        _check_key(dotted, str(path))
+    return profile, {dotted: json.dumps(value) for dotted, value in found.items()}
 
 
 def overlay(
-    tree: dict[str, Any], origin: Mapping[str, str], overrides: Mapping[str, str]
+    tree: dict[str, Any],
+    origin: Mapping[str, str],
+    overrides: Mapping[str, str],
+    where: Mapping[str, str] | None = None,
 ) -> tuple[Config, dict[str, str]]:
     """`tree` with overrides applied, validated once."""
     origin = dict(origin)
@@ -356,7 +378,7 @@ def overlay(
         _check_key(dotted)
         section, key = dotted.split(".")
         tree.setdefault(section, {})[key] = _parse(text)
-        origin[dotted] = "--set"
+        origin[dotted] = (where or {}).get(dotted, "--set")
     config = _validate(tree, origin)
     for dotted, _ in _leaves(config.model_dump(mode="json")):
         origin.setdefault(dotted, "default")
@@ -416,7 +438,9 @@ def dump(config: Config, origin: Mapping[str, str]) -> str:
     return json.dumps({"config": config.model_dump(mode="json"), "origin": dict(origin)}, indent=2) + "\n"
 
 
-def read(path: Path, overrides: Mapping[str, str] | None = None) -> tuple[Config, dict[str, str]]:
+def read(
+    path: Path, overrides: Mapping[str, str] | None = None, where: Mapping[str, str] | None = None
+) -> tuple[Config, dict[str, str]]:
     """A run's `config.json` again, with further overrides on top."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -425,7 +449,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None) -> tuple[Config
         raise ReasonerError(
             f"{path} cannot be read as a run's config", why=str(error), fix="name another run", code=USAGE
         ) from None
-    return overlay(tree, origin, overrides or {})
+    return overlay(tree, origin, overrides or {}, where)
 
 
 def document(config: Config, origin: Mapping[str, str]) -> str:

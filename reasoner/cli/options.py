@@ -41,10 +41,32 @@ class Asked:
     control: str | None = None
     base: str | None = None
     overrides: tuple[str, ...] = ()
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        named = self._own[0]
+        if named and self.profile not in (None, named):
+            fix = f"leave --profile out, or change `profile` in {self.file}"
+            raise ReasonerError(f"{self.file} starts from {named}, not {self.profile}", fix=fix, code=USAGE)
+        object.__setattr__(self, "profile", self.profile or named)
+
+    @functools.cached_property
+    def _own(self) -> tuple[str | None, dict[str, str]]:
+        from reasoner import config
+
+        return config.own(self.file) if self.file else (None, {})
+
+    def where(self) -> dict[str, str]:
+        """Where the settings stand that were not given at the command line."""
+        given = {pair.partition("=")[0].strip() for pair in self.overrides}
+        return {key: self.file.name for key in self._own[1] if key not in given} if self.file else {}
 
     def settings(self) -> dict[str, str]:
         """The settings given, by dotted key; a file by its whole path."""
-        found = {"model.base": self.base} if self.base else {}
+        here, found = self.file.parent if self.file else Path(), dict(self._own[1])
+        for key in _PATHS & found.keys():
+            found[key] = _absolute(key, found[key].strip('"'), here)
+        found |= {"model.base": self.base} if self.base else {}
         for pair in self.overrides:
             key, mark, value = pair.partition("=")
             if not mark:
@@ -61,6 +83,10 @@ _OPTIONS = {
     "base": click.option(
         "--base", metavar="BASE",
         help="A hub id, a folder, gguf:FILE, ollama:NAME[:TAG] or pypi:NAME==VERSION; sets model.base.",
+    ),
+    "file": click.option(
+        "--config", "file", type=click.Path(path_type=Path), metavar="FILE",
+        help="A TOML file of your own: `profile`, and settings on top of it.",
     ),
     "control": click.option(
         "--control", type=click.Choice(["shuffled"]), help="Control run: same budget, references of other problems."
@@ -99,14 +125,18 @@ def answer(value: object, lines: Iterable[str], as_json: bool) -> None:
     click.echo(json.dumps(files.as_json(value)) if as_json else printable("\n".join(lines)))
 
 
-def _absolute(key: str, value: str) -> str:
+_PATHS = {"verifier.name", "watch.checkpoints", "data.source", "eval.source"}
+
+
+def _absolute(key: str, value: str, here: Path = Path()) -> str:
     """A file given as a setting, by its whole path: the run works from another folder too."""
     if key == "verifier.name" and ".py:" in value:
         file, _, name = value.rpartition(":")
-        return f"{Path(file).expanduser().absolute()}:{name}"
-    is_file = value.startswith(("./", "../", "~")) or Path(value).is_file()
+        return f"{(here / Path(file).expanduser()).absolute()}:{name}"
+    path = here / Path(value).expanduser()
+    is_file = value.startswith(("./", "../", "~")) or path.is_file()
     if key == "watch.checkpoints" or (key in ("data.source", "eval.source") and is_file):
-        return str(Path(value).expanduser().absolute())
+        return str(path.absolute())
     return value
 
 
@@ -123,13 +153,14 @@ def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
     else:
         if profile is None:
             profile, why = plan.default_profile()
-        run = runs.new(asked.run_name or default_name(profile, overrides))
+        own = asked.file.stem if asked.file else None
+        run = runs.new(asked.run_name or own or default_name(profile, overrides))
     if profile is not None and not run.config_path.exists():
-        found, origin = config.resolve(profile, overrides, here := device.kind())
+        found, origin = config.resolve(profile, overrides, here := device.kind(), asked.where())
         if here == "cpu" and (free := plan.free_gib()) < (wanted := plan.MEMORY.get(profile, 0)):
             screen.say(f"{profile} wants {wanted} GiB of free memory on a CPU, {free:.1f} are free: it may be killed")
     else:
-        found, origin = config.read(run.config_path, overrides)
+        found, origin = config.read(run.config_path, overrides, asked.where())
         if profile not in (None, found.profile):
             fix = "choose another name with RUN=… (make) or --run"
             raise ReasonerError(f"run {run.name} has profile {found.profile}, not {profile}", fix=fix, code=USAGE)

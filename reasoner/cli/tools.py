@@ -75,9 +75,9 @@ def config_command(asked: Asked) -> None:
 
     given = asked.settings()
     if asked.run_name is not None:
-        found, origin = config.read(runs.existing(asked.run_name).config_path, given)
+        found, origin = config.read(runs.existing(asked.run_name).config_path, given, asked.where())
     else:
-        found, origin = config.resolve(asked.profile or plan.default_profile()[0], given, device.kind())
+        found, origin = config.resolve(asked.profile or plan.default_profile()[0], given, device.kind(), asked.where())
     click.echo(config.document(found, origin), nl=False)
 
 

@@ -157,6 +157,28 @@ cli.main()
     assert done.stderr.strip() == "interrupted: what is done stays done, the same command goes on from there"
 
 
+def test_a_config_file_of_ones_own(reasoner, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "data.csv").write_text("question,answer\n1 + 1?,2\n")
+    own = tmp_path / "sub" / "mine.toml"
+    own.write_text('profile = "pocket"\n[data]\nsource = "data.csv"\n[train]\nsteps = 7\nlearning_rate = 1e-3\n')
+    done = reasoner("config", "--config", str(own), "--set", "train.steps=9")
+    assert done.returncode == 0, done.stderr
+    assert f'source = "{tmp_path}/sub/data.csv"  # mine.toml' in done.stdout
+    assert "steps = 9  # --set" in done.stdout and "learning_rate = 0.001  # mine.toml" in done.stdout
+    for text, says in (
+        ("[train]\nstep = 7", "did you mean `train.steps`?"), ("[train", "cannot be read as a config"),
+        ('[train]\nsteps = "x"', "by mine.toml"), ('profile = "pokcet"', "did you mean `pocket`?"),
+    ):  # fmt: skip
+        own.write_text(text)
+        done = reasoner("config", "--config", str(own))
+        assert done.returncode == 2 and says in done.stderr, done.stderr
+    own.write_text('profile = "pocket"')
+    done = reasoner("config", "--config", str(own), "--profile", "smol")
+    assert done.returncode == 2 and "starts from pocket, not smol" in done.stderr
+    assert "cannot be read" in reasoner("run", "--config", "nowhere.toml").stderr
+
+
 def test_what_nobody_foresaw_is_called_a_bug_with_its_log(reasoner, monkeypatch, tmp_path):
     def broken(*_):
         raise KeyError("\x1b[31mboom")
