@@ -360,10 +360,12 @@ def own(path: Path) -> tuple[str | None, dict[str, str]]:
             f"{path} cannot be read as a config", why=str(error), fix="see `reasoner config` for its form", code=USAGE
         ) from None
     profile = tree.pop("profile", None)
+    if not isinstance(profile, str | None):
+        raise ReasonerError(f"{path}: profile is no name: {profile!r}", fix='profile = "smol"', code=USAGE)
     found = dict(_leaves(tree))
     for dotted in found:
         _check_key(dotted, str(path))
-    return profile, {dotted: json.dumps(value) for dotted, value in found.items()}
+    return profile, {dotted: json.dumps(value, default=str) for dotted, value in found.items()}
 
 
 def overlay(

@@ -52,7 +52,6 @@ def run(source: str, checker: Verifier, say: Callable[[str], None]) -> None:
 
     Returns early and in silence once nobody reads them.
     """
-    name = "standard input" if source == "-" else source
     with opened(source) as lines:
         try:
             counts = score(lines, checker, sys.stdout.buffer, say)
@@ -62,7 +61,7 @@ def run(source: str, checker: Verifier, say: Callable[[str], None]) -> None:
             return
     if not counts.total() - counts["malformed"]:
         why = f"{counts['malformed']} malformed" if counts["malformed"] else "it is empty"
-        raise ReasonerError(f"{name} has no row that can be read", why=why, fix=SHAPE, code=USAGE)
+        raise ReasonerError(f"{_named(source)} has no row that can be read", why=why, fix=SHAPE, code=USAGE)
     say(summary(counts))
 
 
@@ -75,8 +74,14 @@ def opened(source: str) -> Iterator[BinaryIO]:
         except FileNotFoundError:
             raise ReasonerError(f"there is no file {source}", fix=f"a JSONL file, or -: {SHAPE}", code=USAGE) from None
         except OSError as error:
-            raise ReasonerError(f"{source} cannot be read", why=error.strerror, fix=SHAPE, code=USAGE) from error
+            raise ReasonerError(
+                f"{_named(source)} cannot be read", why=error.strerror, fix=SHAPE, code=USAGE
+            ) from error
         yield lines
+
+
+def _named(source: str) -> str:
+    return "standard input" if source == "-" else source
 
 
 def score(lines: Iterable[bytes], checker: Verifier, out: BinaryIO, say: Callable[[str], None]) -> Counter[str]:
@@ -112,8 +117,7 @@ def _judge(row: Row, checker: Verifier) -> Verdict:
 
 def suited(checker: Verifier, row: Row) -> Verifier:
     """Returns the verifier as it judges this row: as source, where the row holds that."""
-    is_source = row.is_source and checker.rows is not None
-    return replace(checker, function=checker.rows.check_source) if is_source and checker.rows else checker
+    return replace(checker, function=checker.rows.check_source) if row.is_source and checker.rows else checker
 
 
 def _rows(lines: Iterable[bytes], layout: Rows | None) -> Iterator[tuple[int, Row | Malformed]]:

@@ -65,7 +65,7 @@ class Asked:
         """The settings given, by dotted key; a file by its whole path."""
         here, found = self.file.parent if self.file else Path(), dict(self._own[1])
         for key in _PATHS & found.keys():
-            found[key] = _absolute(key, found[key].strip('"'), here)
+            found[key] = _absolute(key, str(json.loads(found[key])), here)
         found |= {"model.base": self.base} if self.base else {}
         for pair in self.overrides:
             key, mark, value = pair.partition("=")
@@ -125,7 +125,7 @@ def answer(value: object, lines: Iterable[str], as_json: bool) -> None:
     click.echo(json.dumps(files.as_json(value)) if as_json else printable("\n".join(lines)))
 
 
-_PATHS = {"verifier.name", "watch.checkpoints", "data.source", "eval.source"}
+_PATHS = {"model.base", "verifier.name", "watch.checkpoints", "data.source", "eval.source"}
 
 
 def _absolute(key: str, value: str, here: Path = Path()) -> str:
@@ -133,6 +133,10 @@ def _absolute(key: str, value: str, here: Path = Path()) -> str:
     if key == "verifier.name" and ".py:" in value:
         file, _, name = value.rpartition(":")
         return f"{(here / Path(file).expanduser()).absolute()}:{name}"
+    if key == "model.base":  # of a config file only
+        file = value.removeprefix("gguf:")
+        is_here = file != value or (here / file).is_dir()
+        return f"{'gguf:' if file != value else ''}{(here / Path(file).expanduser()).absolute()}" if is_here else value
     path = here / Path(value).expanduser()
     is_file = value.startswith(("./", "../", "~")) or path.is_file()
     if key == "watch.checkpoints" or (key in ("data.source", "eval.source") and is_file):

@@ -131,8 +131,7 @@ def check(job: Job) -> None:
     if (trained := job.record(TRAIN)) is None or runs.broken_outputs(job.run.path, trained.outputs):
         grpo.check(job.config)
         evaluate.inputs(job.config)
-        load.held_out(job.config)
-        check_lengths(job)
+        check_problems(job)
         check_disk(job)
 
 
@@ -154,26 +153,32 @@ def keep_training(job: Job) -> None:
         raise ReasonerError(what, "\n".join(reasons), fix, code=USAGE)
 
 
-def check_lengths(job: Job) -> None:
-    """Refuses held-out problems whose prompt does not fit the served context: the server would cut them in silence.
+def check_problems(job: Job) -> None:
+    """Refuses fewer problems than a step takes, and prompts that do not fit the served context.
 
-    So are training problems refused where more than a tenth of them do not fit; else they are left out (`grpo`).
+    The server would cut a held-out prompt in silence. Training problems that do not fit are left out (`grpo`), and
+    refused where they are more than a tenth.
     """
     config, tokenizer = job.config, locate.load_tokenizer(job.base.path)
     locate.check_system(job.base.path, tokenizer, config.data.system)
-    room = config.serve.num_ctx - config.serve.num_predict
     held_out, train = load.held_out(config), load.training(config)
-    long = engine.too_long(config, tokenizer, held_out, room)
-    if long:
-        why = f"the first is {held_out[min(long)].id}; {room} tokens are left for a prompt"
-        fix = "raise serve.num_ctx (less serve.num_predict is what a prompt may have), or take them out"
-        raise ReasonerError(f"{len(long)} held-out problems do not fit the served context", why, fix, code=USAGE)
-    room = engine.prompt_room(config)
-    long = engine.too_long(config, tokenizer, train, room)
-    if len(long) > 0.1 * len(train):
-        why = f"the first is {train[min(long)].id}; {room} tokens are left for a prompt"
-        fix = "raise serve.num_ctx (less train.max_completion_tokens is what a prompt may have), or take them out"
-        raise ReasonerError(f"{len(long)} of {len(train)} training problems do not fit", why, fix, code=USAGE)
+    if len(train) < config.train.num_prompts:
+        raise ReasonerError(
+            f"{config.data.source} has {len(train)} problems to train on, and a step takes {config.train.num_prompts}",
+            why="what is held out, and what a held-out set asks too, is not trained on",
+            fix=f"more problems, or --set train.num_prompts={max(len(train), 1)}",
+            code=USAGE,
+        )
+    for what, problems, room, most, key in (
+        ("held-out", held_out, config.serve.num_ctx - config.serve.num_predict, 0.0, "serve.num_predict"),
+        ("training", train, engine.prompt_room(config), 0.1, "train.max_completion_tokens"),
+    ):
+        long = engine.too_long(config, tokenizer, problems, room)
+        if len(long) > most * len(problems):
+            why = f"the first is {problems[min(long)].id}; {room} tokens are left for a prompt"
+            fix = f"raise serve.num_ctx (less {key} is what a prompt may have), or take them out"
+            what = f"{len(long)} of {len(problems)} {what} problems do not fit the served context"
+            raise ReasonerError(what, why, fix, code=USAGE)
 
 
 def check_disk(job: Job) -> None:

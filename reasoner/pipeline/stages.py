@@ -289,8 +289,13 @@ def _base_inputs(job: Job) -> dict[str, str]:
 
 
 def _train_inputs(job: Job) -> dict[str, str]:
-    held_out = {"eval.source"}  # trained on is what no evaluated set asks too, but another one leaves the adapter whole
-    return {**_base_inputs(job), **{key: sha for key, sha in load.identity(job.config).items() if key not in held_out}}
+    return {**_base_inputs(job), **load.identity(**{"data.source": job.config.data.source})}
+
+
+def _evaluate_inputs(job: Job) -> dict[str, str]:
+    config = job.config
+    mine = load.identity(**{"data.source": config.data.source, "eval.source": config.eval.source})
+    return {**_key(facts.REGISTER)(job), **mine, **evaluate.inputs(config)}
 
 
 def _adapter_inputs(job: Job) -> dict[str, str]:
@@ -327,7 +332,7 @@ STAGES = (
     ),
     Stage(
         EVALUATE, _evaluate, ("data", "verifier", "eval", "serve", "alarms"),
-        lambda job: {**_key(facts.REGISTER)(job), **load.identity(job.config), **evaluate.inputs(job.config)},
+        _evaluate_inputs,
         usually={"pocket": "10-30 s", "smol": "8-17 min"},
     ),
     Stage(

@@ -81,10 +81,10 @@ def _existing(data: Data, split: str) -> Split:
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
-def identity(config: Config) -> dict[str, str]:
-    """Returns the hash of each file or folder of one's own that a run trains on or is scored on."""
+def identity(**sources: str | None) -> dict[str, str]:
+    """Returns the hash of each source that is a file or folder of one's own, by the name it is given here."""
     found = {}
-    for key, source in (("data.source", config.data.source), ("eval.source", config.eval.source)):
+    for key, source in sources.items():
         if source is None or source in GENERATORS or source in named.SETS:
             continue
         path = Path(source).expanduser()

@@ -73,13 +73,6 @@ def check(config: Config) -> None:
             code=USAGE,
         )
     engine.check_trackers(config)
-    if (num := len(load.training(config))) < config.train.num_prompts:
-        raise ReasonerError(
-            f"{config.data.source} has {num} problems to train on, and a step takes {config.train.num_prompts}",
-            why="what is held out, and what a held-out set asks too, is not trained on",
-            fix=f"more problems, or --set train.num_prompts={max(num, 1)}",
-            code=USAGE,
-        )
 
 
 def run(job: TrainJob, say: Say, progress: Callable[[StepMetrics], None]) -> tuple[list[Path], TrainFacts]:

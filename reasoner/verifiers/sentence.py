@@ -38,7 +38,7 @@ UNSURE = re.compile(
     r"|must now|remains to|(?:is|was|be) (?:wrong|incorrect)|still (?:has|have|needs?) to"
     r"|(?:next|now),? (?:add|subtract|multiply|divide))\b"
     r"|\b(?:has|have|needs?) to (?:add|subtract|multiply|divide)\b|\bwould (?:be|have)\b.{0,60}\bif\b"
-    r"|^\W*(?:so |then |now )?let\b"
+    r"|^\W*(?:so |then |now )?let (?:it|this|that|the \w+|[a-z])\s(?:be|equal|=)(?!.*\bthen\b)"
     r"|\b(?:has|have|needs?) to\W*$|\b(?:square|cube)d [a-z]|\bexcept\b|^\W*if\b(?!.*\bthen\b.*\d)",
     re.IGNORECASE,
 )

@@ -67,6 +67,7 @@ def math(completion: str, answer: str) -> Score:
 
 def reads(text: str) -> str:
     """Says as what an answer is read: its type and its tree."""
+    allow()
     try:
         node = reader.read(reference_of(text))
     except (t.TooLarge, t.Unreadable) as error:

@@ -38,6 +38,7 @@ def explain(folder, wanted, verifier="math", rows=ROWS):
         ("unsure", "math", ["taken      nothing", "its last sentence says “impossible”, so it states nothing",
                             "(line 4): right", "after a phrase"]),
         ("unsure", "number-lenient", ["(line 3): wrong, says number-", "integer 18 (dollar)", "accepted   ####"]),
+        ("unsure", "number", ["taken      nothing\n  reference  18"]),
         ("escape", "math", ["wrong, says math", "\\x1b[31m"]),
         ("p-1", "number", ["(line 6): wrong", "taken      19  (after ####)", "(line 7): wrong", "cut off before its"]),
         ("unreadable", "math", ["unscored, says math", "read as  not read: \\undefined is not known"]),

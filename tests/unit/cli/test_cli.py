@@ -159,16 +159,20 @@ cli.main()
 
 def test_a_config_file_of_ones_own(reasoner, tmp_path):
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "data.csv").write_text("question,answer\n1 + 1?,2\n")
+    (tmp_path / "sub" / "données.csv").write_text("question,answer\n1 + 1?,2\n")
     own = tmp_path / "sub" / "mine.toml"
-    own.write_text('profile = "pocket"\n[data]\nsource = "data.csv"\n[train]\nsteps = 7\nlearning_rate = 1e-3\n')
+    own.write_text(
+        'profile = "pocket"\n[model]\nbase = "gguf:x.gguf"\n[data]\nsource = "données.csv"\n[train]\nsteps = 7\nlearning_rate = 1e-3\n'
+    )
     done = reasoner("config", "--config", str(own), "--set", "train.steps=9")
     assert done.returncode == 0, done.stderr
-    assert f'source = "{tmp_path}/sub/data.csv"  # mine.toml' in done.stdout
+    assert f"source = {json.dumps(f'{tmp_path}/sub/données.csv')}  # mine.toml" in done.stdout
+    assert f'base = "gguf:{tmp_path}/sub/x.gguf"  # mine.toml' in done.stdout
     assert "steps = 9  # --set" in done.stdout and "learning_rate = 0.001  # mine.toml" in done.stdout
     for text, says in (
         ("[train]\nstep = 7", "did you mean `train.steps`?"), ("[train", "cannot be read as a config"),
         ('[train]\nsteps = "x"', "by mine.toml"), ('profile = "pokcet"', "did you mean `pocket`?"),
+        ("profile = 3", "profile is no name: 3"), ("[data]\nsource = 2026-01-01", "mine.toml"),
     ):  # fmt: skip
         own.write_text(text)
         done = reasoner("config", "--config", str(own))

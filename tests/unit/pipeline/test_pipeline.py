@@ -204,6 +204,31 @@ def test_an_edited_file_of_problems_is_not_trained_on_under_the_same_name(job, v
     assert "data.source" in stages.BY_NAME["evaluate"].inputs(job)
 
 
+def test_problems_that_are_too_few_or_too_long_are_refused(job, tmp_path):
+    job.__dict__["base"] = locate.resolve(job.config.model)
+    mine = tmp_path / "mine.csv"
+    mine.write_text("question,answer\n" + "".join(f"{n} + 1?,{n + 1}\n" for n in range(9)))
+    settings = {"data__source": str(mine), "eval__max_steps": "none", "eval__beside": "[]"}
+    with_config(job, **settings, train__num_prompts="8")
+    with pytest.raises(ReasonerError, match="has 7 problems to train on, and a step takes 8") as caught:
+        plan.check_problems(job)
+    assert caught.value.fix.endswith("--set train.num_prompts=7")
+    with_config(job, **settings, train__num_prompts="7")
+    plan.check_problems(job)
+    for name, says in (("test", "1 of 1 held-out"), ("train", "1 of 8 training")):
+        folder = tmp_path / name
+        folder.mkdir()
+        rows = [f"{n} + 1?,{n + 1}\n" for n in range(10)]
+        (folder / "train.csv").write_text("question,answer\n" + "".join(rows[:8]))
+        (folder / "test.csv").write_text("question,answer\n" + rows[8])
+        (folder / "dev.csv").write_text("question,answer\n" + rows[9])
+        long = f"{'and so on ' * 600},1\n"
+        (folder / f"{name}.csv").write_text("question,answer\n" + "".join(rows[:7] * (name == "train")) + long)
+        with_config(job, **settings | {"data__source": str(folder)}, train__num_prompts="2")
+        with pytest.raises(ReasonerError, match=f"{says} problems do not fit the served context"):
+            plan.check_problems(job)
+
+
 def test_a_refused_run_leaves_its_config_alone(job, versions):
     files.write_text(job.run.config_path, config.dump(job.config, {}))
     files.write_text(job.run.checkpoints_dir / "checkpoint-2" / "DONE", "")

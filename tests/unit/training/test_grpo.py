@@ -38,16 +38,6 @@ def test_what_came_after_the_checkpoint_is_forgotten(tmp_path):
     assert not list((tmp_path / "rollouts").iterdir())
 
 
-def test_fewer_problems_than_a_step_takes_are_refused(tmp_path):
-    mine = tmp_path / "mine.csv"
-    mine.write_text("question,answer\n" + "".join(f"{n} + 1?,{n + 1}\n" for n in range(9)))
-    names = {"data.source": str(mine), "train.num_prompts": "8"}
-    with pytest.raises(ReasonerError, match="has 7 problems to train on, and a step takes 8") as caught:
-        grpo.check(config.resolve("pocket", names)[0])
-    assert caught.value.fix.endswith("--set train.num_prompts=7")
-    grpo.check(config.resolve("pocket", names | {"train.num_prompts": "7"})[0])
-
-
 def test_prompts_that_do_not_fit_are_found():
     found = config.resolve("pocket", {"serve.num_ctx": "300", "serve.num_predict": "100"})[0]
     tokenizer = locate.load_tokenizer(locate.locate(found.model))
