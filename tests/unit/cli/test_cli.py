@@ -162,7 +162,8 @@ def test_a_config_file_of_ones_own(reasoner, tmp_path):
     (tmp_path / "sub" / "données.csv").write_text("question,answer\n1 + 1?,2\n")
     own = tmp_path / "sub" / "mine.toml"
     own.write_text(
-        'profile = "pocket"\n[model]\nbase = "gguf:x.gguf"\n[data]\nsource = "données.csv"\n[train]\nsteps = 7\nlearning_rate = 1e-3\n'
+        'profile = "pocket"\n[model]\nbase = "gguf:x.gguf"\n[data]\nsource = "données.csv"\n'
+        "[train]\nsteps = 7\nlearning_rate = 1e-3\n"
     )
     done = reasoner("config", "--config", str(own), "--set", "train.steps=9")
     assert done.returncode == 0, done.stderr
