@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reasoner import config, runs
-from reasoner.errors import ReasonerError
+from reasoner.errors import USAGE, ReasonerError
 from reasoner.training.facts import StepMetrics
 
 GAP_STEPS = 10
@@ -79,6 +79,30 @@ AFTER_STEP = {
     ),
 }
 """What is checked after each step, in this order, by the name of its limit in `[alarms]`."""
+
+
+LENGTHS_LEAST = 16
+"""Completions of the first step below which their lengths say nothing."""
+MOST_CUT = 0.8
+"""Share of the base's own answers that the limit may cut: training makes answers shorter, but only those that end earn
+anything."""
+LENGTHS_ASKED = 8
+"""Problems that are asked again, with all the room there is, to say what limit would do."""
+
+
+def too_short(cut: float, limit: int, whole: Sequence[int], asked: int, room: int) -> ReasonerError:
+    """Makes the refusal of a limit that cuts the share `cut` of the base's own answers.
+
+    `whole` are the lengths of those of `asked` that end within `room` tokens.
+    """
+    why = f"asked again, {len(whole)} of {asked} end within the {room} tokens that serve.num_ctx leaves"
+    fix = "choose a base that ends its answers (an instruct model), or raise serve.num_ctx"
+    if 2 * len(whole) >= asked:
+        most = sorted(whole)[-1 - len(whole) // 10]
+        why += f", most of them within {most}"
+        fix = f"--set train.max_completion_tokens={min(-(-most // 32) * 32, room)}, and serve.num_predict not below it"
+    what = f"{cut:.0%} of the base's own answers are cut at train.max_completion_tokens = {limit}"
+    return ReasonerError(what, why, fix, code=USAGE)
 
 
 FIRST_STEPS = 10

@@ -109,17 +109,23 @@ class FastLoop:
             for module in self.layers.values():  # exact, and what autocast would make of them at every step
                 module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
         settings = self._settings
-        self.sampler = sampler.Sampler(
-            self.path,
-            width=settings.num_prompts * settings.num_generations,
-            context=max(map(len, prompts)) + max(settings.max_completion_tokens, chat.MAX_TOKENS),
-            threads=torch.get_num_threads(),
-        )
+        width = settings.num_prompts * settings.num_generations
+        self._start(width, max(map(len, prompts)) + max(settings.max_completion_tokens, chat.MAX_TOKENS))
         try:
             self.sampler.check(prompts[0])
         except ReasonerError:
             self.sampler.close()
             raise
+
+    def _start(self, width: int, context: int) -> None:
+        import torch
+
+        self.sampler = sampler.Sampler(self.path, width=width, context=context, threads=torch.get_num_threads())
+
+    def reopen(self, width: int, context: int) -> None:
+        """Makes room for other completions than a step's: `width` at once, `context` tokens each with their prompt."""
+        self.sampler.close()
+        self._start(width, context)
 
     def __enter__(self) -> FastLoop:
         return self

@@ -106,7 +106,7 @@ def _run(
     reward = Reward(config, checker, run_)
     trainer = build_trainer(config, run_, chosen, loaded, reward, problems)
     reward.eos_ids, trainer.first_step = set(trainer.eos_token_ids), first_step
-    trainer.num_trained = config.train.num_trained
+    trainer.num_trained, trainer.num_ctx = config.train.num_trained, config.serve.num_ctx
     sampler, why_not_fast = _choose_sampler(job, chosen, trainer, problems, say, until_done)
     resume = run_.checkpoints_dir / f"checkpoint-{first_step}" if first_step else None
     if config.train.curriculum:

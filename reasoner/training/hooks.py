@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files, runs
+from reasoner.bases import locate
 from reasoner.config import Config
 from reasoner.training import alarms, subset
 from reasoner.training.chat import ChatKL
@@ -53,6 +54,8 @@ class TrainerHooks(GRPOTrainer):
     chat: ChatKL | None = None
     first_step = 0
     """The step that training goes on from."""
+    num_ctx = 0
+    """Tokens of prompt and completion together that are served."""
     num_trained: int | None = None
     """Completions of each group that are trained on."""
     _moving: torch.Tensor | None = None
@@ -105,12 +108,28 @@ class TrainerHooks(GRPOTrainer):
     def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any) -> Any:
         """Gives the library no reward for what is not trained on: it then counts in no mean, and has no advantage."""
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if self.state.global_step == 0:
+            self._check_lengths(prompts[:: self.num_generations], completion_ids_list)
         if self.num_trained is not None:
             for group in rewards.split(self.num_generations):  # a view: one row a completion, one column of ours
                 known = [None if math.isnan(value) else value for value in group[:, 0].tolist()]
                 kept = subset.most_informative(known, self.num_trained)
                 group[[at for at in range(len(group)) if at not in kept]] = math.nan
         return rewards
+
+    def _check_lengths(self, chats: Sequence[Any], sampled: Sequence[Sequence[int]]) -> None:
+        """Refuses a limit that cuts the base's own answers, which those of the first step are: none has moved yet."""
+        ends = set(self.eos_token_ids)
+        cut = sum(not ids or ids[-1] not in ends for ids in sampled) / len(sampled)
+        if len(sampled) < alarms.LENGTHS_LEAST or cut <= alarms.MOST_CUT:
+            return
+        asked = [locate.prompt_ids(self.processing_class, chat) for chat in chats[: alarms.LENGTHS_ASKED]]
+        room = self.num_ctx - max(map(len, asked))
+        if self.fast is not None:
+            self.fast.reopen(len(asked), self.num_ctx)
+        drawn = self.sample(asked, 1, temperature=self.temperature, max_tokens=room, seed=0)
+        whole = [len(ids) for (ids,) in drawn if ids[-1] in ends]
+        raise alarms.too_short(cut, self.args.max_completion_length, whole, len(drawn), room)
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         with _in_order() if self.fast is not None else contextlib.nullcontext():

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import re
 import shutil
 import signal
 
@@ -446,3 +447,19 @@ def test_only_the_most_informative_of_a_group_are_trained_on(make_trainer, tmp_p
     newest = facts.read_metrics(run)[-1]
     assert newest.reward == pytest.approx(sum(verdicts) / 24)
     assert newest.signal == pytest.approx(sum(len(set(verdicts[at : at + 8])) > 1 for at in range(0, 24, 8)) / 3)
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_a_limit_that_cuts_the_bases_own_answers_is_refused_with_one_that_does_not(make_trainer, is_fast):
+    trainer, fast = make_trainer()
+    trainer.fast, trainer.num_ctx = fast if is_fast else None, 512
+    trainer.args.max_completion_length = 8
+    chats = [row["prompt"] for row in trainer.train_dataset]
+    cut, whole = [5] * 8, [5, trainer.processing_class.eos_token_id]
+    trainer._check_lengths(chats, [cut] * 15)  # too few to say
+    trainer._check_lengths(chats, [cut] * 16 + [whole] * 4)  # four fifths are not above the limit
+    with pytest.raises(ReasonerError, match="95% of the base's own answers are cut at .* = 8") as caught:
+        trainer._check_lengths(chats, [cut] * 19 + [whole])
+    assert "of 8 end within the" in caught.value.why
+    assert int(re.search(r"max_completion_tokens=(\d+),", caught.value.fix)[1]) > 8
+    fast.__exit__()

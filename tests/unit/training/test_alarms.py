@@ -81,3 +81,17 @@ def test_first_steps_that_teach_nothing_stop_the_training(tmp_path, truncated, s
     with pytest.raises(ReasonerError, match=says) as caught:
         alarms.check_first(runs.Run(tmp_path), rows, 8)
     assert "step 10" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("whole", "asked", "fix"),
+    [
+        ([30] * 8, 8, "max_completion_tokens=32,"), ([33, 40, 9, 12, 900], 8, "max_completion_tokens=928,"),
+        ([10] * 18 + [99, 700], 20, "max_completion_tokens=32,"), ([2000] * 4, 8, "max_completion_tokens=2008,"),
+        ([30] * 3, 8, "an instruct model"), ([], 8, "an instruct model"),
+    ],
+)  # fmt: skip
+def test_the_limit_that_is_proposed_is_one_that_most_answers_keep(whole, asked, fix):
+    error = alarms.too_short(0.95, 8, whole, asked, room=2008)
+    assert fix in error.fix
+    assert f"{len(whole)} of {asked} end within the 2008 tokens" in error.why
