@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic_core import to_jsonable_python
@@ -284,6 +284,11 @@ def _sections() -> Iterator[tuple[str, type[Section]]]:
             yield name, info.annotation
 
 
+def all_keys() -> list[str]:
+    """Every key, with its section before a dot, in the order of `reasoner config`."""
+    return [f"{section}.{key}" for section, kind in _sections() for key in kind.model_fields]
+
+
 def recorded(stored: Mapping[str, Any], name: str) -> Any:
     """What `Config.settings` gave when `stored` was recorded; a key that did not exist then had today's default."""
     section, _, key = name.partition(".")
@@ -352,7 +357,10 @@ def resolve(
 
 
 def own(path: Path) -> tuple[str | None, dict[str, str]]:
-    """Reads a config file of one's own: the profile that it starts from, if it names one, and its settings as text."""
+    """Reads a config file of one's own: the profile that it starts from, if it names one, and its settings as text.
+
+    TOML has no null: the text "none" stands for it in a key that may be null.
+    """
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -365,7 +373,15 @@ def own(path: Path) -> tuple[str | None, dict[str, str]]:
     found = dict(_leaves(tree))
     for dotted in found:
         _check_key(dotted, str(path))
-    return profile, {dotted: json.dumps(value, default=str) for dotted, value in found.items()}
+    return profile, {
+        dotted: "none" if value == "none" and _takes_none(dotted) else json.dumps(value, default=str)
+        for dotted, value in found.items()
+    }
+
+
+def _takes_none(dotted: str) -> bool:
+    section, key = dotted.split(".")
+    return type(None) in get_args(dict(_sections())[section].model_fields[key].annotation)
 
 
 def overlay(
@@ -379,7 +395,8 @@ def overlay(
     for dotted, text in overrides.items():
         _check_key(dotted)
         section, key = dotted.split(".")
-        tree.setdefault(section, {})[key] = _parse(text)
+        value = _parse(text)
+        tree.setdefault(section, {})[key] = text if value is None and not _takes_none(dotted) else value
         origin[dotted] = (where or {}).get(dotted, "--set")
     config = _validate(tree, origin)
     for dotted, _ in _leaves(config.model_dump(mode="json")):
@@ -406,10 +423,9 @@ def _validate(tree: dict[str, Any], origin: Mapping[str, str]) -> Config:
 
 
 def _check_key(dotted: str, where: str | None = None) -> None:
-    keys = [f"{section}.{key}" for section, kind in _sections() for key in kind.model_fields]
-    if dotted not in keys:
+    if dotted not in (known := all_keys()):
         source = f" in {where}" if where else ""
-        raise ReasonerError(f"unknown config key {dotted!r}{source}", fix=_nearest_key(dotted, keys), code=USAGE)
+        raise ReasonerError(f"unknown config key {dotted!r}{source}", fix=_nearest_key(dotted, known), code=USAGE)
 
 
 def _nearest_key(dotted: str, keys: list[str]) -> str:
@@ -454,6 +470,15 @@ def read(
     return overlay(tree, origin, overrides or {}, where)
 
 
+def toml(value: object) -> str:
+    r"""Writes a value as TOML: JSON, but for what TOML does not allow in a text.
+
+    >>> toml("a\x7f\u00e9"), toml(["x", 1.5, True])
+    ('"a\\u007fé"', '["x", 1.5, true]')
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def document(config: Config, origin: Mapping[str, str]) -> str:
     """The config as commented TOML: value, where it came from, what it means."""
     lines = [f'profile = "{config.profile}"']
@@ -461,7 +486,7 @@ def document(config: Config, origin: Mapping[str, str]) -> str:
         lines += ["", f"[{section}]"]
         for key, info in kind.model_fields.items():
             item = getattr(getattr(config, section), key)
-            shown = f"{key} = {json.dumps(item)}" if item is not None else f"# {key} = none"
+            shown = f"{key} = {toml(item)}" if item is not None else f"# {key} = none"
             lines.append(f"# {' '.join(str(info.description).split())}")
             lines.append(f"{shown}  # {origin.get(f'{section}.{key}', 'default')}")
     return "\n".join(lines) + "\n"

@@ -11,7 +11,7 @@ import traceback
 import click
 
 from reasoner import __version__, files
-from reasoner.cli import flow, judge, measure, tools
+from reasoner.cli import flow, init, judge, measure, tools
 from reasoner.cli.options import Commands
 from reasoner.errors import DONE, FAILED, INTERRUPTED, USAGE, ReasonerError, printable
 from reasoner.machine import cpu
@@ -27,8 +27,8 @@ class Families(Commands):
 
 
 FAMILIES: dict[str, tuple[click.Command, ...]] = {
-    "Use it": (flow.run_command, tools.setup_command, tools.serve_command, measure.status_command,
-               measure.report_command),
+    "Use it": (init.init_command, flow.run_command, tools.setup_command, tools.serve_command,
+               measure.status_command, measure.report_command),
     "Stage by stage": (flow.train_command, *flow.STAGES, flow.promote_command),
     "Checkpoints of a long run": (flow.watch_command, flow.history_command, flow.export_command, flow.rollback_command),
     "Measure": (measure.eval_command, measure.compare_command, measure.ladder_command),

@@ -65,13 +65,13 @@ class Asked:
         """The settings given, by dotted key; a file by its whole path."""
         here, found = self.file.parent if self.file else Path(), dict(self._own[1])
         for key in _PATHS & found.keys():
-            found[key] = _absolute(key, str(json.loads(found[key])), here)
+            found[key] = absolute(key, str(json.loads(found[key])), here)
         found |= {"model.base": self.base} if self.base else {}
         for pair in self.overrides:
             key, mark, value = pair.partition("=")
             if not mark:
                 raise ReasonerError(f"--set {pair!r} has no '='", fix="--set section.key=value", code=USAGE)
-            found[key.strip()] = _absolute(key.strip(), value.strip())
+            found[key.strip()] = absolute(key.strip(), value.strip())
         return found | ({"train.control": self.control} if self.control else {})
 
 
@@ -128,7 +128,7 @@ def answer(value: object, lines: Iterable[str], as_json: bool) -> None:
 _PATHS = {"model.base", "verifier.name", "watch.checkpoints", "data.source", "eval.source"}
 
 
-def _absolute(key: str, value: str, here: Path = Path()) -> str:
+def absolute(key: str, value: str, here: Path = Path()) -> str:
     """A file given as a setting, by its whole path: the run works from another folder too."""
     if key == "verifier.name" and ".py:" in value:
         file, _, name = value.rpartition(":")

@@ -167,7 +167,7 @@ def test_a_config_file_of_ones_own(reasoner, tmp_path):
     )
     done = reasoner("config", "--config", str(own), "--set", "train.steps=9")
     assert done.returncode == 0, done.stderr
-    assert f"source = {json.dumps(f'{tmp_path}/sub/données.csv')}  # mine.toml" in done.stdout
+    assert f'source = "{tmp_path}/sub/données.csv"  # mine.toml' in done.stdout
     assert f'base = "gguf:{tmp_path}/sub/x.gguf"  # mine.toml' in done.stdout
     assert "steps = 9  # --set" in done.stdout and "learning_rate = 0.001  # mine.toml" in done.stdout
     for text, says in (
