@@ -21,6 +21,7 @@ from reasoner.machine import device
 from reasoner.pipeline import plan
 from reasoner.pipeline.job import Job, Reporter
 from reasoner.problems import load
+from reasoner.problems.generated import GENERATORS
 from reasoner.problems.problem import Problem
 from reasoner.problems.splits import Provenance
 from reasoner.training import engine
@@ -94,7 +95,7 @@ class Proposal:
 
 def propose(wish: Wish, say: Say) -> Proposal:
     """Looks at the problems, audits verifiers on them, and fits the lengths; raises `ReasonerError` where none fits."""
-    if wish.source in load.GENERATORS:
+    if wish.source in GENERATORS:
         fix = f"reasoner run --set data.source={wish.source}"
         raise ReasonerError(f"{wish.source} is generated: there is nothing to look at", fix=fix, code=USAGE)
     data = config.Data(source=wish.source, question=wish.question, answer=wish.answer)
