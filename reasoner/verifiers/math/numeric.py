@@ -63,6 +63,9 @@ class Numeric:
             raise Undefined(str(error)) from None
         return value if isinstance(value, Rows) else self._finite(value)
 
+    def _number(self, node: t.Node) -> Value:
+        return _number(self(node))
+
     def _finite(self, value: Value) -> Value:
         mp = self.mp
         if mp.isnan(value) or mp.isinf(value):
@@ -99,25 +102,25 @@ class Numeric:
             case t.Neg(inner):
                 return _times(mp.mpf(-1), self(inner))
             case t.Div(above, below):
-                return _times(1 / _number(self(below)), self(above))
+                return _times(1 / self._number(below), self(above))
             case t.Pow(base, exponent):
                 return self._pow(self(base), self(exponent))
             case t.Root(inner, index):
-                return self._root(self(inner), self(index))
+                return self._root(self._number(inner), self._number(index))
             case t.Fact(inner):
-                return mp.gamma(self._size(self(inner), 20_000) + 1)
+                return mp.gamma(self._size(self._number(inner), 20_000) + 1)
             case t.Abs(inner):
-                return abs(self(inner))
+                return abs(self._number(inner))
             case t.Pct(inner):
-                return self(inner) / 100
+                return _times(mp.mpf(1) / 100, self(inner))
             case t.Deg(inner):
-                return self(inner) * mp.pi / 180
+                return _times(mp.pi / 180, self(inner))
             case t.Matrix(parts, columns, bars):
-                cells = list(map(self, parts))
+                cells = list(map(self._number, parts))
                 rows = Rows(cells[i : i + columns] for i in range(0, len(cells), columns))
                 return _determinant(rows) if bars else rows
             case t.Fn(parts, name):
-                return self._function(name, [_number(self(part)) for part in parts])
+                return self._function(name, list(map(self._number, parts)))
             case t.App(parts, name):
                 return self._hash(name, list(map(self, parts)))
             case t.Big():
@@ -163,7 +166,7 @@ class Numeric:
     def _big(self, node: t.Big) -> Value:
         mp, name, variable = self.mp, node.name, node.variable
         low, high, body = node.parts
-        first, last = self(low), self(high)
+        first, last = self._number(low), self._number(high)
         outer, self.at = self.at, dict(self.at)
         try:
             if mp.isint(first) and mp.isint(last) and not t.symbols(low) and not t.symbols(high):
@@ -172,7 +175,7 @@ class Numeric:
                 total = mp.mpf(0 if name == "sum" else 1)
                 for index in range(int(first), int(last) + 1):
                     self.at[variable] = mp.mpf(index)
-                    total = total + self(body) if name == "sum" else total * self(body)
+                    total = total + self._number(body) if name == "sum" else total * self._number(body)
                 return total
             self.at[variable] = self._of(point("bound variable", 0))
             return self._hash(name, [first, last, self(body)])

@@ -75,7 +75,7 @@ def reads(text: str) -> str:
     return f"{type_of(node)} {t.shown(node)}"
 
 
-register(Verifier("math", "3", math, commit, strict, contract="math", family="math", reads=reads))
+register(Verifier("math", "4", math, commit, strict, contract="math", family="math", reads=reads))
 
 
 def _check(completion: str, answer: str) -> Score:

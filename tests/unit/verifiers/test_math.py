@@ -247,3 +247,23 @@ def test_a_sum_of_unit_vectors_is_the_tuple_of_its_components(vector, other, axi
         assert check(f"\\boxed{{{shown(vector)}}}", reference).verdict == "right"
         verdict = check(f"\\boxed{{{shown(other)}}}", reference).verdict
         assert verdict == ("right" if vector == other else "wrong")
+
+
+AROUND = (
+    "{}", "({})", "|{}|", "-{}", "{}!", "{}\\%", "{}^\\circ", "\\sqrt{{{}}}", "\\sqrt[3]{{{}}}", "\\sqrt[{}]{{2}}",
+    "{}^2", "2^{{{}}}", "\\frac{{{}}}{{3}}", "\\frac{{3}}{{{}}}", "{}+1", "2\\cdot {}", "{} < 3", "[0, {}]", "x = {}",
+    "{}\\cdot \\begin{{pmatrix}} 1 & 2 \\end{{pmatrix}}", "\\sin {}", "\\log_{{{}}} 3", "\\operatorname{{cis}} {}",
+    "\\binom{{{}}}{{2}}", "f({})", "\\max({}, 1)", "\\prod_{{k=1}}^{{3}} {}", "\\sum_{{k=1}}^{{3}} {}", "{} \\pm 1",
+    "\\sum_{{k={}}}^{{3}} k", "\\begin{{pmatrix}} {} \\\\ 1 \\end{{pmatrix}}", "\\{{{}\\}}",
+    "\\begin{{vmatrix}} {} & 1 \\\\ 1 & 2 \\end{{vmatrix}}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ["\\begin{pmatrix} 75 \\\\ 1 \\end{pmatrix}", "(0, 5)"])
+def test_a_matrix_where_only_a_number_can_stand_is_no_fault_of_ours(answer):
+    """Fuzzing found two of them in a million: an answer that raises is unscored, and a policy escapes its penalty."""
+    matrix = "\\begin{pmatrix} 75 \\\\ 1 \\end{pmatrix}"
+    for inner in AROUND:
+        for outer in AROUND:
+            span = outer.format(inner.format(matrix))
+            assert mathematics.math(f"\\boxed{{{span}}}", answer).verdict in ("right", "wrong"), span
