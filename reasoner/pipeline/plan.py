@@ -41,6 +41,9 @@ def run(job: Job, origin: dict[str, str], until: str = "report") -> Summary | No
     fit to be promoted.
     """
     with runs.lock(job.run):
+        if not job.run.config_path.exists() and (data := load.pinned(job.config.data)) != job.config.data:
+            job.config = job.config.model_copy(update={"data": data})
+            origin = origin | {"data.revision": "the hub, at the start of the run"}
         check(job)
         write_text(job.run.config_path, dump(job.config, origin))
         runs.mark_latest(job.run)

@@ -81,6 +81,14 @@ def _existing(data: Data, split: str) -> Split:
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
+def pinned(data: Data) -> Data:
+    """Returns the data with the commit that a hub data set is at now, where none is asked for: a run stays at it."""
+    is_known = data.source in GENERATORS or data.source in named.SETS or Path(data.source).expanduser().exists()
+    if is_known or data.revision is not None or not _HUB_ID.fullmatch(data.source):
+        return data
+    return data.model_copy(update={"revision": rows.hub_commit(data.source, None)})
+
+
 def identity(**sources: str | None) -> dict[str, str]:
     """Returns the hash of each source that is a file or folder of one's own, by the name it is given here."""
     found = {}

@@ -164,15 +164,10 @@ def load_hub(where: str, subset: str | None, revision: str | None) -> tuple[Any,
     where the library would try again for half a minute. With `HF_HUB_OFFLINE` set only the hub's cache is asked.
     """
     import datasets
-    import httpx
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
 
     datasets.disable_progress_bars()
-    commit = revision
+    commit = None if Path(where).is_dir() else hub_commit(where, revision)
     try:
-        if not Path(where).is_dir() and not huggingface_hub.is_offline_mode():
-            commit = huggingface_hub.HfApi().dataset_info(where, revision=revision, timeout=20).sha
         if any((Path(where) / name).is_file() for name in ("state.json", "dataset_dict.json")):  # of `save_to_disk`
             saved = datasets.load_from_disk(where)
             return ({"train": saved} if isinstance(saved, datasets.Dataset) else saved), None
@@ -186,14 +181,37 @@ def load_hub(where: str, subset: str | None, revision: str | None) -> tuple[Any,
         ) from None
     except datasets.exceptions.DatasetBuildError as error:
         raise ReasonerError(f"{where} cannot be read", why=_first_lines(error), fix=OWN_FIX, code=USAGE) from None
-    except (ConnectionError, OSError, httpx.HTTPError, HfHubHTTPError) as error:
-        raise ReasonerError(
-            f"the dataset {where} cannot be loaded",
-            why=f"the hub says {type(error).__name__}: {_first_lines(error)}",
-            fix="connect to the hub (HF_HUB_OFFLINE=1 where its cache has the set), or set data.source to a folder or"
-            " JSONL file you have (or use PROFILE=pocket, which needs none)",
-            code=MISSING,
-        ) from None
+    except _unanswered() as error:
+        raise _out_of_reach(where, error) from None
+
+
+def hub_commit(where: str, revision: str | None) -> str | None:
+    """Asks the hub which commit a data set is at; offline it is what was asked for. Raises `ReasonerError`."""
+    import huggingface_hub
+
+    if huggingface_hub.is_offline_mode():
+        return revision
+    try:
+        return huggingface_hub.HfApi().dataset_info(where, revision=revision, timeout=20).sha
+    except _unanswered() as error:
+        raise _out_of_reach(where, error) from None
+
+
+def _unanswered() -> tuple[type[Exception], ...]:
+    import httpx
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return ConnectionError, OSError, httpx.HTTPError, HfHubHTTPError
+
+
+def _out_of_reach(where: str, error: Exception) -> ReasonerError:
+    return ReasonerError(
+        f"the dataset {where} cannot be loaded",
+        why=f"the hub says {type(error).__name__}: {_first_lines(error)}",
+        fix="connect to the hub (HF_HUB_OFFLINE=1 where its cache has the set), or set data.source to a folder or"
+        " JSONL file you have (or use PROFILE=pocket, which needs none)",
+        code=MISSING,
+    )
 
 
 def _first_lines(error: Exception) -> str:

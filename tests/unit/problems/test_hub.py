@@ -51,6 +51,20 @@ def test_a_hub_id_is_pinned_to_the_commit_it_had(monkeypatch):
         load.problems(settings(source="me/mine"), "train", None)
 
 
+def test_a_run_stays_at_the_commit_it_began_with(monkeypatch, tmp_path):
+    hub = Hub(monkeypatch, {})
+    assert load.pinned(settings(source="me/mine")).revision == "c0ffee"
+    assert load.pinned(settings(source="me/mine", revision="abc")).revision == "abc"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me").mkdir()
+    (tmp_path / "me" / "mine").write_text("")
+    hub.is_there = False
+    for source in ("me/mine", "gsm8k", "wordproblems", "mine.csv"):  # none of them is asked of the hub
+        assert load.pinned(settings(source=source)).revision is None
+    with pytest.raises(ReasonerError, match="cannot be loaded"):
+        load.pinned(settings(source="me/other"))
+
+
 @pytest.mark.parametrize("name", ["me/mine", "gsm8k"])
 def test_a_hub_that_cannot_be_reached_says_so(sets, monkeypatch, name):
     Hub(monkeypatch, {}, is_there=False)
