@@ -151,7 +151,7 @@ def chosen_job(asked: Asked, screen: Screen) -> tuple[Job, dict[str, str]]:
     from reasoner.pipeline import plan
     from reasoner.pipeline.job import Job
 
-    profile, overrides, why = asked.profile, asked.settings(), "as asked"
+    profile, overrides, why = asked.profile, asked.settings(), asked.file.name if asked.file else "as asked"
     if asked.run_name is not None and runs.new(asked.run_name).config_path.exists():
         run, why = runs.new(asked.run_name), "run exists"
     else:
