@@ -171,7 +171,7 @@ def _data_lines(value: dict[str, Any]) -> list[str]:
         lines.append(f"  rows      {value['rows']:,} read; dropped: {dropped or 'none'}")
         lines += [f"            {why}: {', '.join(rows)}" for why, rows in value["lines"].items()]
     for key, taken in value["columns"].items():
-        lines.append(f"  {key:<9} {', else '.join(f'`{name}`' for name in taken)}")
+        lines.append(f"  {key:<9} {(', ' if key == 'unused' else ', else ').join(f'`{name}`' for name in taken)}")
     if value["carved"]:
         parts = " and ".join(f"{count:,} for {name}" for name, count in value["carved"].items())
         lines.append(f"  held out  {parts}, by a hash of the question: this source has no such split of its own")

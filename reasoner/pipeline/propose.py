@@ -286,8 +286,11 @@ def document(proposal: Proposal) -> str:
 def lines(proposal: Proposal, out: Path) -> list[str]:
     """Writes for a person what was found, what was chosen and why, and what to type next."""
     data, sizes, lengths = proposal.data, proposal.sizes, proposal.lengths
-    columns = [f"{key} from {', else '.join(f'`{one}`' for one in taken)}" for key, taken in data.columns.items()]
-    told = [f"{proposal.source}: {_rows(proposal)}", *([f"  {', '.join(columns)}"] if columns else [])]
+    columns = {key: [f"`{one}`" for one in taken] for key, taken in data.columns.items()}
+    told = [f"{proposal.source}: {_rows(proposal)}"]
+    told += [f"  {key} from {', else '.join(columns[key])}" for key in ("question", "answer") if key in columns]
+    if "unused" in columns:
+        told.append(f"  not read: {', '.join(columns['unused'])}; what the model must know stands in the question")
     told += [
         f"  left out: {count:,} {why} ({', '.join(data.lines.get(why, ()))})" for why, count in data.dropped.items()
     ]

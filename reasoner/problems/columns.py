@@ -20,6 +20,8 @@ QUESTIONS = ("question", "problem", "prompt", "input", "instruction")
 ANSWERS = (
     "answer", "final_answer", "ground_truth", "reward_model.ground_truth", "target", "output", "response", "solution",
 )  # fmt: skip
+LABELS = ("id", "unique_id", "kind", "subject")
+"""What names a problem, and its kind."""
 MOST_PLAIN = 60  # characters of a `solution` that is itself the answer
 _LOOKED_AT = 200  # rows from the start that say which columns there are
 
@@ -34,11 +36,15 @@ class DroppedError(ValueError):
 
 @dataclass(frozen=True)
 class Columns:
-    """Names the columns taken: of each row the first that holds something. `also` is the input of an instruction."""
+    """Names the columns taken: of each row the first that holds something. `also` is the input of an instruction.
+
+    `unused` are those that nothing is read from, as the choices of a question that does not say them.
+    """
 
     question: tuple[str, ...]
     answer: tuple[str, ...]
     also: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 def choose(rows: Iterable[object], question: str | None, answer: str | None, where: str) -> Columns:
@@ -63,7 +69,9 @@ def choose(rows: Iterable[object], question: str | None, answer: str | None, whe
             )
         found.append(tuple(names))
     also = "input" if question is None and "instruction" in found[0] and "input" in found[0] else None
-    return Columns(("instruction",) if also else found[0], found[1], also)
+    taken = {name.partition(".")[0] for name in (*found[0], *found[1], *LABELS)}
+    unused = tuple(name for name in seen if "." not in name and name not in taken)
+    return Columns(("instruction",) if also else found[0], found[1], also, unused)
 
 
 def question_of(row: Row, columns: Columns, system: str | None) -> str:

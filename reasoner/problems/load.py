@@ -37,7 +37,8 @@ def read(data: Data, split: str, num: int | None = None) -> Split:
         if split == "all":
             where, fix = "", rows.OWN_FIX
         elif carved := found.provenance.carved:
-            why = f"of {found.provenance.rows} rows, {sum(carved.values())} are held out"
+            counts = {**found.provenance.dropped, "held out": sum(carved.values())}
+            why = f"of {found.provenance.rows} rows: " + ", ".join(f"{num} {what}" for what, num in counts.items())
             fix = "give it more problems, or train.jsonl and test.jsonl in a folder"
         raise ReasonerError(f"{data.source} has no problems{where}", why=why, fix=fix, code=USAGE)
     return found.first(num)

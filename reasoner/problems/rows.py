@@ -73,6 +73,8 @@ def own(found: Pile, given: Sequence[tuple[str, object]], data: Data, stem: str,
     """Fills a pile with a person's own rows; a problem without an id is named after its file and place in it."""
     taken = columns.choose((row for _, row in given), data.question, data.answer, name)
     found.columns = {"question": [*taken.question, *([taken.also] if taken.also else [])], "answer": [*taken.answer]}
+    if taken.unused:
+        found.columns["unused"] = [*taken.unused]
 
     def problem(row: Row, index: int) -> Problem:
         question, reference = columns.question_of(row, taken, data.system), columns.answer_of(row, taken)

@@ -32,7 +32,7 @@ def test_a_file_too_small_to_hold_anything_out_says_so(tmp_path):
     path = own(tmp_path, counting(2))
     with pytest.raises(ReasonerError, match="has no problems in split 'train'") as caught:
         load.problems(settings(source=path), "train", None)
-    assert caught.value.why == "of 2 rows, 2 are held out"
+    assert caught.value.why == "of 2 rows: 2 held out"
     assert caught.value.code == 2
 
 
@@ -66,3 +66,10 @@ def test_all_rows_of_a_file_hold_nothing_out(tmp_path):
     assert (len(found.problems), found.provenance.carved, found.provenance.split) == (100, {}, "all")
     with pytest.raises(ReasonerError, match=r"mine.jsonl has no problems\n"):
         load.read(settings(source=own(tmp_path, [])), "all")
+
+
+def test_a_file_of_one_question_over_and_over_says_so(tmp_path):
+    path = own(tmp_path, [{"question": "1 + 1?", "answer": 2}] * 40)
+    with pytest.raises(ReasonerError) as caught:
+        load.read(settings(source=path), "train")
+    assert caught.value.why == "of 40 rows: 39 repeated, 1 held out"

@@ -124,3 +124,14 @@ def test_a_broken_file_is_refused_by_name(tmp_path, name, content, says):
     with pytest.raises(ReasonerError) as caught:
         load.problems(settings(source=str(tmp_path / name)), "all", None)
     assert says in str(caught.value) and name in str(caught.value) and caught.value.code == 2
+
+
+def test_columns_that_nothing_is_read_from_are_named(tmp_path):
+    """The choices of a question that does not say them would be missed in silence."""
+    file = tmp_path / "choices.jsonl"
+    row = {"id": 1, "kind": "x", "choices": ["3", "4"], "answer": "B", "meta": {"by": "me", "at": 3}, "empty": None}
+    file.write_text("".join(json.dumps({**row, "question": f"{at} + 1?"}) + "\n" for at in range(20)))
+    found = load.read(settings(source=str(file)), "train").provenance
+    assert found.columns == {"question": ["question"], "answer": ["answer"], "unused": ["choices", "meta"]}
+    nested = settings(source=str(file), question="question", answer="meta.at")
+    assert load.read(nested, "train").provenance.columns["unused"] == ["choices", "answer"]
