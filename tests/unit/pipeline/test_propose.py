@@ -31,6 +31,11 @@ def look(source, **more):
     return propose.propose(propose.Wish(source, **{"profile": "pocket", **more}), lambda text: None)
 
 
+def look_by_number(source, **more):
+    """The same without the audits of other verifiers, which take seconds."""
+    return look(source, **{"verifier": "number", **more})
+
+
 @pytest.mark.parametrize(
     ("answers", "verifier"),
     [
@@ -60,7 +65,7 @@ def test_the_recipes_own_verifier_is_taken_where_it_is_of_the_same_family(file, 
 
 def test_lengths_are_those_of_the_bases_own_tokenizer(file):
     source = file(["7"] * 40)
-    found = look(source)
+    found = look_by_number(source)
     start, _ = config.resolve("pocket")
     tokenizer = locate.load_tokenizer(locate.shipped()["pocket"])
     chat = [{"role": "user", "content": "How much is number 39?"}]
@@ -68,17 +73,17 @@ def test_lengths_are_those_of_the_bases_own_tokenizer(file):
         chat.insert(0, {"role": "system", "content": start.data.system})
     assert found.lengths.most == len(locate.prompt_ids(tokenizer, chat))
     assert not found.lengths.is_bytes and found.lengths.working is None
-    long = look(file(["7"] * 40, "long.jsonl", question="Say {} " + "of many words " * 900))
+    long = look_by_number(file(["7"] * 40, "long.jsonl", question="Say {} " + "of many words " * 900))
     assert long.settings["serve.num_ctx"] > start.serve.num_ctx
     assert long.settings["serve.num_ctx"] >= long.lengths.most + start.serve.num_predict
-    worked = look(file([f"{'one and one and ' * 200}\n#### {n}" for n in range(40)], "worked.jsonl"))
+    worked = look_by_number(file([f"{'one and one and ' * 200}\n#### {n}" for n in range(40)], "worked.jsonl"))
     assert worked.settings["train.max_completion_tokens"] >= worked.lengths.working > 200
     assert worked.settings["serve.num_predict"] >= worked.settings["train.max_completion_tokens"]
 
 
 def test_few_problems_make_a_small_step(file):
     start, _ = config.resolve("pocket")
-    assert look(file(["1", "2", "3", "4", "5"])).settings["train.num_prompts"] == 3 < start.train.num_prompts
+    assert look_by_number(file(["1", "2", "3", "4", "5"])).settings["train.num_prompts"] == 3 < start.train.num_prompts
 
 
 def test_without_a_network_the_rest_is_proposed(file, monkeypatch):
@@ -86,12 +91,12 @@ def test_without_a_network_the_rest_is_proposed(file, monkeypatch):
         raise ReasonerError("the base cannot be fetched", "no network", code=MISSING)
 
     monkeypatch.setattr(locate, "_snapshot", unreachable)
-    found = look(file(map(str, range(40))), base="somebody/something")
+    found = look_by_number(file(map(str, range(40))), base="somebody/something")
     assert found.base_missing == "the base cannot be fetched: no network"
     assert found.lengths.is_bytes and found.settings["model.base"] == "somebody/something"
     assert "bytes" in "\n".join(propose.lines(found, "reasoner.toml"))
     with pytest.raises(ReasonerError, match="there is no base"):  # a mistake is one, network or not
-        look("mine.jsonl", base="./nowhere")
+        look_by_number("mine.jsonl", base="./nowhere")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_the_recipe_goes_by_the_bases_size(file, monkeypatch, size, profile):
     base = size and locate.Base("own", locate.shipped()["pocket"], "x", size, {})
     monkeypatch.setattr(propose, "_base", lambda start, say: (base, None))
     monkeypatch.setattr(propose.device, "kind", lambda: "cpu")
-    found = look(file(map(str, range(40))), profile=None, base="own")
+    found = look_by_number(file(map(str, range(40))), profile=None, base="own")
     assert found.profile == profile
 
 
