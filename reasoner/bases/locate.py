@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner import runs
+from reasoner.bases import templates
 from reasoner.bases.specs import unfit
 from reasoner.config import Model
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
@@ -204,10 +205,10 @@ def licence(path: Path) -> str:
     return "not stated by the base"
 
 
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: Path, think: bool | None = None) -> PreTrainedTokenizerBase:
     """Loads a tokenizer whose chat template renders, with the template's end of turn as its end token.
 
-    Base models often name another end token than the one their template ends a turn with. Rollouts,
+    The template's thinking switch is settled as `think` says (`data.think`). Base models often name another end token than the one their template ends a turn with. Rollouts,
     the GGUF and the stops all follow the template.
     """
     from transformers import AutoTokenizer
@@ -219,6 +220,10 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     if not tokenizer.chat_template:
         raise unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")
     end = end_token(tokenizer, path)
+    if isinstance(tokenizer.chat_template, str):
+        settled = templates.settle(path, tokenizer, think)
+        templates.check_tags(path, tokenizer, settled)
+        tokenizer.chat_template = settled.template
     if end is not None and end != tokenizer.eos_token:
         tokenizer.eos_token = end
     if tokenizer.eos_token is None:

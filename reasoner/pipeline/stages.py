@@ -67,13 +67,13 @@ class Stage:
 
 def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
     config, found, say = job.config, job.base, job.reporter.say
-    tokenizer = locate.load_tokenizer(found.path)
+    tokenizer = locate.load_tokenizer(found.path, config.data.think)
     locate.check_embeddings(found.path, tokenizer)
     with files.partial_dir(job.base_model) as partial:
         for name in found.files:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
-        merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
+        merge.save_tokenizer(found.path, partial, tokenizer)
     made = quantize.run(job.base_model, job.base_gguf, job.base_quant, job.run.log_path("base"), say)
     if found.imported:
         proof.check_reexport(found.imported, made)
@@ -313,7 +313,7 @@ def _public_inputs(job: Job) -> dict[str, str]:
 
 STAGES = (
     Stage(
-        facts.BASE, _base, ("model", "gguf.quant", "serve.name"), _base_inputs, ("llama.cpp",),
+        facts.BASE, _base, ("model", "gguf.quant", "serve.name", "data.think"), _base_inputs, ("llama.cpp",),
         usually={"pocket": "15-30 s", "smol": "20-40 s"},
     ),
     Stage(
