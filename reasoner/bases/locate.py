@@ -208,8 +208,8 @@ def licence(path: Path) -> str:
 def load_tokenizer(path: Path, think: bool | None = None) -> PreTrainedTokenizerBase:
     """Loads a tokenizer whose chat template renders, with the template's end of turn as its end token.
 
-    The template's thinking switch is settled as `think` says (`data.think`). Base models often name another end token than the one their template ends a turn with. Rollouts,
-    the GGUF and the stops all follow the template.
+    Base models often name another end token than the one their template ends a turn with. Rollouts,
+    the GGUF and the stops all follow the template, whose thinking switch is settled as `think` says.
     """
     from transformers import AutoTokenizer
 

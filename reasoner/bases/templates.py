@@ -1,8 +1,8 @@
 """Settles what a chat template does about thoughts, so that trainer, converter and server ask a model the same.
 
-A trainer leaves a template's thinking switch undefined. Ollama and llama.cpp turn it on where a chat says nothing, and a
-person's chat mostly says nothing. So the template of a model that is not to think has its switch off in our copy, and
-whatever a server sends, the prompt is the one that was trained on. A model that thinks by itself keeps its switch.
+A trainer leaves a template's thinking switch undefined; Ollama and llama.cpp turn it on where a chat says nothing, as
+most do. So our copy of a template that does not think by itself has its switch fixed, and whatever a server sends, the
+prompt is the one that was trained on. A template that thinks by itself, and may, keeps its switch.
 
 What it does not do: levels of thinking (`reasoning_effort`), a thought that is begun with more than its tag.
 """
