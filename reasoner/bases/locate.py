@@ -205,6 +205,18 @@ def licence(path: Path) -> str:
     return "not stated by the base"
 
 
+def licence_files(path: Path) -> list[Path]:
+    """Returns the files of a model folder that whoever passes the model on must pass on too."""
+    kinds = ("LICEN[CS]E*", "COPYING*", "NOTICE*")
+    return [one for kind in kinds for one in sorted(path.glob(kind)) if one.is_file()]
+
+
+def licence_text(path: Path) -> str:
+    """Returns the whole text of those files; empty where there is none."""
+    texts = (one.read_text(encoding="utf-8", errors="replace").strip() for one in licence_files(path))
+    return "\n\n".join(text for text in texts if text)
+
+
 def load_tokenizer(path: Path, think: bool | None = None) -> PreTrainedTokenizerBase:
     """Loads a tokenizer whose chat template renders, with the template's end of turn as its end token.
 

@@ -49,6 +49,8 @@ class BaseFacts:
     gguf: GgufFacts
     pinned: Pinned
     tag: Registered
+    left_behind: list[str] = field(default_factory=list)
+    """What the Modelfile of a base in Ollama sets and its tuned model does not have."""
 
 
 def origin(spec: str, imported: Provenance | None) -> str:

@@ -165,7 +165,7 @@ def card(config: Config, run_: runs.Run, steps: int, licence: str) -> str:
 
 
 def save_tokenizer(source: Path, target: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Copy the base's own tokenizer files unchanged but for what `tokenizer` has otherwise, which was trained with.
+    """Copy the base's own tokenizer and licence files unchanged but for what `tokenizer` was trained with otherwise.
 
     That is the end token, and the thinking switch of the chat template, which gets a comment too.
 
@@ -173,7 +173,7 @@ def save_tokenizer(source: Path, target: Path, tokenizer: PreTrainedTokenizerBas
     """
     for name in (
         "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "vocab.json", "merges.txt", "chat_template.jinja", "LICENSE",
+        "vocab.json", "merges.txt", "chat_template.jinja", *(path.name for path in locate.licence_files(source)),
     ):  # fmt: skip
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)

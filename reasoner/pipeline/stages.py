@@ -79,6 +79,10 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
         proof.check_reexport(found.imported, made)
     pinned = register.parameters(config, job.base_model)
     servable = register.Servable(job.base_gguf, files.sha256_file(job.base_gguf), pinned, job.base_model)
+    scheme, _, name = found.spec.partition(":")
+    left = register.left_behind(config, job.client, name.strip(), servable) if scheme == "ollama" else []
+    if left:
+        say(f"base: of the Modelfile of {name.strip()} these are not taken over: {'; '.join(left)}")
     return [job.base_gguf], facts.BaseFacts(
         spec=found.spec,
         path=str(found.path),
@@ -92,6 +96,7 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
         gguf=facts.GgufFacts(**vars(made)),
         pinned=pinned,
         tag=register.put(config, job.client, tags.base_tag(config), servable, say),
+        left_behind=left,
     )
 
 
@@ -183,7 +188,8 @@ def _modelfile(job: Job) -> tuple[Outputs, facts.ModelfileFacts]:
         "template_sha256": made.facts.chat_template_sha256,
     }
     path = job.export / "Modelfile"
-    files.write_text(path, register.modelfile(job.config, job.tuned_gguf, pinned, told))
+    licence = locate.licence_text(job.base_model)
+    files.write_text(path, register.modelfile(job.config, job.tuned_gguf, pinned, told, licence))
     return [path], facts.ModelfileFacts(pinned)
 
 

@@ -209,7 +209,13 @@ class Client(AbstractContextManager["Client"]):
         return not any(stat.st_dev == device and stat.st_uid == os.geteuid() for stat in stats)
 
     def create(
-        self, tag: str, gguf: Path, sha256: str, system: str | None = None, parameters: Mapping[str, Any] | None = None
+        self,
+        tag: str,
+        gguf: Path,
+        sha256: str,
+        system: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        licence: str | None = None,
     ) -> Literal["present", "linked", "uploaded"]:
         """Registers a GGUF file under a tag; returns how its bytes got there.
 
@@ -220,7 +226,9 @@ class Client(AbstractContextManager["Client"]):
         how = self._bring(gguf, sha256)
         with self._asking(f"registering {tag}"):
             found = {gguf.name: _digest(sha256)}
-            answer = self.api.create(tag, files=found, system=system, parameters=parameters or None, stream=False)
+            answer = self.api.create(
+                tag, files=found, system=system, parameters=parameters or None, license=licence or None, stream=False
+            )
         if answer.status != "success":
             raise ReasonerError(f"Ollama did not register {tag}", why=answer.model_dump_json(), log=self.log)
         return how
