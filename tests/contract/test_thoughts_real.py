@@ -51,7 +51,7 @@ EMPTY, NEVER_CLOSED = ["<think>", "</think>", "#", "7", "<|end|>"], ["<think>", 
 
 
 def says(folder, tokens):
-    """Makes the model of a folder say these tokens one after the other, whatever it is asked: no layer adds anything."""
+    """Makes the model of a folder say these tokens in turn, whatever it is asked: no layer adds anything."""
     tokenizer = locate.load_tokenizer(folder)
     ids = [tokenizer.convert_tokens_to_ids(token) for token in tokens]
     assert len(set(ids)) == len(ids) and tokenizer.unk_token_id not in ids
