@@ -49,6 +49,8 @@ class BaseFacts:
     gguf: GgufFacts
     pinned: Pinned
     tag: Registered
+    think: bool | None = None
+    """Whether the model thinks first; None where its template has no switch for it."""
     left_behind: list[str] = field(default_factory=list)
     """What the Modelfile of a base in Ollama sets and its tuned model does not have."""
 

@@ -21,7 +21,7 @@ from typing import Any
 from reasoner import __version__, files, runs
 from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
-from reasoner.bases import locate, proof
+from reasoner.bases import locate, proof, templates
 from reasoner.config import Config, recorded
 from reasoner.errors import ReasonerError
 from reasoner.export import calibration, delta, facts, merge, register
@@ -79,6 +79,10 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
         proof.check_reexport(found.imported, made)
     pinned = register.parameters(config, job.base_model)
     servable = register.Servable(job.base_gguf, files.sha256_file(job.base_gguf), pinned, job.base_model)
+    think = templates.settle(found.path, tokenizer, config.data.think).think
+    if think is not None:
+        why = "as its chat template is by itself" if config.data.think is None else "as data.think says"
+        say(f"base: {'thoughts first' if think else 'no thoughts'}, {why}; trained, served and scored alike")
     scheme, _, name = found.spec.partition(":")
     left = register.left_behind(config, job.client, name.strip(), servable) if scheme == "ollama" else []
     if left:
@@ -96,6 +100,7 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
         gguf=facts.GgufFacts(**vars(made)),
         pinned=pinned,
         tag=register.put(config, job.client, tags.base_tag(config), servable, say),
+        think=think,
         left_behind=left,
     )
 
