@@ -23,7 +23,17 @@ from reasoner.files import read_json, sha256_json
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.txt", "*.jinja", "README.md", "LICENSE*", "COPYING*", "NOTICE*"]
+_FILES = [
+    "*.json",
+    "*.safetensors",
+    "tokenizer.model",
+    "*.txt",
+    "*.jinja",
+    "README.md",
+    "LICENSE*",
+    "COPYING*",
+    "NOTICE*",
+]
 
 
 @dataclass(frozen=True)
