@@ -75,6 +75,9 @@ class Data(Section):
     """Generator: as many problems of each operation (of the last step), in turn; else as the stories fall."""
     system: str | None = None
     """System message put before every problem, in training, evaluation and the Modelfile alike."""
+    think: bool | None = None
+    """Whether the model thinks first (`<think>`), where its chat template has a switch for it; None is as the template
+    is by itself. The verifier judges what follows the thought."""
 
 
 class Verifier(Section):

@@ -35,6 +35,7 @@ class Model:
     license: str = ""
     template: str = "{{ .Prompt }}"
     quantization: str = "Q8_0"
+    capabilities: tuple = ("completion",)
     info: dict = field(default_factory=lambda: dict(INFO))
 
     @property
@@ -47,6 +48,7 @@ class Model:
         return {
             "modelfile": self.modelfile, "parameters": "\n".join(lines), "template": self.template,
             "license": self.license, "details": {"quantization_level": self.quantization}, "model_info": self.info,
+            "capabilities": list(self.capabilities),
             **({"system": self.system} if self.system else {}),
         }  # fmt: skip
 

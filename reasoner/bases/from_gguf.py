@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from reasoner.bases import proof, rebuild, shape, specs
+from reasoner.bases import modelfile, proof, rebuild, shape, specs
 from reasoner.bases.locate import Provenance
 from reasoner.errors import FAILED, MISSING, ReasonerError
-from reasoner.files import parse, partial_dir, read_json, sha256_file, write_json, write_text
+from reasoner.files import parse, partial_dir, read_json, sha256_file, sha256_json, write_json, write_text
 from reasoner.llamacpp import install
 from reasoner.llamacpp.header import Broken, Header, read_header
 from reasoner.llamacpp.loaded import LoadedModel
@@ -56,14 +56,16 @@ def materialize(spec: str, say: specs.Say, client: Callable[[], Client]) -> Impo
     `client` is called only for `ollama:`. The folder appears whole and proven, or not at all.
     """
     source = specs.find(spec, client)
-    final = cache.cache_dir() / "bases" / source.key
+    template = _from_modelfile(source, client, say)
+    key = source.key + (f"-{sha256_json(template)[:8]}" if template else "")
+    final = cache.cache_dir() / "bases" / key
     if found := stored(final):
         return found
     with cache.locked("bases", say):
         if found := stored(final):
             return found
         with partial_dir(final) as partial:
-            facts = _import(source, partial, say)
+            facts = _import(source, partial, say, template)
     made = stored(final)
     if made is None:
         raise ReasonerError(f"{final} changed while it was made", fix="run the command again", code=FAILED)
@@ -93,8 +95,24 @@ def stored(final: Path) -> Imported | None:
     return Imported(final, final / found.gguf, found.facts) if (found.schema, sizes) == (SCHEMA, found.files) else None
 
 
-def read_fit(spec: str, path: Path) -> Header:
-    """Reads the header of a file, or refuses the file by name: not whole, not readable, not fit to be a base."""
+def _from_modelfile(source: specs.Source, client: Callable[[], Client], say: specs.Say) -> str:
+    """Returns the chat template of a tag whose file has none; else the file's own counts, and this is empty."""
+    scheme, _, tag = source.spec.partition(":")
+    if scheme != "ollama":
+        return ""
+    try:
+        header = read_header(source.fetch(Path(), say)[0])
+    except (Broken, OSError):  # refused in our words where the file is read
+        return ""
+    has_own = header.fields.get("tokenizer.chat_template")
+    return "" if has_own else modelfile.template_of(source.spec, client(), tag.strip(), header)
+
+
+def read_fit(spec: str, path: Path, template: str = "") -> Header:
+    """Reads the header of a file, or refuses the file by name: not whole, not readable, not fit to be a base.
+
+    `template` is its chat template where it holds none.
+    """
     try:
         header = read_header(path)
     except Broken as error:
@@ -102,15 +120,19 @@ def read_fit(spec: str, path: Path) -> Header:
         raise specs.unfit(spec, f"{path.name} is not whole: {error}", fix) from None
     except OSError as error:
         raise specs.unfit(spec, f"{path} cannot be read: {error.strerror}", "make it readable for this user") from None
+    if template:
+        header.fields["tokenizer.chat_template"] = template
     shape.check(spec, header)
     return header
 
 
-def _import(source: specs.Source, folder: Path, say: specs.Say) -> Provenance:
+def _import(source: specs.Source, folder: Path, say: specs.Say, template: str) -> Provenance:
     """Fills `folder` with the model and proves it; the marker is written last."""
     spec = source.spec
     path, licence_text = source.fetch(folder, say)
-    header = read_fit(spec, path)
+    header = read_fit(spec, path, template)
+    if template:
+        say("base: its chat template stands only in its Modelfile; rewritten, it renders chats as Ollama does")
     sha256 = sha256_file(path)
     if source.sha256 and sha256 != source.sha256:
         why = f"{path.name} has SHA-256 {sha256}, it must be {source.sha256}"

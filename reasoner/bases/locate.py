@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner import runs
+from reasoner.bases import templates
 from reasoner.bases.specs import unfit
 from reasoner.config import Model
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
@@ -22,7 +23,17 @@ from reasoner.files import read_json, sha256_json
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
+_FILES = [
+    "*.json",
+    "*.safetensors",
+    "tokenizer.model",
+    "*.txt",
+    "*.jinja",
+    "README.md",
+    "LICENSE*",
+    "COPYING*",
+    "NOTICE*",
+]
 
 
 @dataclass(frozen=True)
@@ -204,11 +215,23 @@ def licence(path: Path) -> str:
     return "not stated by the base"
 
 
-def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+def licence_files(path: Path) -> list[Path]:
+    """Returns the files of a model folder that whoever passes the model on must pass on too."""
+    kinds = ("LICEN[CS]E*", "COPYING*", "NOTICE*")
+    return [one for kind in kinds for one in sorted(path.glob(kind)) if one.is_file()]
+
+
+def licence_text(path: Path) -> str:
+    """Returns the whole text of those files; empty where there is none."""
+    texts = (one.read_text(encoding="utf-8", errors="replace").strip() for one in licence_files(path))
+    return "\n\n".join(text for text in texts if text)
+
+
+def load_tokenizer(path: Path, think: bool | None = None) -> PreTrainedTokenizerBase:
     """Loads a tokenizer whose chat template renders, with the template's end of turn as its end token.
 
     Base models often name another end token than the one their template ends a turn with. Rollouts,
-    the GGUF and the stops all follow the template.
+    the GGUF and the stops all follow the template, whose thinking switch is settled as `think` says.
     """
     from transformers import AutoTokenizer
 
@@ -219,6 +242,10 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     if not tokenizer.chat_template:
         raise unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")
     end = end_token(tokenizer, path)
+    if isinstance(tokenizer.chat_template, str):
+        settled = templates.settle(path, tokenizer, think)
+        templates.check_tags(path, tokenizer, settled)
+        tokenizer.chat_template = settled.template
     if end is not None and end != tokenizer.eos_token:
         tokenizer.eos_token = end
     if tokenizer.eos_token is None:

@@ -49,6 +49,10 @@ class BaseFacts:
     gguf: GgufFacts
     pinned: Pinned
     tag: Registered
+    think: bool | None = None
+    """Whether the model thinks first; None where its template has no switch for it."""
+    left_behind: list[str] = field(default_factory=list)
+    """What the Modelfile of a base in Ollama sets and its tuned model does not have."""
 
 
 def origin(spec: str, imported: Provenance | None) -> str:

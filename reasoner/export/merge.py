@@ -50,7 +50,7 @@ def run(
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    tokenizer = locate.load_tokenizer(base_path)
+    tokenizer = locate.load_tokenizer(base_path, config.data.think)
     model = _load(base_path)
     original = {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
     embeddings = model.get_input_embeddings().weight
@@ -137,7 +137,7 @@ def _save(merged: Any, tokenizer: PreTrainedTokenizerBase, base_path: Path, out:
         given, stored = (files.read_json(folder / "config.json") for folder in (base_path, partial))
         compute = given.get("dtype") or given.get("torch_dtype") or "bfloat16"
         files.write_json(partial / "config.json", {**stored, "dtype": compute})
-        save_tokenizer(base_path, partial, str(tokenizer.eos_token))
+        save_tokenizer(base_path, partial, tokenizer)
         files.write_text(partial / "README.md", card_)
 
 
@@ -164,17 +164,20 @@ def card(config: Config, run_: runs.Run, steps: int, licence: str) -> str:
     )
 
 
-def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
-    """Copy the base's own tokenizer files unchanged but for the end token and a comment in the chat template.
+def save_tokenizer(source: Path, target: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Copy the base's own tokenizer and licence files unchanged but for what `tokenizer` was trained with otherwise.
+
+    That is the end token, and the thinking switch of the chat template, which gets a comment too.
 
     Re-saving a tokenizer changes the hash by which the GGUF converter knows its pre-tokenizer.
     """
     for name in (
         "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "vocab.json", "merges.txt", "chat_template.jinja", "LICENSE",
+        "vocab.json", "merges.txt", "chat_template.jinja", *(path.name for path in locate.licence_files(source)),
     ):  # fmt: skip
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
+    eos_token = str(tokenizer.eos_token)
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         stored = files.read_json(target / name)
         if not isinstance(stored, dict) or "eos_token" not in stored:
@@ -183,13 +186,14 @@ def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
         if (given.get("content") if isinstance(given, dict) else given) != eos_token:
             stored["eos_token"] = eos_token
             files.write_json(target / name, stored)
-    apart = target / "chat_template.jinja"
+    if not isinstance(tokenizer.chat_template, str):
+        return
+    kept, apart = keep_template(tokenizer.chat_template), target / "chat_template.jinja"
     if apart.exists():
-        apart.write_text(keep_template(apart.read_text(encoding="utf-8")), encoding="utf-8")
+        apart.write_text(kept, encoding="utf-8")
     stored = files.read_json(target / "tokenizer_config.json")
     if isinstance(stored, dict) and isinstance(stored.get("chat_template"), str):
-        kept = {**stored, "chat_template": keep_template(stored["chat_template"])}
-        files.write_json(target / "tokenizer_config.json", kept)
+        files.write_json(target / "tokenizer_config.json", {**stored, "chat_template": kept})
 
 
 def keep_template(text: str) -> str:
@@ -198,7 +202,7 @@ def keep_template(text: str) -> str:
     Ollama replaces a template within 100 edits of one it knows (`server/model.go`, `detectChatTemplate`); a base's
     own default system message would be lost without a word. Remove when it asks the template's author instead.
     """
-    return text if text.startswith(_COMMENT) or len(text) > 4000 else _COMMENT + text
+    return text if _COMMENT in text or len(text) > 4000 else _COMMENT + text
 
 
 def changes_nothing() -> ReasonerError:

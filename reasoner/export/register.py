@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from reasoner import __version__
-from reasoner.bases import locate
+from reasoner.bases import locate, templates
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import Pinned
@@ -42,7 +42,8 @@ def put(config: Config, client: Client, tag: str, made: Servable, say: Callable[
     with tags.making(client, tag, made.sha256) as kept:
         if kept:
             say(f"{tag} was not made here: its model stays as {kept}")
-        how = client.create(tag, made.gguf, made.sha256, parameters=made.pinned, system=config.data.system)
+        licence = locate.licence_text(made.model_dir)
+        how = client.create(tag, made.gguf, made.sha256, config.data.system, made.pinned, licence)
         if differing := other_parameters(client, tag, made.pinned):
             fix = "upgrade Ollama, or remove the tag and run again"
             raise ReasonerError(f"Ollama registered {tag} with other parameters", "\n".join(differing), fix)
@@ -56,8 +57,12 @@ def put(config: Config, client: Client, tag: str, made: Servable, say: Callable[
 def other_parameters(client: Client, tag: str, pinned: Mapping[str, object]) -> list[str]:
     """Says which of the parameters pinned with a tag it does not have; empty when it has all."""
     shown = client.show(tag).parameters
-    wanted = {key: list(map(str, one)) if isinstance(one, list) else [f"{one:g}"] for key, one in pinned.items()}
+    wanted = _as_shown(pinned)
     return [f"{key}: {want} became {shown.get(key)}" for key, want in wanted.items() if shown.get(key) != want]
+
+
+def _as_shown(pinned: Mapping[str, object]) -> dict[str, list[str]]:
+    return {key: list(map(str, one)) if isinstance(one, list) else [f"{one:g}"] for key, one in pinned.items()}
 
 
 def compare_prompt_ids(config: Config, client: Client, tag: str, model_dir: Path) -> int:
@@ -77,6 +82,29 @@ def compare_prompt_ids(config: Config, client: Client, tag: str, model_dir: Path
                 " 100 characters in the base's chat template keeps it",
             )
     return len(problems)
+
+
+def left_behind(config: Config, client: Client, tag: str, made: Servable) -> list[str]:
+    """Says what the Modelfile of a base's tag sets and what is made of it does not have; empty where that is nothing.
+
+    The licence goes along, and so does the file with its own chat template.
+    """
+    if client.digest(tag) is None:  # gone since it was imported
+        return []
+    shown, found = client.show(tag), []
+    if shown.system and shown.system != config.data.system:
+        found.append(f"SYSTEM {' '.join(shown.system.split())[:60]!r} (train with it: --set data.system=TEXT)")
+    ours = _as_shown(made.pinned)
+    for key, values in shown.parameters.items():
+        found += [f"PARAMETER {key} {one}" for one in values if one not in ours.get(key, ())]
+    asked = messages("1 + 1", config.data.system or shown.system)
+    tokenizer = locate.load_tokenizer(made.model_dir)
+    think = {"think": templates.fixed(str(tokenizer.chat_template)) is not False} if shown.thinks else {}
+    theirs, bos = client.render(tag, asked, None, keep_alive=0, **think), str(tokenizer.bos_token or "")
+    trained = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
+    if trained.removeprefix(bos) != theirs.removeprefix(bos):
+        found.append("TEMPLATE (it renders otherwise than the chat template in its file, which is trained and served)")
+    return found
 
 
 def difference(trained: list[int], served: list[int], name: Callable[[int], object], asked: str = "the server") -> str:
@@ -112,14 +140,16 @@ def parameters(config: Config, model_dir: Path) -> Pinned:
     return {**pinned, "stop": stop, **({} if serve.num_thread is None else {"num_thread": serve.num_thread})}
 
 
-def modelfile(config: Config, gguf: Path, pinned: Pinned, facts: Mapping[str, object]) -> str:
+def modelfile(config: Config, gguf: Path, pinned: Pinned, facts: Mapping[str, object], licence: str = "") -> str:
     """The text; `ollama create NAME -f Modelfile` beside the GGUF makes the same model by hand.
 
+    `licence` is the whole text of the base's; three quotation marks, which a Modelfile cannot hold, become single ones.
     `facts` fills the comment lines: name, run, step, base, base_sha256, license, llama_cpp, gguf_sha256,
     template_sha256, quant.
     """
     system = f"\nSYSTEM {quoted(config.data.system)}\n" if config.data.system else ""
     verifier, source = public(config.verifier.name), public(config.data.source)
+    terms = quoted(licence.replace('"""', "'''") + "\n") if licence else ""
     values = {"verifier": verifier, "source": source, "steps": config.train.steps, "seed": config.train.seed, **facts}
     comments = {key: " ".join(str(value).split()) for key, value in values.items()}
     lines = [
@@ -127,9 +157,10 @@ def modelfile(config: Config, gguf: Path, pinned: Pinned, facts: Mapping[str, ob
         for name, value in pinned.items()
         for item in (value if isinstance(value, list) else [value])
     ]
-    return string.Template(template_path().read_text(encoding="utf-8")).substitute(
+    text = string.Template(template_path().read_text(encoding="utf-8")).substitute(
         comments, version=__version__, gguf=f"./{gguf.name}", system=system, parameters="\n".join(lines)
     )
+    return text + (f"\nLICENSE {terms}\n" if terms else "")
 
 
 def quoted(text: str) -> str:

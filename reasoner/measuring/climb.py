@@ -146,7 +146,7 @@ def begin(
     if checker.ready is not None:
         checker.ready()
     problems = ask.judged(checker, f"the {split} problems", problems)
-    tokenizer = locate.load_tokenizer(base_dir)
+    tokenizer = locate.load_tokenizer(base_dir, config.data.think)
     exam = ask.Exam(
         problems, checker, Sampling(config.serve.num_predict), config.data.system, seed=config.train.seed,
         special=locate.special_tokens(tokenizer),

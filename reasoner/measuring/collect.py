@@ -147,6 +147,7 @@ def _begin(engine: Engine, questions: Questions, path: Path, say: Say) -> list[A
         "model": engine.facts.get("digest") or engine.model,
         **{name: engine.facts.get(name) for name in ("num_ctx", "dtype", "device", "versions")},
         "sampling": files.as_json(questions.sampling),
+        **({"think": engine.facts["think"]} if "think" in engine.facts else {}),
     }
     known = files.read_json(_key_path(path))
     if known is not None and known["key"] == key and path.exists():

@@ -21,6 +21,7 @@ from reasoner.measuring.lift import fewer
 from reasoner.measuring.scores import by_name
 from reasoner.problems.everyday import EverydayPrompt
 from reasoner.problems.problem import messages
+from reasoner.verifiers.committed import after_thought
 
 MAX_TOKENS = 200
 """Most tokens of an answer: enough for a loop to show."""
@@ -61,14 +62,14 @@ def answer(
     )
 
     def make(index: int, answer: Answer, common: collect.Common) -> figures.EverydayAnswer:
-        one, _ = asked[index]
+        one, said = asked[index][0], after_thought(answer.text)
         return figures.EverydayAnswer(
             **common,
             id=one.id,
             kind=one.kind,
             prompt=one.prompt,
-            degenerate=degenerate(answer.text, number_ok=one.number_ok),
-            fact_right=None if one.expect is None else re.search(one.expect, answer.text, re.IGNORECASE) is not None,
+            degenerate=degenerate(said, number_ok=one.number_ok),
+            fact_right=None if one.expect is None else re.search(one.expect, said, re.IGNORECASE) is not None,
         )
 
     return collect.collect(engine, questions, sheet, figures.EverydayAnswer, make, listener)

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from reasoner.errors import ReasonerError
 from reasoner.measuring.figures import AtK, Completion, Measure
 from reasoner.measuring.intervals import share
+from reasoner.verifiers.committed import after_thought
 from reasoner.verifiers.working import StepCheck
 
 Completions = Sequence[Completion]
@@ -54,8 +55,8 @@ def measure(rows: Completions) -> Measure:
         steps=StepCheck(*map(sum, zip(*steps, strict=True))) if steps else None,
         truncated=sum(row.finish_reason == "length" for row in rows) / n,
         unscored=unscored,
-        refused=sum(row.verdict != "right" and refused(row.completion) for row in rows),
-        empty=sum(not row.completion.strip() for row in rows) / n,
+        refused=sum(row.verdict != "right" and refused(after_thought(row.completion)) for row in rows),
+        empty=sum(not after_thought(row.completion).strip() for row in rows) / n,
         leaked=sum(bool(row.leaked) for row in rows) / n,
         repeated=max(Counter(row.completion.strip() for row in rows).values()) / n,
         committed=sum(row.extracted is not None for row in rows) / n,

@@ -165,7 +165,7 @@ def climb(job: Job, options: ladder.Options) -> Ladder:
     """The ladder of a run that has been exported."""
     made = job.need(GGUF).facts
     export = ladder.Export(
-        base=job.base.path,
+        base=job.base_model,
         adapter=job.adapter,
         merged=job.export / "merged",
         gguf=job.tuned_gguf,

@@ -162,7 +162,7 @@ def check_problems(job: Job) -> None:
     The server would cut a held-out prompt in silence. Training problems that do not fit are left out (`grpo`), and
     refused where they are more than a tenth.
     """
-    config, tokenizer = job.config, locate.load_tokenizer(job.base.path)
+    config, tokenizer = job.config, locate.load_tokenizer(job.base.path, job.config.data.think)
     locate.check_system(job.base.path, tokenizer, config.data.system)
     held_out, train = load.held_out(config), load.training(config)
     if len(train) < config.train.num_prompts:

@@ -21,7 +21,7 @@ from typing import Any
 from reasoner import __version__, files, runs
 from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
-from reasoner.bases import locate, proof
+from reasoner.bases import locate, proof, templates
 from reasoner.config import Config, recorded
 from reasoner.errors import ReasonerError
 from reasoner.export import calibration, delta, facts, merge, register
@@ -67,18 +67,26 @@ class Stage:
 
 def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
     config, found, say = job.config, job.base, job.reporter.say
-    tokenizer = locate.load_tokenizer(found.path)
+    tokenizer = locate.load_tokenizer(found.path, config.data.think)
     locate.check_embeddings(found.path, tokenizer)
     with files.partial_dir(job.base_model) as partial:
         for name in found.files:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
                 (partial / name).symlink_to(found.path / name)
-        merge.save_tokenizer(found.path, partial, str(tokenizer.eos_token))
+        merge.save_tokenizer(found.path, partial, tokenizer)
     made = quantize.run(job.base_model, job.base_gguf, job.base_quant, job.run.log_path("base"), say)
     if found.imported:
         proof.check_reexport(found.imported, made)
     pinned = register.parameters(config, job.base_model)
     servable = register.Servable(job.base_gguf, files.sha256_file(job.base_gguf), pinned, job.base_model)
+    think = templates.settle(found.path, tokenizer, config.data.think).think
+    if think is not None:
+        why = "as its chat template is by itself" if config.data.think is None else "as data.think says"
+        say(f"base: {'thoughts first' if think else 'no thoughts'}, {why}; trained, served and scored alike")
+    scheme, _, name = found.spec.partition(":")
+    left = register.left_behind(config, job.client, name.strip(), servable) if scheme == "ollama" else []
+    if left:
+        say(f"base: of the Modelfile of {name.strip()} these are not taken over: {'; '.join(left)}")
     return [job.base_gguf], facts.BaseFacts(
         spec=found.spec,
         path=str(found.path),
@@ -92,6 +100,8 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
         gguf=facts.GgufFacts(**vars(made)),
         pinned=pinned,
         tag=register.put(config, job.client, tags.base_tag(config), servable, say),
+        think=think,
+        left_behind=left,
     )
 
 
@@ -183,7 +193,8 @@ def _modelfile(job: Job) -> tuple[Outputs, facts.ModelfileFacts]:
         "template_sha256": made.facts.chat_template_sha256,
     }
     path = job.export / "Modelfile"
-    files.write_text(path, register.modelfile(job.config, job.tuned_gguf, pinned, told))
+    licence = locate.licence_text(job.base_model)
+    files.write_text(path, register.modelfile(job.config, job.tuned_gguf, pinned, told, licence))
     return [path], facts.ModelfileFacts(pinned)
 
 
@@ -313,7 +324,7 @@ def _public_inputs(job: Job) -> dict[str, str]:
 
 STAGES = (
     Stage(
-        facts.BASE, _base, ("model", "gguf.quant", "serve.name"), _base_inputs, ("llama.cpp",),
+        facts.BASE, _base, ("model", "gguf.quant", "serve.name", "data.think"), _base_inputs, ("llama.cpp",),
         usually={"pocket": "15-30 s", "smol": "20-40 s"},
     ),
     Stage(

@@ -33,6 +33,8 @@ class Shown:
     quantization: str | None
     parameters: dict[str, list[str]]
     info: Mapping[str, Any]
+    template: str = ""
+    thinks: bool = False  # whether the server takes `think` for it, and turns it on where a chat says nothing
 
     @property
     def context_length(self) -> int | None:
@@ -154,6 +156,8 @@ class Client(AbstractContextManager["Client"]):
                 quantization=(found.get("details") or {}).get("quantization_level"),
                 parameters=parse_parameters(str(found.get("parameters") or "")),
                 info=found.get("model_info") or {},
+                template=str(found.get("template") or ""),
+                thinks="thinking" in (found.get("capabilities") or ()),
             )
 
     def model_file(self, tag: str) -> tuple[Path, str]:
@@ -205,7 +209,13 @@ class Client(AbstractContextManager["Client"]):
         return not any(stat.st_dev == device and stat.st_uid == os.geteuid() for stat in stats)
 
     def create(
-        self, tag: str, gguf: Path, sha256: str, system: str | None = None, parameters: Mapping[str, Any] | None = None
+        self,
+        tag: str,
+        gguf: Path,
+        sha256: str,
+        system: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        licence: str | None = None,
     ) -> Literal["present", "linked", "uploaded"]:
         """Registers a GGUF file under a tag; returns how its bytes got there.
 
@@ -216,7 +226,9 @@ class Client(AbstractContextManager["Client"]):
         how = self._bring(gguf, sha256)
         with self._asking(f"registering {tag}"):
             found = {gguf.name: _digest(sha256)}
-            answer = self.api.create(tag, files=found, system=system, parameters=parameters or None, stream=False)
+            answer = self.api.create(
+                tag, files=found, system=system, parameters=parameters or None, license=licence or None, stream=False
+            )
         if answer.status != "success":
             raise ReasonerError(f"Ollama did not register {tag}", why=answer.model_dump_json(), log=self.log)
         return how
@@ -263,10 +275,12 @@ class Client(AbstractContextManager["Client"]):
             request = {**_chat(tag, messages, options), **more, "stream": False}
             return ollama.ChatResponse(**self._send("POST", "/api/chat", request).json())
 
-    def render(self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> str:
+    def render(
+        self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None, **more: Any
+    ) -> str:
         """Returns the prompt text the server makes of messages (without a BOS the tokenizer adds itself)."""
         with self._asking(f"the rendered prompt of {tag}"):
-            return self._rendered("/api/chat", _chat(tag, messages, options))
+            return self._rendered("/api/chat", {**_chat(tag, messages, options), **more})
 
     def prompt_ids(self, tag: str, messages: Sequence[Message], options: Mapping[str, Any] | None = None) -> list[int]:
         """Returns token ids of the prompt as the model sees them in a chat, BOS included where one is added.

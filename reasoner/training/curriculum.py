@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import files
+from reasoner.bases import templates
 from reasoner.config import Config
 from reasoner.errors import ReasonerError
 from reasoner.problems.problem import Problem
@@ -239,10 +240,11 @@ def _measured(
         max_tokens=settings.max_completion_tokens,
         seed=settings.seed,
     )
+    begun = templates.begun(templates.rendered(trainer.processing_class))
     rewards: dict[str, list[float]] = {name: [] for name in kinds}
     for (name, problem), group in zip(asked, groups, strict=True):
         for ids in group:
-            text = str(trainer.processing_class.decode(ids, skip_special_tokens=True))
+            text = begun + str(trainer.processing_class.decode(ids, skip_special_tokens=True))
             is_finished = ids[-1] in trainer.eos_token_ids
             reward = registry.verify(checker, text, problem.answer, is_finished=is_finished).reward
             rewards[name] += [] if reward is None else [reward]

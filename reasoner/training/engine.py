@@ -167,7 +167,7 @@ class Loaded:
 
 def load(config: Config, path: Path, engine: Engine) -> Loaded:
     """Loads the base in 32 bits (16 under Unsloth); raises `ReasonerError` where tokenizer and weights do not fit."""
-    tokenizer = locate.load_tokenizer(path)
+    tokenizer = locate.load_tokenizer(path, config.data.think)
     locate.check_embeddings(path, tokenizer)
     if engine.name == "unsloth":
         model, peft_config = _unsloth(config, path), None

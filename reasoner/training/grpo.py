@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import files, runs, words
+from reasoner.bases import templates
 from reasoner.config import Config
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.problems import load
@@ -104,6 +105,7 @@ def _run(
     first_step = forget_unfinished(run_)
     started = time.monotonic()
     reward = Reward(config, checker, run_)
+    reward.begun = templates.begun(templates.rendered(loaded.tokenizer))
     trainer = build_trainer(config, run_, chosen, loaded, reward, problems)
     reward.eos_ids, trainer.first_step = set(trainer.eos_token_ids), first_step
     trainer.num_trained, trainer.num_ctx = config.train.num_trained, config.serve.num_ctx

@@ -38,6 +38,8 @@ class Reward:
     def __init__(self, config: Config, checker: registry.Verifier, run: runs.Run) -> None:
         self._settings, self._checker, self._run = config.verifier, checker, run
         self._strict = strict_rule(checker)
+        self.begun = ""
+        """Thought that every prompt has begun (`templates.begun`): a completion goes on inside it."""
         self.eos_ids: set[int] = set()
         """Tokens that end a completion: one without is cut off, and earns nothing. The trainer knows them."""
         self.scored = self.unscored = self.step_unscored = 0
@@ -62,7 +64,7 @@ class Reward:
     ) -> list[float | None]:
         """Returns the rewards of a step, in order; raises `ReasonerError` where too many have no verdict."""
         step = trainer_state.global_step + 1
-        texts = [completion[0]["content"] for completion in completions]
+        texts = [self.begun + completion[0]["content"] for completion in completions]
         finished = [bool(ids) and ids[-1] in self.eos_ids for ids in completion_ids]
         scores = registry.verify_many(self._checker, list(zip(texts, answer, finished, strict=True)))
         rollouts = [

@@ -73,6 +73,16 @@ _END_TOKEN = re.compile(
 _STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
 
 
+def after_thought(completion: str) -> str:
+    """Returns what follows the last thought; empty where one stays open.
+
+    >>> after_thought("<think>Maybe 5?</think>It is 7."), after_thought("7 <think> or")
+    ('It is 7.', '')
+    """
+    text = completion.rpartition("</think>")[2] if "</think>" in completion else completion
+    return "" if "<think>" in text else text
+
+
 def spoken(completion: str) -> str:
     """Returns what a completion says outside its thoughts, without struck-out text and end tokens.
 
@@ -81,9 +91,7 @@ def spoken(completion: str) -> str:
     >>> spoken("7 <think> or")
     ''
     """
-    text = completion.rpartition("</think>")[2] if "</think>" in completion else completion
-    if "<think>" in text:
-        return ""
+    text = after_thought(completion)
     if "~~" in text:
         text = _STRUCK.sub(" ", text)
     if "</s>" in text or "|>" in text or "<e" in text or "｜>" in text:

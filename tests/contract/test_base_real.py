@@ -53,7 +53,7 @@ def test_saved_tokenizer_is_the_same_but_for_the_end_token(model_folder, tmp_pat
     target = tmp_path / "merged"
     target.mkdir()
     tokenizer = locate.load_tokenizer(model_folder)
-    merge.save_tokenizer(model_folder, target, str(tokenizer.eos_token))
+    merge.save_tokenizer(model_folder, target, tokenizer)
     assert (target / "tokenizer.model").read_bytes() == (model_folder / "tokenizer.model").read_bytes()
     again = locate.load_tokenizer(target)
     chat = [{"role": "user", "content": "Mia has 12 apples.\nShe buys 5 more."}]

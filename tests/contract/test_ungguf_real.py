@@ -129,7 +129,7 @@ def vocabulary(kind):
     return [*tokens, *control, "<think>", "[PAD1]", "[PAD2]"], types, merges
 
 
-def tiny(path, architecture, pre, eos="<|im_end|>", bos=False, theta=10000.0, factors=None):
+def tiny(path, architecture, pre, eos="<|im_end|>", bos=False, theta=10000.0, factors=None, template=CHATML):
     """A random model whose weights are exact in bfloat16."""
     tokens, types, merges = vocabulary(pre)
     head = 32 if architecture == "qwen3" else WIDTH // HEADS
@@ -155,7 +155,8 @@ def tiny(path, architecture, pre, eos="<|im_end|>", bos=False, theta=10000.0, fa
     out.add_bos_token_id(tokens.index("<|endoftext|>"))
     out.add_eos_token_id(tokens.index(eos))
     out.add_add_bos_token(bos)
-    out.add_chat_template(CHATML)
+    if template:
+        out.add_chat_template(template)
     rng = np.random.default_rng(0)
 
     def add(name, *shape, around=0.0, scale=0.3):
@@ -387,6 +388,39 @@ def test_a_tag_of_a_real_server(own_cache, tmp_path, monkeypatch):
             with pytest.raises(ReasonerError, match="has no model 'tuned:two'") as caught:
                 from_gguf.materialize("ollama:tuned:two", lambda text: None, lambda: client)
             assert caught.value.fix == "did you mean `tuned:one`?"
+            check_template_of_a_modelfile(client, tmp_path)
     finally:
         serving.stop_server()
         shutil.rmtree(tmp_path / "models", ignore_errors=True)
+
+
+GO = """{{- range $i, $_ := .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}<|im_end|>
+{{ end }}<|im_start|>assistant
+"""
+OLD = """{{ if .System }}<|im_start|>system
+{{ .System }}<|im_end|>
+{{ end }}{{ if .Prompt }}<|im_start|>user
+{{ .Prompt }}<|im_end|>
+{{ end }}<|im_start|>assistant
+{{ .Response }}<|im_end|>
+"""
+
+
+def check_template_of_a_modelfile(client, tmp_path):
+    """A file without a chat template, whose tag has one in Go: trained and served are asked as the tag was."""
+    path = tiny(tmp_path / "bare.gguf", "qwen3", "qwen2", template=None)
+    sha256, said = files.sha256_file(path), []
+    client.create("bare:none", path, sha256)
+    with pytest.raises(ReasonerError) as caught:
+        from_gguf.materialize("ollama:bare:none", said.append, lambda: client)
+    assert caught.value.why == "it has no chat template"
+    for name, template in (("go", GO), ("old", OLD)):
+        tag = f"bare:{name}"
+        client.api.create(tag, files={path.name: f"sha256:{sha256}"}, template=template, system="Be brief.")
+        found = from_gguf.materialize(f"ollama:{tag}", said.append, lambda: client)
+        assert "renders chats as Ollama does" in "".join(said)
+        tokenizer = locate.load_tokenizer(found.path)
+        system = [{"role": "system", "content": "Be good."}]
+        for chat in ([*system, {"role": "user", "content": " 1 + 1\n"}], [*system, {"role": "user", "content": "é"}]):
+            assert client.prompt_ids(tag, chat) == locate.prompt_ids(tokenizer, chat)

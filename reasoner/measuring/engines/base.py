@@ -75,6 +75,7 @@ class EngineFacts(TypedDict, total=False):
     padding: dict[str, float]  # share of their spread by which padding moved a logit, and over how many tokens of it
     tag_parameters: dict[str, list[str]]
     tag_system: str | None
+    think: bool  # what was sent with each request; not there where the server takes none
     differences: list[str]  # what differs from the other engines, in words
 
 
@@ -101,7 +102,23 @@ def differ(engine: Engine, what: str) -> None:
         known.append(what)
 
 
-THINKING = "the server takes the thinking out of completions: its tokens are counted, its text is not there"
+def whole(thinking: str | None, content: str) -> str:
+    r"""Returns a completion that a server has taken apart, as the model wrote it but for white space.
+
+        A thought without an answer was never closed.
+
+        >>> whole("2 + 3 = 5
+    ", "#### 5"), whole("2 + 3 =", "")
+        ('<think>
+    2 + 3 = 5
+    </think>
+
+    #### 5', '<think>
+    2 + 3 =')
+    """
+    if not thinking:
+        return content
+    return f"<think>\n{thinking.strip()}" + (f"\n</think>\n\n{content}" if content else "")
 
 
 def ended(text: str, reason: object, tokens: int, prompt_tokens: int) -> Answer:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files
-from reasoner.bases import locate
+from reasoner.bases import locate, templates
 from reasoner.config import Model
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.measuring.engines.base import Messages
@@ -26,6 +26,7 @@ class Folder:
     digest: str  # identity of weights, config and tokenizer, and of the adapter
     num_ctx: int
     end_ids: list[int]  # tokens that end a completion: the template's end of turn, and what the folder itself names
+    begun: str = ""  # thought that every prompt has begun, part of each text
 
     @property
     def shown(self) -> str:
@@ -35,7 +36,7 @@ class Folder:
         return locate.prompt_ids(self.tokenizer, messages)
 
     def text(self, tokens: list[int]) -> str:
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+        return self.begun + str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
 def read(given: Path, adapter: Path | None, num_ctx: int) -> Folder:
@@ -52,7 +53,8 @@ def read(given: Path, adapter: Path | None, num_ctx: int) -> Folder:
     if isinstance(trained, int) and trained > 0:
         num_ctx = min(num_ctx, trained)
     digest = "sha256:" + files.sha256_json(parts)
-    return Folder(path, adapter, tokenizer, digest, num_ctx, sorted(locate.end_ids(path, tokenizer)))
+    begun = templates.begun(templates.rendered(tokenizer))
+    return Folder(path, adapter, tokenizer, digest, num_ctx, sorted(locate.end_ids(path, tokenizer)), begun)
 
 
 def _base_and_adapter(folder: Path, adapter: Path | None) -> tuple[Path, Path | None]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reasoner import files
+from reasoner.bases import templates
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.llamacpp import install, sampler
 from reasoner.measuring.engines import base
@@ -38,13 +39,16 @@ class LlamaCpp:
             "threads": threads,
         }
 
-    def prompt_ids(self, messages: base.Messages) -> list[int]:
+    def _rendered(self, messages: base.Messages) -> str:
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        bos, eos = self._sampler.special_token("bos"), self._sampler.special_token("eos")
+        bos, eos = (self._sampler.special_token(name) for name in ("bos", "eos"))
         names = {"bos_token": bos[1] if bos else "", "eos_token": eos[1] if eos else ""}
         asked = {"chat_template": self._template, "add_generation_prompt": True, **names}
-        ids = self._sampler.encode(render_jinja_template([messages], **asked)[0][0])
+        return str(render_jinja_template([messages], **asked)[0][0])
+
+    def prompt_ids(self, messages: base.Messages) -> list[int]:
+        bos, ids = self._sampler.special_token("bos"), self._sampler.encode(self._rendered(messages))
         # As llama.cpp's server does: the BOS that the file asks for, unless the template has put it there.
         if bos and self._sampler.adds_bos and ids[:1] != [bos[0]]:
             ids = [bos[0], *ids]
@@ -53,10 +57,12 @@ class LlamaCpp:
     def complete(self, prompts: Sequence[base.Prompt], sampling: base.Sampling, arrived: base.Arrived) -> None:
         ids = base.fitting([self.prompt_ids(prompt.messages) for prompt in prompts], self._sampler.context, arrived)
         order, own = list(ids), self._sampler
+        begun = templates.begun(self._rendered([{"role": "user", "content": "1 + 1"}]))
 
         def done(place: int, tokens: list[int]) -> None:
             index = order[place]
-            arrived(index, base.finished(own.decode(tokens), own.is_end(tokens[-1]), len(tokens), ids[index], sampling))
+            text = begun + own.decode(tokens)
+            arrived(index, base.finished(text, own.is_end(tokens[-1]), len(tokens), ids[index], sampling))
 
         own.complete(
             [ids[index] for index in order],

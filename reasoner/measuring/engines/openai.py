@@ -149,9 +149,8 @@ class OpenAI:
             value = found.json()
             choice, usage = value["choices"][0], value.get("usage") or {}
             message, reason = choice["message"], choice["finish_reason"]
-            if message.get("reasoning") or message.get("reasoning_content"):
-                base.differ(self, base.THINKING)
-            text = str(message.get("content") or "")
+            thinking = message.get("reasoning") or message.get("reasoning_content")
+            text = base.whole(thinking and str(thinking), str(message.get("content") or ""))
         except _ERRORS as error:
             what = f"{self.url} refused a request (HTTP {found.status_code})"
             raise ReasonerError(what, why=found.text[:500] or str(error), code=FAILED) from None

@@ -1,5 +1,7 @@
 """What is copied beside the merged weights: the tokenizer as it was, a template that Ollama leaves alone, a card."""
 
+import types
+
 import jinja2
 
 from reasoner import config, files, runs
@@ -38,7 +40,7 @@ def test_the_template_is_kept_wherever_it_stands(tmp_path):
     source.mkdir(), target.mkdir()
     files.write_json(source / "tokenizer_config.json", {"eos_token": "<|endoftext|>", "chat_template": CHATML})
     (source / "chat_template.jinja").write_text(CHATML)
-    merge.save_tokenizer(source, target, "<|im_end|>")
+    merge.save_tokenizer(source, target, types.SimpleNamespace(eos_token="<|im_end|>", chat_template=CHATML))
     stored = files.read_json(target / "tokenizer_config.json")
     assert stored["eos_token"] == "<|im_end|>"
     assert stored["chat_template"] == (target / "chat_template.jinja").read_text() == merge.keep_template(CHATML)

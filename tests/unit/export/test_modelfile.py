@@ -55,3 +55,13 @@ def test_system_message_of_several_lines():
 def test_text_that_no_modelfile_can_hold_is_refused(system):
     with pytest.raises(ReasonerError, match="cannot hold this text"):
         register.quoted(system)
+
+
+def test_the_licence_of_the_base_goes_along_whatever_it_quotes():
+    terms = 'You "may" share this.\nFROM evil\n"""Never""" say "none"'
+    settings, _ = config.resolve("pocket", {})
+    text = register.modelfile(settings, Path("/x/model.gguf"), PINNED, FACTS, terms)
+    assert text.endswith('\nLICENSE """You "may" share this.\nFROM evil\n\'\'\'Never\'\'\' say "none"\n"""\n')
+    assert text.removesuffix(text[text.index("\nLICENSE") :]) == register.modelfile(
+        settings, Path("/x/model.gguf"), PINNED, FACTS
+    )

@@ -18,7 +18,11 @@ SETTINGS = config.resolve("pocket")[0]
 class Tokenizer:
     """The trainer's: it renders as the fake server does, an id for each sign."""
 
-    def apply_chat_template(self, messages, **how):
+    bos_token, chat_template = "<s>", "a template"
+
+    def apply_chat_template(self, messages, *, tokenize, **how):
+        if not tokenize:
+            return "<s>" + FakeOllama.render(messages)
         return {"input_ids": [1, *map(ord, FakeOllama.render(messages))]}
 
     def convert_ids_to_tokens(self, i):
@@ -68,6 +72,40 @@ def test_other_parameters_are_refused(fake, servable):
     with fake.client() as client, pytest.raises(ReasonerError, match="with other parameters") as caught:
         register.put(SETTINGS, client, "reasoner:base", servable, lambda text: None)
     assert caught.value.why == "temperature: ['0'] became ['0.5']\nstop: ['<end>'] became None"
+
+
+def test_the_licence_of_the_base_is_registered_with_the_tag(fake, servable):
+    (servable.model_dir / "LICENSE.txt").write_text("Share alike.\n")
+    (servable.model_dir / "NOTICE").write_text("By us.\n")
+    with fake.client() as client:
+        register.put(SETTINGS, client, "reasoner:base", servable, lambda text: None)
+    assert fake.bodies("POST /api/create")[0]["license"] == "Share alike.\n\nBy us."
+
+
+@pytest.mark.parametrize(
+    ("modelfile", "left"),
+    [
+        ({}, []),
+        ({"system": "Be\nkind."}, ["SYSTEM 'Be kind.' (train with it: --set data.system=TEXT)"]),
+        ({"parameters": {"temperature": 0, "stop": ["<end>"]}}, []),
+        (
+            {"parameters": {"temperature": 0.7, "top_k": 20, "stop": ["<end>", "User:"]}},
+            ["PARAMETER temperature 0.7", "PARAMETER top_k 20", "PARAMETER stop User:"],
+        ),
+    ],
+)
+def test_what_the_tag_of_the_base_sets_besides_is_named(fake, servable, modelfile, left):
+    fake.put("mine", "sha256:a", **modelfile)
+    with fake.client() as client:
+        assert register.left_behind(SETTINGS, client, "mine", servable) == left
+        assert register.left_behind(SETTINGS, client, "gone", servable) == []
+
+
+def test_a_template_of_the_tags_own_is_named(fake, servable):
+    fake.put("mine", "sha256:a")
+    fake.render = lambda messages: "### " + FakeOllama.render(messages)
+    with fake.client() as client:
+        assert register.left_behind(SETTINGS, client, "mine", servable)[0].startswith("TEMPLATE (it renders otherwise")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fake_ollama
 import pytest
+from fake_ollama import FakeOllama
 
-from reasoner.bases import locate
+from reasoner.bases import locate, templates
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
 from reasoner.measuring.engines import base, openai, opening
 from reasoner.measuring.engines.base import Limits
@@ -251,6 +252,74 @@ def test_a_tag_that_is_not_there_names_the_nearest(tagged):
     with pytest.raises(ReasonerError, match="has no model 'm:tap'") as caught:
         opening.open_engine("m:tap", client=tagged.quick_client())
     assert "m:tag" in caught.value.fix
+
+
+def thinks(tagged, answer, template="<think>", capabilities=("thinking",)):
+    """What the engine makes of a message, and the requests it sent for it, those for a rendered prompt left out."""
+    tagged.put("m:tag", "sha256:d", template=template, capabilities=capabilities)
+    tagged.render = lambda messages: FakeOllama.render(messages) + ("<think>\n" if "begun" in template else "")
+
+    def reply(tag, messages, options):
+        message, reason = answer(options)
+        return 200, {**fake_ollama.said("", reason), "message": {"role": "assistant", **message}}
+
+    tagged.answer = reply
+    engine = opening.open_engine("m:tag", client=tagged.quick_client())
+    found = complete(engine, prompts=1)[0]
+    sent = [body for body in tagged.bodies("POST /api/chat") if "_debug_render_only" not in body]
+    return found, sent, engine.facts
+
+
+@pytest.mark.parametrize(
+    ("template", "capabilities", "sent"),
+    [
+        ("{%- if enable_thinking %}<think>", ("completion", "thinking"), True),
+        (f"{{%- set enable_thinking = false %}}{templates._NOTE}<think>", ("completion", "thinking"), False),
+        (f"{{%- set enable_thinking = true %}}{templates._NOTE}<think>", ("completion", "thinking"), True),
+        ("<think>", ("completion",), None),  # the server would refuse it
+    ],
+)
+def test_think_is_sent_as_the_tag_was_trained_and_is_in_the_facts(tagged, template, capabilities, sent):
+    _, bodies, facts = thinks(tagged, lambda options: ({"content": "2"}, "stop"), template, capabilities)
+    assert [body.get("think") for body in bodies] == [sent]
+    assert facts.get("think") is sent
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "text"),
+    [
+        ({"thinking": "1 + 1 = 2\n", "content": "#### 2"}, "stop", "<think>\n1 + 1 = 2\n</think>\n\n#### 2"),
+        ({"thinking": "1 + 1 =", "content": ""}, "length", "<think>\n1 + 1 ="),
+        ({"content": "#### 2"}, "stop", "#### 2"),
+    ],
+)
+def test_a_thought_that_ollama_takes_out_is_put_back(tagged, message, reason, text):
+    found, sent, _ = thinks(tagged, lambda options: (message, reason))
+    assert (found.text, found.finish_reason, len(sent)) == (text, reason, 1)
+
+
+@pytest.mark.parametrize(
+    ("message", "first", "text"),
+    [
+        ({"content": "1\n</think>\n\n2"}, None, "<think>\n1\n</think>\n\n2"),
+        ({"content": "#### 2"}, {"content": "####"}, "<think>\n#### 2"),  # never closed
+        ({"content": "#### 2"}, {"content": ""}, "<think>\n</think>\n\n#### 2"),  # closed at once, and taken out
+        ({"thinking": "1", "content": "2"}, None, "<think>\n1\n</think>\n\n2"),
+    ],
+)
+def test_a_completion_goes_on_in_the_thought_that_its_prompt_begins(tagged, message, first, text):
+    def answer(options):
+        return (first if options["num_predict"] == 1 else message), "stop"
+
+    found, sent, _ = thinks(tagged, answer, template="begun: <think>")
+    assert (found.text, len(sent)) == (text, 1 if first is None else 2)
+
+
+def test_a_thought_apart_behind_a_url_is_put_back_too(serve):
+    for key in ("reasoning", "reasoning_content"):
+        message = {"content": "2", key: "1 + 1"}
+        url, _ = serve(lambda *_, message=message: (200, {"choices": [{"message": message, "finish_reason": "stop"}]}))
+        assert complete(opening.open_engine(url))[0].text == "<think>\n1 + 1\n</think>\n\n2"
 
 
 # -- texts -------------------------------------------------------------------------------------

@@ -29,6 +29,14 @@ def test_the_stricter_rule_is_reported_beside_and_its_silence_is_not_wrong():
     assert scores.measure(under_strict(found, "right", "wrong", "wrong", "unscored")).strict == pytest.approx(1 / 3)
 
 
+def test_a_thought_without_an_answer_is_empty_and_one_before_a_refusal_hides_it_not():
+    found = [replace(row, completion=text) for row, text in zip(rows(0, 4), THOUGHTS, strict=True)]
+    assert (scores.measure(found).empty, scores.measure(found).refused) == (0.5, 1)
+
+
+THOUGHTS = ("<think>\n1 + 1", "<think>1</think>\n", "<think>Hm.</think>I cannot help with that.", "<think>1</think>2")
+
+
 def test_nothing_scored_is_an_error_not_zero():
     with pytest.raises(ReasonerError, match="no completion could be scored"):
         scores.measure(rows(0, 0, unscored=3))

@@ -28,6 +28,15 @@ def test_a_completion_cut_off_earns_nothing(reward):
     assert call(reward, ["#### 2"], ["#### 2"], finished=False) == [0.0]
 
 
+def test_a_thought_that_the_prompt_begins_is_judged_with_the_completion(reward, tmp_path):
+    reward.begun = "<think>\n"
+    texts = ["1 + 1 = 2</think>#### 2", "1 + 1 = 2 #### 2", "</think>\n#### 2"]
+    assert call(reward, texts, ["#### 2"] * 3) == [1.0, 0.0, 1.0]
+    assert reward.shows_working == pytest.approx(2 / 3)
+    rows = files.read_jsonl(tmp_path / "rollouts" / "step-000001.jsonl")
+    assert [row["completion"] for row in rows] == ["<think>\n" + text for text in texts]
+
+
 def test_no_verdict_is_none_and_counted(reward):
     texts = ["#### 2"] * 100
     answers = ["#### 2"] * 99 + ["unreadable"]
