@@ -377,8 +377,7 @@ def own(path: Path) -> tuple[str | None, dict[str, str]]:
     for dotted in found:
         _check_key(dotted, str(path))
     return profile, {
-        dotted: "none" if value == "none" and _takes_none(dotted) else json.dumps(value, default=str)
-        for dotted, value in found.items()
+        dotted: "none" if value == "none" and _takes_none(dotted) else toml(value) for dotted, value in found.items()
     }
 
 
@@ -479,7 +478,7 @@ def toml(value: object) -> str:
     >>> toml("a\x7f\u00e9"), toml(["x", 1.5, True])
     ('"a\\u007fé"', '["x", 1.5, true]')
     """
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
 def document(config: Config, origin: Mapping[str, str]) -> str:

@@ -113,11 +113,16 @@ def propose(wish: Wish, say: Say) -> Proposal:
         candidates.append(same)
         chosen = same if same.why_not is None and same.judged >= ENOUGH * chosen.judged else chosen
     base, missing = _base(start, say)
+    system = _tag_system(start, say) if base else None
+    if not is_usual or system:
+        start = start.model_copy(update={"data": start.data.model_copy(update={"system": system})})
     lengths = _lengths(start, base.path if base else None, [one for split in found.values() for one in split.problems])
     settings, notes = _fitted(start, lengths, len(train), [one.kind for one in train])
     settings["verifier.name"] = chosen.name
-    if not is_usual and start.data.system is not None:
-        settings["data.system"] = "none"
+    if system:
+        settings["data.system"], notes["data.system"] = system, f"SYSTEM of {start.model.base}"
+    elif not is_usual:
+        settings["data.system"], notes["data.system"] = "none", "the recipe's asks for answers of another kind"
     settings |= {key: value for key, value in _given(wish).items() if value is not None}
     return Proposal(
         source=wish.source,
@@ -201,6 +206,14 @@ def _base(start: config.Config, say: Say) -> tuple[locate.Base | None, str | Non
         return None, f"{error.what}: {error.why}" if error.why else error.what
 
 
+def _tag_system(start: config.Config, say: Say) -> str | None:
+    """Returns the SYSTEM of a base that is a tag in Ollama: who runs it always asks it with that."""
+    scheme, _, tag = start.model.base.partition(":")
+    if scheme != "ollama":
+        return None
+    return Job(start, runs.Run(Path("no run yet")), Reporter(say)).client.show(tag.strip()).system
+
+
 def _lengths(start: config.Config, path: Path | None, problems: Sequence[Problem]) -> Lengths:
     by_size = sorted(problems, key=lambda one: -len(one.question.encode()))
     longest, others = by_size[:LONGEST], by_size[LONGEST :: max(1, len(by_size) // MEASURED)]
@@ -208,7 +221,7 @@ def _lengths(start: config.Config, path: Path | None, problems: Sequence[Problem
         frame = len((start.data.system or "").encode()) + 200
         sizes = [len(one.question.encode()) + frame for one in problems]
         return Lengths(*_quantiles(sizes), True, None)
-    tokenizer = locate.load_tokenizer(path)
+    tokenizer = locate.load_tokenizer(path, start.data.think)
     locate.check_system(path, tokenizer, start.data.system)
 
     def prompt(problem: Problem) -> int:

@@ -105,16 +105,12 @@ def differ(engine: Engine, what: str) -> None:
 def whole(thinking: str | None, content: str) -> str:
     r"""Returns a completion that a server has taken apart, as the model wrote it but for white space.
 
-        A thought without an answer was never closed.
+    A thought without an answer was never closed.
 
-        >>> whole("2 + 3 = 5
-    ", "#### 5"), whole("2 + 3 =", "")
-        ('<think>
-    2 + 3 = 5
-    </think>
-
-    #### 5', '<think>
-    2 + 3 =')
+    >>> whole("2 + 3 = 5\n", "#### 5")
+    '<think>\n2 + 3 = 5\n</think>\n\n#### 5'
+    >>> whole("2 + 3 =", "")
+    '<think>\n2 + 3 ='
     """
     if not thinking:
         return content

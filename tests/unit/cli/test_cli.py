@@ -163,12 +163,14 @@ def test_a_config_file_of_ones_own(reasoner, tmp_path):
     own = tmp_path / "sub" / "mine.toml"
     own.write_text(
         'profile = "pocket"\n[model]\nbase = "gguf:x.gguf"\n[data]\nsource = "données.csv"\n'
+        'system = "say \\"😀\\"\\n\\u007f"\n'
         "[train]\nsteps = 7\nlearning_rate = 1e-3\n"
     )
     done = reasoner("config", "--config", str(own), "--set", "train.steps=9")
     assert done.returncode == 0, done.stderr
     assert f'source = "{tmp_path}/sub/données.csv"  # mine.toml' in done.stdout
     assert f'base = "gguf:{tmp_path}/sub/x.gguf"  # mine.toml' in done.stdout
+    assert tomllib.loads(done.stdout)["data"]["system"] == 'say "😀"\n\x7f'
     assert "steps = 9  # --set" in done.stdout and "learning_rate = 0.001  # mine.toml" in done.stdout
     for text, says in (
         ("[train]\nstep = 7", "did you mean `train.steps`?"), ("[train", "cannot be read as a config"),

@@ -81,6 +81,17 @@ def test_lengths_are_those_of_the_bases_own_tokenizer(file):
     assert worked.settings["serve.num_predict"] >= worked.settings["train.max_completion_tokens"]
 
 
+def test_a_tags_own_system_message_is_asked_with(file, monkeypatch):
+    folder = locate.shipped()["pocket"]
+    monkeypatch.setattr(propose, "_base", lambda start, say: (locate.Base("own", folder, "x", 1, {}), None))
+    monkeypatch.setattr(propose, "_tag_system", lambda start, say: 'Be "brief".\n' * 40)
+    told = look_by_number(file(["7"] * 40), base="ollama:mine")
+    assert told.settings["data.system"] == 'Be "brief".\n' * 40
+    assert told.lengths.most > 200
+    written = tomllib.loads(propose.document(told))
+    assert written["data"]["system"] == 'Be "brief".\n' * 40
+
+
 def test_few_problems_make_a_small_step(file):
     start, _ = config.resolve("pocket")
     assert look_by_number(file(["1", "2", "3", "4", "5"])).settings["train.num_prompts"] == 3 < start.train.num_prompts
