@@ -56,9 +56,10 @@ def run(
     embeddings = model.get_input_embeddings().weight
     tied = next((name for name, tensor in model.named_parameters() if tensor is embeddings), "")
     tuned = _with_adapter(model, adapter)
+    _untie(tuned.get_base_model())
     probes = [locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in _PROBES]
     with_adapter = _logits(tuned, probes)
-    merged = tuned.merge_and_unload()
+    merged = _merged(tuned)
     as_merged = _logits(merged, probes)
     tolerance = TOLERANCE * max(1.0, *(float(x.abs().max()) for x in with_adapter))
     worst = _largest_difference(with_adapter, as_merged)
@@ -97,9 +98,29 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
 
     try:
         return PeftModel.from_pretrained(model, adapter).eval()
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
         fix = "export a run with the base that it was trained on, or train again under another name"
         raise ReasonerError("the adapter does not fit the base", str(error)[:300], fix) from None
+
+
+def _merged(tuned: Any) -> Any:
+    try:
+        return tuned.merge_and_unload()
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        fix = "train it without what is named here"
+        raise ReasonerError("PEFT cannot merge this kind of adapter", str(error)[:300], fix) from None
+
+
+def _untie(model: Any) -> None:
+    """Gives the output its own weights where an adapter on one end of tied embeddings would change the other too."""
+    import torch
+
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tables = [getattr(one, "base_layer", one) for one in ends]
+    is_adapted = any(table is not end for table, end in zip(tables, ends, strict=True))
+    if is_adapted and getattr(tables[0], "weight", 0) is getattr(tables[1], "weight", 1):
+        tables[1].weight = torch.nn.Parameter(tables[1].weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
 
 
 def _changes(merged: Any, original: Mapping[str, Any], tied: str) -> tuple[list[str], float]:
