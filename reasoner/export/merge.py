@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files, runs
-from reasoner.bases import locate
+from reasoner.bases import locate, weights
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import MergeFacts
@@ -83,6 +83,11 @@ def run(
         max_logit_difference_16_bit=_largest_difference(as_merged, rounded),
         top_token_agreement_16_bit=sum(agree) / len(agree),
     )
+
+
+def rehearse(base_path: Path, out: Path) -> None:
+    """Writes the untouched base as a merged model is written, so that what cannot be served shows before a training."""
+    _save(_load(base_path), locate.load_tokenizer(base_path), base_path, out, "")
 
 
 def _load(path: Path) -> Any:
@@ -155,6 +160,7 @@ def _save(merged: Any, tokenizer: PreTrainedTokenizerBase, base_path: Path, out:
         settings.do_sample = True  # what the base's file means; without it the library refuses to save
     with files.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
+        weights.carry_over(base_path, weights.check(base_path), partial)
         given, stored = (files.read_json(folder / "config.json") for folder in (base_path, partial))
         compute = given.get("dtype") or given.get("torch_dtype") or "bfloat16"
         files.write_json(partial / "config.json", {**stored, "dtype": compute})

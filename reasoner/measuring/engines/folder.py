@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files
-from reasoner.bases import locate
+from reasoner.bases import locate, weights
 from reasoner.config import Model
 from reasoner.errors import USAGE, ReasonerError
 from reasoner.export import adapters
@@ -42,6 +42,7 @@ def read(given: Path, adapter: Path | None, num_ctx: int) -> Folder:
     """Reads a folder; one that is itself an adapter names its base. Raises where the parts do not fit each other."""
     path, adapter = _base_and_adapter(given, adapter)
     found = locate.resolve(Model(base=str(path)))
+    weights.check(path)
     tokenizer = locate.load_tokenizer(path)
     locate.check_embeddings(path, tokenizer)
     parts = {name: output.sha256 for name, output in found.files.items()}
