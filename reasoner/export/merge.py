@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files, runs
-from reasoner.bases import locate, weights
+from reasoner.bases import locate, tokens, weights
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import MergeFacts
@@ -210,6 +210,9 @@ def save_tokenizer(source: Path, target: Path, eos_token: str) -> None:
         if (given.get("content") if isinstance(given, dict) else given) != eos_token:
             stored["eos_token"] = eos_token
             files.write_json(target / name, stored)
+    if tokens.strays(source):  # so that the converter, and whoever loads the folder, reads tokenizer.json as well
+        stored = files.read_json(target / "tokenizer_config.json") or {}
+        files.write_json(target / "tokenizer_config.json", {**stored, "tokenizer_class": "PreTrainedTokenizerFast"})
     apart = target / "chat_template.jinja"
     if apart.exists():
         apart.write_text(keep_template(apart.read_text(encoding="utf-8")), encoding="utf-8")

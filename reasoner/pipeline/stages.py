@@ -21,7 +21,7 @@ from typing import Any
 from reasoner import __version__, files, runs
 from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
-from reasoner.bases import locate, proof, specs, weights
+from reasoner.bases import locate, proof, specs, tokens, weights
 from reasoner.config import Config, recorded
 from reasoner.errors import ReasonerError
 from reasoner.export import calibration, delta, facts, merge, register
@@ -72,6 +72,8 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
     tokenizer = locate.load_tokenizer(found.path)
     locate.check_embeddings(found.path, tokenizer)
     left_out = weights.check(found.path)
+    if stray := tokens.strays(found.path):
+        say(f"base: its tokenizer.json is taken as it is; transformers would build another one ({stray})")
     with files.partial_dir(job.base_model) as partial:
         for name in found.files:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
