@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reasoner import runs
-from reasoner.bases import templates
+from reasoner.bases import templates, tokens
 from reasoner.bases.specs import unfit
 from reasoner.config import Model
 from reasoner.errors import MISSING, USAGE, ReasonerError, nearest
@@ -233,11 +233,9 @@ def load_tokenizer(path: Path, think: bool | None = None) -> PreTrainedTokenizer
     Base models often name another end token than the one their template ends a turn with. Rollouts,
     the GGUF and the stops all follow the template, whose thinking switch is settled as `think` says.
     """
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        tokenizer = tokens.load(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise unfit(path, f"its tokenizer does not load: {str(error)[:200]}", "repair the tokenizer files") from None
     if not tokenizer.chat_template:
         raise unfit(path, "it has no chat template", "choose a base with one, or add chat_template.jinja")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reasoner.bases import locate
 from reasoner.bases.locate import Agreement, Provenance
 from reasoner.bases.shape import PRE_TOKENIZERS
+from reasoner.bases.tokens import PARTS, SCRIPTS
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp.header import Described
 from reasoner.llamacpp.loaded import LoadedModel
@@ -125,32 +126,10 @@ _ANSWERS = (
 )
 
 
-SCRIPTS = (
-    "Größe, Straße, naïve café, façade, Łódź, İstanbul, smørrebrød",
-    "Привет, как дела? Съешь же ещё этих мягких булок",
-    "Ελληνικά: ξεσκεπάζω την ψυχοφθόρα βδελυγμία",
-    "日本語の文章です。東京で会いましょう！ 我想在北京工作1314天 ～",
-    "한국어 문장을 하나 더 써 봅시다",
-    "नमस्ते दुनिया, यह एक परीक्षण है। १२३४५",
-    "السلام عليكم ورحمة الله ١٢٣ שלום עולם",
-    "កាន់តែពិសេសអាច ภาษาไทยไม่มีช่องว่าง",
-    "🚀 😶‍🌫️ ✅ 🦙🦙 👩‍👩‍👧‍👦 🇫🇷🇯🇵 👍🏽",
-    "½ + ¼ = ¾, x² ≤ √2, ∑ᵢ aᵢ ≠ ∞, 5 €, 7 £, 30 °C, “quoted” – ‘dash’ — …",
-    "e\u0301 a\u0308 n\u0303 \u200b\u200d\ufeff zero width; soft\u00adhyphen; nb\u00a0space; em\u2003space",
-)
-
-_PARTS = (
-    "a", "I", "word", "Word", "WORDS", "n't", "'s", "'LL", "'re", "’s", "1", "42", "007", "3.14", "1,234", "-5", "+7",
-    "x2", "2x", "#", "####", "$", "%", "==", "!=", "->", "<", ">", "<|", "|>", "</s>", "{", "}", "()", "[0]", "...",
-    "?!", ":", ";", "\\", "/", "_", "__init__", "@", "é", "ß", "Ж", "中", "🙂", " ", "  ", "   ", "\n", "\n\n", "\t",
-    "\r\n",
-)  # fmt: skip
-
-
 def _strings(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
     """Yields texts on which tokenizers are known to differ, this project's own among them; always the same ones."""
     rng = random.Random(0)
-    yield from ("", *_PARTS, *SCRIPTS, *_CHATS, *_ANSWERS)
+    yield from ("", *PARTS, *SCRIPTS, *_CHATS, *_ANSWERS)
     for number in range(0, 1200, 7):
         yield from (str(number), f"-{number}", f" {number} + {number * 37}", f"{number:,}.{number % 10}%")
     for size in (1, 2, 3):
@@ -168,4 +147,4 @@ def _strings(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
         chat = [{"role": "user", "content": question}]
         yield str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)) + answer
     for _ in range(600):
-        yield "".join(rng.choices(_PARTS, k=rng.randint(2, 12)))
+        yield "".join(rng.choices(PARTS, k=rng.randint(2, 12)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner import files, runs
-from reasoner.bases import locate
+from reasoner.bases import locate, tokens, weights
 from reasoner.config import Config, public
 from reasoner.errors import ReasonerError
 from reasoner.export.facts import MergeFacts
@@ -56,9 +56,10 @@ def run(
     embeddings = model.get_input_embeddings().weight
     tied = next((name for name, tensor in model.named_parameters() if tensor is embeddings), "")
     tuned = _with_adapter(model, adapter)
+    _untie(tuned.get_base_model())
     probes = [locate.prompt_ids(tokenizer, messages(text, config.data.system)) for text in _PROBES]
     with_adapter = _logits(tuned, probes)
-    merged = tuned.merge_and_unload()
+    merged = _merged(tuned)
     as_merged = _logits(merged, probes)
     tolerance = TOLERANCE * max(1.0, *(float(x.abs().max()) for x in with_adapter))
     worst = _largest_difference(with_adapter, as_merged)
@@ -84,6 +85,11 @@ def run(
     )
 
 
+def rehearse(base_path: Path, out: Path) -> None:
+    """Writes the untouched base as a merged model is written, so that what cannot be served shows before a training."""
+    _save(_load(base_path), locate.load_tokenizer(base_path), base_path, out, "")
+
+
 def _load(path: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
@@ -97,9 +103,29 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
 
     try:
         return PeftModel.from_pretrained(model, adapter).eval()
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
         fix = "export a run with the base that it was trained on, or train again under another name"
         raise ReasonerError("the adapter does not fit the base", str(error)[:300], fix) from None
+
+
+def _merged(tuned: Any) -> Any:
+    try:
+        return tuned.merge_and_unload()
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        fix = "train it without what is named here"
+        raise ReasonerError("PEFT cannot merge this kind of adapter", str(error)[:300], fix) from None
+
+
+def _untie(model: Any) -> None:
+    """Gives the output its own weights where an adapter on one end of tied embeddings would change the other too."""
+    import torch
+
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tables = [getattr(one, "base_layer", one) for one in ends]
+    is_adapted = any(table is not end for table, end in zip(tables, ends, strict=True))
+    if is_adapted and getattr(tables[0], "weight", 0) is getattr(tables[1], "weight", 1):
+        tables[1].weight = torch.nn.Parameter(tables[1].weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False
 
 
 def _changes(merged: Any, original: Mapping[str, Any], tied: str) -> tuple[list[str], float]:
@@ -134,6 +160,7 @@ def _save(merged: Any, tokenizer: PreTrainedTokenizerBase, base_path: Path, out:
         settings.do_sample = True  # what the base's file means; without it the library refuses to save
     with files.partial_dir(out) as partial:
         merged.save_pretrained(partial, safe_serialization=True)
+        weights.carry_over(base_path, weights.check(base_path), partial)
         given, stored = (files.read_json(folder / "config.json") for folder in (base_path, partial))
         compute = given.get("dtype") or given.get("torch_dtype") or "bfloat16"
         files.write_json(partial / "config.json", {**stored, "dtype": compute})
@@ -186,6 +213,9 @@ def save_tokenizer(source: Path, target: Path, tokenizer: PreTrainedTokenizerBas
         if (given.get("content") if isinstance(given, dict) else given) != eos_token:
             stored["eos_token"] = eos_token
             files.write_json(target / name, stored)
+    if tokens.strays(source):  # so that the converter, and whoever loads the folder, reads tokenizer.json as well
+        stored = files.read_json(target / "tokenizer_config.json") or {}
+        files.write_json(target / "tokenizer_config.json", {**stored, "tokenizer_class": "PreTrainedTokenizerFast"})
     if not isinstance(tokenizer.chat_template, str):
         return
     kept, apart = keep_template(tokenizer.chat_template), target / "chat_template.jinja"

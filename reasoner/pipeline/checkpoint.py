@@ -14,7 +14,7 @@ from typing import Any, Literal
 from reasoner import files, runs
 from reasoner.errors import GATE as GATE_CODE
 from reasoner.errors import USAGE, ReasonerError
-from reasoner.export import delta
+from reasoner.export import adapters, delta
 from reasoner.export.facts import GGUF, MODELFILE, REGISTER
 from reasoner.measuring import gate as measured
 from reasoner.measuring import ladder
@@ -26,7 +26,6 @@ from reasoner.serving import history
 from reasoner.training.facts import TRAIN
 
 Route = Literal["auto", "reference", "delta"]
-WEIGHTS, SHAPE = "adapter_model.safetensors", "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def export_step(job: Job, step: int | None, route: Route) -> Exported:
     """Exports one checkpoint, by default the end of the training, else the newest that is whole, and notes it."""
     folder = checkpoints_dir(job)
     found = by_step(folder)
-    ready = [step for step, path in found.items() if step and is_whole(path / WEIGHTS)]
+    ready = [step for step, path in found.items() if step and adapters.is_whole(path / adapters.WEIGHTS)]
     is_trained = job.record(TRAIN) is not None
     if step is None:
         if not is_trained and not ready:
@@ -100,16 +99,18 @@ def export_step(job: Job, step: int | None, route: Route) -> Exported:
     source = folder / f"checkpoint-{step}"
     if step not in ready and is_trained and step == job.step:
         source = job.run.path / "adapter"
-    elif step not in ready and not is_whole(one.adapter / WEIGHTS):
+    elif step not in ready and not adapters.is_whole(one.adapter / adapters.WEIGHTS):
         why = f"there are: {', '.join(map(str, sorted(ready))) or 'none'} in {folder}"
         what = f"run {job.run.name} has no whole checkpoint of step {step}"
         raise ReasonerError(what, why, "--step with one of these", code=USAGE)
     if source.exists():
         with runs.lock(job.run, "export", job.reporter.say):
             take(one, source)
-    if fault := faults(one.adapter, job.base.path):
+    try:
+        admit(one)
+    except ReasonerError as error:
         shutil.rmtree(one.adapter)
-        raise ReasonerError(f"step {step} cannot be exported", why=fault, fix="choose another step")
+        raise ReasonerError(f"step {step} cannot be exported", why=error.why, fix="choose another step") from None
     made = export(one, route)
     history.tell(job.run, step, "exported", by="reasoner export", **made.event())
     return made
@@ -178,64 +179,7 @@ def climb(job: Job, options: ladder.Options) -> Ladder:
         return ladder.run(job.config, job.run, export, job.client, options, job.listener)
 
 
-# -- adapters that may be exported -----------------------------------------------------------------
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a safetensors file opens and its tensors fill it to the last byte."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if not path.is_file():
-            return False
-        with safe_open(path, framework="numpy") as opened:
-            return bool(opened.keys())
-    except (SafetensorError, OSError):
-        return False
-
-
-def faults(adapter: Path, base: Path) -> str | None:
-    """Why an adapter cannot be exported with this base; None where it looks fit."""
-    import torch
-    from safetensors import SafetensorError, safe_open
-
-    shape = files.read_json(adapter / SHAPE)
-    if not isinstance(shape, dict) or "peft_type" not in shape:
-        return f"{SHAPE} cannot be read"
-    if not is_whole(adapter / WEIGHTS):
-        return f"{WEIGHTS} is not whole"
-    shapes = _shapes(base)
-    moved = False
-    try:
-        with safe_open(adapter / WEIGHTS, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118  (not a dictionary)
-                tensor = opened.get_tensor(name)
-                if not bool(torch.isfinite(tensor).all()):
-                    return f"{name!r} holds values that are not numbers"
-                module, _, part = name.removeprefix("base_model.model.").partition(".lora_")
-                wanted = shapes.get(f"{module}.weight")
-                side = {"A": (1, 1), "B": (0, 0)}.get(part[:1]) if part else None
-                if side is None:  # a whole module, or an embedding's: `delta` knows what it is
-                    moved = True
-                    continue
-                if wanted is None:
-                    return f"another base: this one has no {module!r}"
-                if tensor.ndim < 2 or tensor.shape[side[0]] != wanted[side[1]]:
-                    return f"another base: {module} is {tuple(wanted)} here, {name!r} has {tuple(tensor.shape)}"
-                moved = moved or (part[:1] == "B" and bool(tensor.any()))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        return f"{WEIGHTS} cannot be read: {error}"
-    return None if moved or shape["peft_type"] != "LORA" else "the adapter changes nothing"
-
-
-def _shapes(base: Path) -> dict[str, list[int]]:
-    from safetensors import safe_open
-
-    found: dict[str, list[int]] = {}
-    for path in base.glob("*.safetensors"):
-        with safe_open(path, framework="numpy") as opened:
-            found |= {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118
-    return found
+# -- checkpoints -----------------------------------------------------------------------------------
 
 
 def by_step(folder: Path) -> dict[int, Path]:
@@ -250,5 +194,16 @@ def take(job: Job, source: Path) -> None:
     A copy and not a hard link: a trainer that saves the same step again may write into the same file.
     """
     with files.partial_dir(job.adapter) as partial:
-        for name in (SHAPE, WEIGHTS):
+        for name in (adapters.SHAPE, adapters.WEIGHTS):
             shutil.copyfile(source / name, partial / name)
+
+
+def admit(job: Job) -> None:
+    """Makes the copy of an adapter in the export folder one that loads whole, and says what was repaired.
+
+    Raises where it does not fit the base; the reason is the error's `why`.
+    """
+    found = adapters.fit(job.adapter, job.base.path)
+    if found.repairs:
+        found.save(job.adapter)
+        job.reporter.say(f"{runs.step_name(job.step)}: the adapter was repaired: {found.repairs}")

@@ -21,11 +21,13 @@ from typing import Any
 from reasoner import __version__, files, runs
 from reasoner.audit import audit
 from reasoner.audit.results import Audit, short
-from reasoner.bases import locate, proof, templates
+from reasoner.bases import locate, proof, specs, templates, tokens, weights
 from reasoner.config import Config, recorded
 from reasoner.errors import ReasonerError
 from reasoner.export import calibration, delta, facts, merge, register
 from reasoner.llamacpp import install, quantize
+from reasoner.llamacpp.header import read_header
+from reasoner.llamacpp.loaded import LoadedModel
 from reasoner.machine import processes
 from reasoner.measuring import evaluate, gate, ladder
 from reasoner.measuring.figures import EVALUATE, GATE, Evaluation, GateFacts
@@ -69,6 +71,9 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
     config, found, say = job.config, job.base, job.reporter.say
     tokenizer = locate.load_tokenizer(found.path, config.data.think)
     locate.check_embeddings(found.path, tokenizer)
+    left_out = weights.check(found.path)
+    if stray := tokens.strays(found.path):
+        say(f"base: its tokenizer.json is taken as it is; transformers would build another one ({stray})")
     with files.partial_dir(job.base_model) as partial:
         for name in found.files:
             if name.endswith(".safetensors") or name in ("config.json", "generation_config.json") or "index" in name:
@@ -77,6 +82,8 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
     made = quantize.run(job.base_model, job.base_gguf, job.base_quant, job.run.log_path("base"), say)
     if found.imported:
         proof.check_reexport(found.imported, made)
+    if left_out:
+        _rehearse(job, left_out)
     pinned = register.parameters(config, job.base_model)
     servable = register.Servable(job.base_gguf, files.sha256_file(job.base_gguf), pinned, job.base_model)
     think = templates.settle(found.path, tokenizer, config.data.think).think
@@ -103,6 +110,27 @@ def _base(job: Job) -> tuple[Outputs, facts.BaseFacts]:
         think=think,
         left_behind=left,
     )
+
+
+def _rehearse(job: Job, left_out: list[str]) -> None:
+    """Takes the untouched base to a GGUF as a merged model goes there; raises where its tensors are not the base's.
+
+    Only where transformers leaves tensors out when it saves: llama.cpp would not load a file without them.
+    """
+    saved, gguf = job.base_model.with_name("rehearsal"), job.base_gguf.with_name("rehearsal.gguf")
+    try:
+        merge.rehearse(job.base.path, saved)
+        quantize.run(saved, gguf, job.base_quant, job.run.log_path("base"), job.reporter.say)
+        was, now = ({n: one.shape for n, one in read_header(path).tensors.items()} for path in (job.base_gguf, gguf))
+        if odd := sorted(name for name in was.keys() | now if was.get(name) != now.get(name)):
+            why = f"{len(odd)} of its {len(was)} tensors are lost or changed when it is saved, first {odd[0]!r}"
+            raise specs.unfit(job.base.spec, why, "name another base")
+        LoadedModel(gguf).close()
+    finally:
+        shutil.rmtree(saved, ignore_errors=True)
+        gguf.unlink(missing_ok=True)
+    what = f"{len(left_out)} tensors that transformers does not save"
+    job.reporter.say(f"base: {what}, first {left_out[0]}, are carried over: a merged model loads")
 
 
 def _train(job: Job) -> tuple[Outputs, TrainFacts]:

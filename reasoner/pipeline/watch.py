@@ -3,7 +3,8 @@
 A checkpoint counts when it is complete. Our trainer writes `DONE` last; in a folder of another trainer's, the adapter
 must open, its tensors must fill the file to the byte, and nothing in the folder may have moved for a while of our own
 clock: a modification time alone says nothing after a copy. The adapter is copied out first, so that pruning cannot hurt
-an export; what is wrong with it (another base, values that are not numbers) is said once, and the watcher lives on.
+an export; what is wrong with it (another base, missing tensors) is said once, and it is tried again only when its file
+has changed.
 
 Every step that was seen ends in one of `skipped`, `promoted`, `kept` or `failed`, in the run's `history.jsonl`. A
 watcher that was killed finds there, and in `exports/`, what it had begun: it goes on with the newest and clears up the
@@ -26,6 +27,7 @@ from typing import Any
 
 from reasoner import runs
 from reasoner.errors import ReasonerError
+from reasoner.export import adapters
 from reasoner.pipeline import checkpoint, outlets
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
@@ -60,6 +62,7 @@ class Watcher:
         self._seen: set[int] = set()
         self._known: set[int] = set()
         self._still: dict[int, tuple[object, float]] = {}
+        self._refused: dict[int, str] = {}
         self._said: set[str] = set()
         self._lock, self._arrived = threading.RLock(), threading.Event()
         self._broken: BaseException | None = None
@@ -67,7 +70,7 @@ class Watcher:
 
     def watch(self, is_over: Callable[[], bool]) -> None:
         """Until `is_over`, and nothing is left to do. The caller holds the run's `watch` lock."""
-        import torch  # noqa: F401  (seconds, in which a fast trainer saves and prunes: not while a checkpoint is taken)
+        import peft  # noqa: F401  (seconds, in which a fast trainer saves and prunes: not while a checkpoint is taken)
 
         with outlets.sender(self.settings.notify, self._once) as self._sink:
             try:
@@ -165,6 +168,11 @@ class Watcher:
         """Take every checkpoint that has become complete."""
         with self._lock:
             folders = checkpoint.by_step(self.folder)
+            for step in self._refused.keys() & folders.keys():
+                if _stamp(folders[step]) not in ("", self._refused[step]) and not self._is_fresh(step, folders[step]):
+                    del self._refused[step]  # saved again: it is looked at as if it were new
+                    self._known.discard(step)
+                    self._seen.discard(step)
             ready = sorted(n for n, path in folders.items() if n not in self._known and self._is_complete(n, path))
             for step in ready:
                 self._take(step, folders[step])
@@ -181,7 +189,7 @@ class Watcher:
             return True
         if not self.settings.checkpoints and (self.run_.path / "metrics.jsonl").exists():
             return False  # our trainer writes metrics with its first step; from then on only its marker counts
-        return not self._is_fresh(step, folder) and checkpoint.is_whole(folder / checkpoint.WEIGHTS)
+        return not self._is_fresh(step, folder) and _is_decided(folder)
 
     def _is_fresh(self, step: int, folder: Path) -> bool:
         """Whether anything in the folder has moved within the last `settle_s` of our own clock."""
@@ -208,6 +216,11 @@ class Watcher:
             self._known.add(step)
             self._skip(step, f"not a multiple of {self.every}")
             return
+        self._refused[step] = _stamp(folder)  # until it is admitted
+        if why := adapters.not_an_adapter(folder):
+            self._known.add(step)
+            self._skip(step, why, file=self._refused[step])
+            return
         try:
             checkpoint.take(self.job.at(step), folder)
         except (FileNotFoundError, PermissionError, IsADirectoryError, shutil.SpecialFileError) as error:
@@ -220,9 +233,16 @@ class Watcher:
             self._admit(step)
 
     def _admit(self, step: int) -> None:
-        if why := checkpoint.faults(self.job.at(step).adapter, self.job.base.path):
-            self._skip(step, why)
+        stamp = self._refused.setdefault(step, _stamp(self.folder / f"checkpoint-{step}"))
+        try:
+            checkpoint.admit(self.job.at(step))
+        except ReasonerError as error:
+            self._skip(step, error.why or error.what, file=stamp)
+        except OSError as error:  # no room for the repaired one: it is tried again at the next look
+            self._known.discard(step)
+            self._once(f"step {step} cannot be repaired: {error}")
         else:
+            self._refused.pop(step, None)
             self.pending[step] = self.job.at(step).adapter
             self._arrived.set()
 
@@ -307,9 +327,9 @@ class Watcher:
             reason = "it is the public model" if found.passed else "; ".join(found.why)
             self.tell(step, "kept", tag=made.tag, reason=reason, score=found.score)
 
-    def _skip(self, step: int, reason: str) -> None:
+    def _skip(self, step: int, reason: str, **facts: Any) -> None:
         self._drop(step)
-        self.tell(step, "skipped", reason=reason)
+        self.tell(step, "skipped", reason=reason, **facts)
 
     def _once(self, text: str) -> None:
         if text not in self._said:
@@ -387,9 +407,11 @@ class Watcher:
             self._seen |= last.keys()
             for step, row in sorted(last.items()):
                 self._sweep(step)
+                if row.file is not None:
+                    self._refused[step] = row.file
                 if row.event in ("skipped", "failed", "removed"):
                     self._drop(step)
-                elif row.event == "seen" and checkpoint.is_whole(self.job.at(step).adapter / checkpoint.WEIGHTS):
+                elif row.event == "seen" and adapters.is_whole(self.job.at(step).adapter / adapters.WEIGHTS):
                     self._known.add(step)
                     self._admit(step)
                     continue
@@ -399,6 +421,21 @@ class Watcher:
                     self._skip(step, "its checkpoint is gone since the last watch")
                 self._known.add(step)
             self._retain(self.job)
+
+
+def _is_decided(folder: Path) -> bool:
+    """Whether a folder in which nothing moves holds a whole adapter, or will never hold one."""
+    return adapters.is_whole(folder / adapters.WEIGHTS) or adapters.not_an_adapter(folder) is not None
+
+
+def _stamp(folder: Path) -> str:
+    """Size and time of an adapter's files; "" where there are none."""
+    found = []
+    for name in (adapters.SHAPE, adapters.WEIGHTS, "adapter_model.bin"):
+        with contextlib.suppress(OSError):
+            stat = (folder / name).stat()
+            found.append(f"{stat.st_size}:{stat.st_mtime_ns}")
+    return " ".join(found)
 
 
 # -- the whole command -------------------------------------------------------------------------

@@ -52,6 +52,8 @@ class Event:
     lower: float | None = None
     against: str | None = None
     reason: str | None = None
+    file: str | None = None
+    """Size and time of the files of an adapter that was passed over for what is in them."""
     attempt: int | None = None
     final: bool | None = None
     stage_seconds: dict[str, float] | None = None

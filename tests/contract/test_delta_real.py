@@ -144,6 +144,8 @@ def long(*values):
         long("llama", True, "bfloat16", {"modules_to_save": ["embed_tokens"]}, 15),
         long("llama", False, "bfloat16", {"target_modules": ["q_proj", "lm_head", "embed_tokens"]}, 4),
         long("qwen3", True, "bfloat16", {**PATTERNS, "use_rslora": True}, 14),
+        ("llama", True, "bfloat16", {"target_modules": ["q_proj", "lm_head"]}, 3),
+        long("qwen3", True, "bfloat16", {"target_modules": ["q_proj", "lm_head", "embed_tokens"]}, 4),
     ],
 )
 def test_other_shapes_and_other_adapters(kind, tied, dtype, settings, rewritten, tmp_path):

@@ -182,6 +182,7 @@ def test_a_bos_stands_once(client, tag, folder, file, problems):
 def test_an_adapter_is_applied(folder, problems, reference, tmp_path):
     import torch
     from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
@@ -201,6 +202,16 @@ def test_an_adapter_is_applied(folder, problems, reference, tmp_path):
     assert [a.text for a in tuned[0]] != [a.text for a in reference[0]]
     same(ask(tmp_path / "merged", problems), tuned)
     same(ask(tmp_path / "adapter", problems), tuned)
+    path = tmp_path / "adapter" / "adapter_model.safetensors"
+    stored = load_file(path)
+    save_file({name.removeprefix("base_model.model."): tensor for name, tensor in stored.items()}, path)
+    before = path.read_bytes()
+    same(ask(folder, problems, adapter=tmp_path / "adapter"), tuned)  # PEFT alone would load nothing of it
+    assert path.read_bytes() == before
+    save_file({name: tensor for name, tensor in stored.items() if ".layers.0." not in name}, path)
+    with pytest.raises(ReasonerError, match="does not fit the base") as caught:
+        opening.open_engine(str(folder), adapter=tmp_path / "adapter")
+    assert "of the 56 tensors" in caught.value.why and caught.value.code == 2
 
 
 def test_no_engine_goes_beyond_the_context_that_the_model_was_made_for(client, plain_tag, folder, file):

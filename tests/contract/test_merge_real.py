@@ -17,18 +17,18 @@ POCKET = locate.shipped()["pocket"]
 
 @pytest.fixture
 def adapter(tmp_path):
-    def make(fill, rank=4):
+    def make(fill, rank=4, **settings):
         import torch
         from peft import LoraConfig, get_peft_model
         from transformers import AutoModelForCausalLM
 
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_pretrained(POCKET, dtype=torch.float32)
-        shape = LoraConfig(r=rank, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-        tuned = get_peft_model(model, shape)
+        wanted = {"target_modules": "all-linear", **settings}
+        tuned = get_peft_model(model, LoraConfig(r=rank, lora_alpha=8, task_type="CAUSAL_LM", **wanted))
         with torch.no_grad():
             for name, tensor in tuned.named_parameters():
-                if "lora_B" in name:
+                if "lora_B" in name or "lora_embedding_A" in name:
                     tensor.copy_(torch.randn_like(tensor) * fill)
         tuned.save_pretrained(tmp_path / "adapter")
         return tmp_path / "adapter"
@@ -96,6 +96,26 @@ def test_an_adapter_that_is_none_is_refused(adapter, tmp_path, fill, says):
     with pytest.raises(ReasonerError, match=says):
         run(adapter(fill), tmp_path)
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("ends", [["lm_head"], ["embed_tokens"], ["embed_tokens", "lm_head"]])
+def test_an_adapter_on_one_end_of_tied_embeddings_leaves_the_other_end_alone(adapter, tmp_path, ends):
+    from safetensors.torch import load_file
+
+    outputs, facts = run(adapter(0.02, target_modules=["q_proj", *ends]), tmp_path)
+    assert facts.changed_tensors == 4 + len(ends) and facts.max_logit_difference <= facts.tolerance
+    assert facts.max_logit_difference_16_bit <= facts.tolerance  # the folder holds both ends, and loads so
+    before = load_file(POCKET / "model.safetensors")["model.embed_tokens.weight"].half()
+    after = load_file(outputs[0] / "model.safetensors")
+    for end in ("embed_tokens", "lm_head"):
+        stored = after["lm_head.weight" if end == "lm_head" else "model.embed_tokens.weight"]
+        assert (stored != before).any() == (end in ends)
+
+
+def test_an_adapter_that_cannot_be_merged_is_refused(adapter, tmp_path):
+    with pytest.raises(ReasonerError, match="cannot merge this kind") as caught:
+        run(adapter(0.02, lora_bias=True), tmp_path)
+    assert "lora_bias" in caught.value.why and not (tmp_path / "merged").exists()
 
 
 def test_an_adapter_of_another_base_is_refused(adapter, tmp_path):

@@ -4,10 +4,10 @@ import io
 import json
 import os
 import shutil
-import struct
 import threading
 import types
 
+import adapter_files
 import fake_ollama
 import pytest
 
@@ -15,44 +15,21 @@ from reasoner import config, files, runs
 from reasoner.bases import locate
 from reasoner.cli import screen
 from reasoner.errors import ReasonerError
+from reasoner.export import adapters
 from reasoner.measuring.figures import GateFacts
 from reasoner.pipeline import checkpoint, outlets, watch
 from reasoner.pipeline.job import Job
 from reasoner.serving import history, tags
 from reasoner.serving.tags import Registered, Tagged
 
-MODULE = "model.layers.0.q_proj"
-
-
-def tensors(fill=1.0, module=MODULE, rows=4, columns=6, **more):
-    import torch
-
-    names = {"A": (2, columns), "B": (rows, 2)}
-    made = {f"base_model.model.{module}.lora_{s}.weight": torch.full(shape, fill) for s, shape in names.items()}
-    return {**made, **more}
-
-
-def adapter(folder, made=None, shape='{"peft_type": "LORA"}'):
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors() if made is None else made, folder / checkpoint.WEIGHTS)
-    (folder / checkpoint.SHAPE).write_text(shape)
-    return folder
-
 
 class World:
     """A run, its trainer and its server; `scores` by step decide at the gate, `fails` how often an export fails."""
 
     def __init__(self, folder, monkeypatch):
-        from safetensors.torch import save_file
-
         self.run, self.server = runs.Run(folder / "runs" / "demo"), fake_ollama.FakeOllama()
         self.client = self.server.quick_client()
-        self.base = folder / "base"
-        self.base.mkdir()
-        zeros = tensors()[f"base_model.model.{MODULE}.lora_B.weight"].new_zeros(4, 6)
-        save_file({f"{MODULE}.weight": zeros}, self.base / "model.safetensors")
+        self.base = adapter_files.base(folder / "base")
         self.scores, self.fails, self.exported = {}, {}, []
         self.events, self.said = [], []
         self.settings = {"watch.poll_s": "0.02", "watch.settle_s": "0.05", "watch.retry_s": "0.01"}
@@ -75,14 +52,14 @@ class World:
         return made
 
     def checkpoint(self, step, made=None, *, is_done=True, folder=None):
-        path = adapter((folder or self.run.checkpoints_dir) / f"checkpoint-{step}", made)
+        path = adapter_files.write((folder or self.run.checkpoints_dir) / f"checkpoint-{step}", made)
         if is_done:
             (path / "DONE").touch()
         return path
 
     def export(self, job, route="auto"):
         self.exported.append(job.step)
-        assert checkpoint.is_whole(job.adapter / checkpoint.WEIGHTS)
+        assert adapters.is_whole(job.adapter / adapters.WEIGHTS)
         files.write_text(job.export / f"partial-model-{job.step}.gguf", "half")
         if self.fails.get(job.step, 0):
             self.fails[job.step] -= 1
@@ -130,65 +107,6 @@ def world(tmp_path, monkeypatch):
     made = World(tmp_path, monkeypatch)
     yield made
     made.server.close()
-
-
-# -- one checkpoint
-
-
-@pytest.mark.parametrize("cut", [-1, 1])
-def test_a_file_is_whole_only_to_the_byte(tmp_path, cut):
-    path = adapter(tmp_path) / checkpoint.WEIGHTS
-    assert checkpoint.is_whole(path)
-    data = path.read_bytes()
-    path.write_bytes(data[:cut] if cut < 0 else data + b"x")
-    assert not checkpoint.is_whole(path)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"\0" * 8, b"\xff" * 80, struct.pack("<Q", 4) + b"[1]\n", struct.pack("<Q", 9000) + b"[" * 9001],
-    ids=["empty", "nothing", "endless", "list", "deep"],
-)
-def test_no_bytes_pass_for_a_whole_file(tmp_path, data):
-    (tmp_path / checkpoint.WEIGHTS).write_bytes(data)
-    assert not checkpoint.is_whole(tmp_path / checkpoint.WEIGHTS)
-
-
-def test_a_pipe_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / checkpoint.WEIGHTS)
-    assert not checkpoint.is_whole(tmp_path / checkpoint.WEIGHTS)
-    assert not checkpoint.is_whole(tmp_path / "missing")
-
-
-def faulty():
-    import torch
-
-    name = f"base_model.model.{MODULE}.lora_B.weight"
-    nan, inf = (tensors(**{name: torch.tensor([[1.0, v]] * 4)}) for v in (float("nan"), float("-inf")))
-    return {
-        "nan": (nan, "holds values that are not numbers"),
-        "inf": (inf, "holds values that are not numbers"),
-        "no such module": (tensors(module="model.layers.9.q_proj"), "another base: this one has no"),
-        "wider": (tensors(columns=8), "another base"),
-        "taller": (tensors(rows=5), "another base"),
-        "no matrix": (tensors(**{name: torch.ones(4)}), "another base"),
-        "idle": (tensors(fill=0.0), "changes nothing"),
-        "hostile name": (tensors(**{"\x1b[31mx": torch.tensor([float("nan")])}), r"'\x1b[31mx' holds"),
-    }
-
-
-@pytest.mark.parametrize(
-    "kind", ["nan", "inf", "no such module", "wider", "taller", "no matrix", "idle", "hostile name"]
-)
-def test_what_cannot_be_exported_is_told_apart(world, tmp_path, kind):
-    made, why = faulty()[kind]
-    assert checkpoint.faults(adapter(tmp_path / "good"), world.base) is None
-    assert why in checkpoint.faults(adapter(tmp_path / "bad", made), world.base)
-
-
-@pytest.mark.parametrize("shape", ["", "[]", "{}", "[" * 100_000], ids=["empty", "list", "bare", "deep"])
-def test_an_adapter_without_a_readable_shape_cannot_be_exported(world, tmp_path, shape):
-    assert checkpoint.faults(adapter(tmp_path / "bad", shape=shape), world.base) == f"{checkpoint.SHAPE} cannot be read"
 
 
 # -- discovery
@@ -241,9 +159,9 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     world.settings["watch.checkpoints"] = str(folder)
     world.settings["watch.settle_s"] = "5"
     path = world.checkpoint(10, is_done=False, folder=folder)
-    whole = (path / checkpoint.WEIGHTS).read_bytes()
-    (path / checkpoint.WEIGHTS).write_bytes(whole[:-4])
-    os.utime(path / checkpoint.WEIGHTS, (0, 0))  # an old file time says nothing
+    whole = (path / adapters.WEIGHTS).read_bytes()
+    (path / adapters.WEIGHTS).write_bytes(whole[:-4])
+    os.utime(path / adapters.WEIGHTS, (0, 0))  # an old file time says nothing
     clock = [100.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: clock[0])
     one = watch.Watcher(world.job, world.record, world.said.append)
@@ -254,7 +172,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert one.pending == {}
     assert world.said == ["step 10 is still and not whole: it is passed over unless it completes"]
-    (path / checkpoint.WEIGHTS).write_bytes(whole)
+    (path / adapters.WEIGHTS).write_bytes(whole)
     one.scan()
     clock[0] += 4
     one.scan()
@@ -268,7 +186,7 @@ def test_another_trainers_folder_counts_once_it_is_whole_and_still(world, tmp_pa
     one.scan()
     assert list(one.pending) == [10]
     shutil.rmtree(path)
-    assert checkpoint.is_whole(one.pending[10] / checkpoint.WEIGHTS)
+    assert adapters.is_whole(one.pending[10] / adapters.WEIGHTS)
 
 
 def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(world):
@@ -290,7 +208,7 @@ def test_checkpoints_saved_during_the_watch_are_found_and_outlive_their_folder(w
     assert world.ends == {2: ("promoted", None), 4: ("promoted", None)}
 
 
-@pytest.mark.parametrize("missing", [checkpoint.SHAPE, checkpoint.WEIGHTS, None])
+@pytest.mark.parametrize("missing", [adapters.SHAPE, adapters.WEIGHTS, None])
 def test_a_folder_that_goes_or_lacks_a_file_is_said_once(world, monkeypatch, missing):
     path = world.checkpoint(2)
     real = checkpoint.take
@@ -325,17 +243,74 @@ def test_no_room_for_the_copy_is_no_end(world, monkeypatch):
 
 
 def test_bad_checkpoints_do_not_end_the_watch(world):
-    bad = faulty()
-    for step, kind in enumerate(bad, 1):
-        world.checkpoint(step, bad[kind][0])
-    cut = world.checkpoint(20) / checkpoint.WEIGHTS
+    bad = {
+        1: (adapter_files.pair(fill=float("nan")), "2 of 2 tensors hold values that are not numbers"),
+        2: (adapter_files.pair("model.layers.9.self_attn.q_proj"), "another base: this one has no"),
+        3: (adapter_files.pair(fill=0.0), "the adapter changes nothing"),
+        4: (dict([adapter_files.pair().popitem()]), "the file lacks 1 of the 2 tensors"),
+    }
+    for step, (made, _) in bad.items():
+        world.checkpoint(step, made)
+    cut = world.checkpoint(20) / adapters.WEIGHTS
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     world.checkpoint(30)
     world.watch()
     assert world.exported == [30]
-    assert world.ends[20] == ("skipped", f"{checkpoint.WEIGHTS} is not whole")
-    assert [event for event, _ in world.ends.values()].count("skipped") == len(bad) + 1
+    assert world.ends[20] == ("skipped", f"{adapters.WEIGHTS} is not whole")
+    for step, (_, why) in bad.items():
+        assert world.ends[step][0] == "skipped" and why in world.ends[step][1]
     assert world.server.tags["reasoner:latest"] == "sha256:d30"
+
+
+def test_what_was_passed_over_is_tried_again_only_when_its_file_has_changed(world):
+    path = world.checkpoint(2, dict([adapter_files.pair().popitem()]))
+    for _ in range(2):  # once, and not by a second watcher
+        one = world.watch()
+        one.scan()
+        one.scan()
+    assert [row.event for row in history.events(world.run)] == ["seen", "skipped"]
+    (path / "optimizer.pt").write_bytes(b"more")  # not the adapter's
+    world.watch()
+    assert world.events == []
+    adapter_files.write(path)
+    world.watch(is_over=lambda: bool(world.exported))
+    assert [row.event for row in history.events(world.run)][2:] == [
+        "seen",
+        "exported",
+        "scored",
+        "promoting",
+        "promoted",
+    ]
+    world.watch()
+    assert world.events == []
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("adapter_model.bin", "is a pickle"), ("model.safetensors", "a whole model, not an adapter")]
+)
+def test_a_folder_that_will_never_hold_an_adapter_is_said_once(world, tmp_path, name, says):
+    folder = tmp_path / "theirs"
+    world.settings["watch.checkpoints"] = str(folder)
+    path = folder / "checkpoint-2"
+    path.mkdir(parents=True)
+    (path / name).write_bytes(b"x")
+    world.checkpoint(4, folder=folder)
+    world.watch(is_over=lambda: len(world.ends) == 2)
+    assert says in world.ends[2][1] and world.exported == [4]
+    world.watch()
+    assert world.events == []
+
+
+def test_an_adapter_with_names_of_another_version_is_repaired_in_our_copy_only(world):
+    made = {name.replace("base_model.model.", ""): tensor for name, tensor in adapter_files.pair().items()}
+    path = world.checkpoint(2, made)
+    before = (path / adapters.WEIGHTS).read_bytes()
+    world.watch()
+    assert world.exported == [2]
+    from safetensors.torch import load_file
+
+    assert load_file(world.job().at(2).adapter / adapters.WEIGHTS).keys() == adapter_files.pair().keys()
+    assert (path / adapters.WEIGHTS).read_bytes() == before
 
 
 # -- what becomes of one
@@ -449,7 +424,7 @@ def test_a_killed_watchers_step_is_gone_on_with(world):
 def test_a_promotion_cut_off_after_the_tag_moved_is_told(world):
     for tag in ("reasoner:step-000002", "reasoner:latest"):
         world.server.put(tag, "sha256:d2")
-    adapter(world.run.export_dir(2) / "adapter")
+    adapter_files.write(world.run.export_dir(2) / "adapter")
     history.tell(world.run, 2, "seen")
     history.tell(world.run, 2, "promoting", tag="reasoner:latest", digest="sha256:d2", previous=None, score=0.5)
     world.watch()
@@ -461,7 +436,7 @@ def test_what_a_killed_watcher_could_not_clear_up_goes(world):
     tag = "reasoner:step-000002"
     world.server.put(tag, "sha256:d2")
     tags.remember(world.client, tag)
-    adapter(world.run.export_dir(2) / "adapter")
+    adapter_files.write(world.run.export_dir(2) / "adapter")
     history.tell(world.run, 2, "seen")
     history.tell(world.run, 2, "skipped", reason="superseded by step 4")
     history.tell(world.run, 3, "seen")  # killed before it was copied, and pruned since
