@@ -57,6 +57,8 @@ def load(path: Path) -> PreTrainedTokenizerBase:
 
 def strays(path: Path) -> str:
     """Says how the tokenizer that transformers chooses differs from the folder's tokenizer.json; "" where it is it."""
+    if not (path / "tokenizer.json").exists():
+        return ""
     if (key := _key(path)) not in _found:
         load(path)
     return _found[key]

@@ -58,7 +58,7 @@ def test_the_file_decides(tmp_path, chosen, model_type, says):
         assert loaded(text, add_special_tokens=False)["input_ids"] == file.encode(text, add_special_tokens=False).ids
         assert locate.load_tokenizer(path).decode(loaded(text)["input_ids"]) == text
     (tmp_path / "copy").mkdir()
-    merge.save_tokenizer(path, tmp_path / "copy", "<|end|>")
+    merge.save_tokenizer(path, tmp_path / "copy", loaded)
     told = json.loads((tmp_path / "copy" / "tokenizer_config.json").read_text())
     assert told.get("tokenizer_class") == ("PreTrainedTokenizerFast" if says else chosen)
 
