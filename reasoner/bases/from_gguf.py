@@ -57,10 +57,10 @@ def materialize(spec: str, say: specs.Say, client: Callable[[], Client]) -> Impo
     """
     source = specs.find(spec, client)
     final = cache.cache_dir() / "bases" / source.key
-    if found := stored(final):
+    if found := _kept(source, final):
         return found
     with cache.locked("bases", say):
-        if found := stored(final):
+        if found := _kept(source, final):
             return found
         with partial_dir(final) as partial:
             facts = _import(source, partial, say)
@@ -93,12 +93,26 @@ def stored(final: Path) -> Imported | None:
     return Imported(final, final / found.gguf, found.facts) if (found.schema, sizes) == (SCHEMA, found.files) else None
 
 
+def _kept(source: specs.Source, final: Path) -> Imported | None:
+    """Returns what `stored` does; raises where it was made of another file than the one that is asked for."""
+    found = stored(final)
+    if found:
+        _check_hash(source, found.facts.file, found.facts.sha256)
+    return found
+
+
+def _check_hash(source: specs.Source, name: str, sha256: str) -> None:
+    if source.sha256 and sha256 != source.sha256:
+        fix = "check the hash, and the order of the packages in a list; or remove the file and fetch it again"
+        raise specs.unfit(source.spec, f"{name} has SHA-256 {sha256}, it must be {source.sha256}", fix, FAILED)
+
+
 def read_fit(spec: str, path: Path) -> Header:
     """Reads the header of a file, or refuses the file by name: not whole, not readable, not fit to be a base."""
     try:
         header = read_header(path)
     except Broken as error:
-        fix = "name a file that llama.cpp or Ollama can load; if it is one, download or copy it again"
+        fix = "name a file that llama.cpp or Ollama can load, with all its parts; if it is one, fetch it again"
         raise specs.unfit(spec, f"{path.name} is not whole: {error}", fix) from None
     except OSError as error:
         raise specs.unfit(spec, f"{path} cannot be read: {error.strerror}", "make it readable for this user") from None
@@ -110,11 +124,9 @@ def _import(source: specs.Source, folder: Path, say: specs.Say) -> Provenance:
     """Fills `folder` with the model and proves it; the marker is written last."""
     spec = source.spec
     path, licence_text = source.fetch(folder, say)
-    header = read_fit(spec, path)
     sha256 = sha256_file(path)
-    if source.sha256 and sha256 != source.sha256:
-        why = f"{path.name} has SHA-256 {sha256}, it must be {source.sha256}"
-        raise specs.unfit(spec, why, "remove it and fetch it again", FAILED)
+    _check_hash(source, path.name, sha256)
+    header = read_fit(spec, path)
     _need_memory(spec, header)
     specs.need_disk(spec, 2 * header.weights, folder)
     quant, bits = header.quantization
