@@ -179,9 +179,9 @@ def unpack(spec: str, wheels: Sequence[Path], folder: Path) -> tuple[Path, str]:
                 while chunk := packed.read(1 << 20):
                     digest.update(chunk)
                     plain.write(chunk)
-            found = "sha256=" + base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
-            if part.recorded != found:
-                why = f"{part.name} is {found}, the package says {part.recorded or 'nothing'}"
+            sha256 = "sha256=" + base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
+            if part.recorded != sha256:
+                why = f"{part.name} is {sha256}, the package says {part.recorded or 'nothing'}"
                 raise unfit(spec, why, "use another", FAILED)
     return out, next((part.licence for part in parts if part.licence), "")
 
