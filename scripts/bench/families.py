@@ -2,14 +2,14 @@
 
     .venv/bin/python scripts/bench/families.py [--only gemma3,lfm2] [--keep FOLDER] [--write]
 
-Each family is a model folder with the keys and widths of a published configuration, few layers, random weights, a chat
-template in the family's manner, and a tokenizer that is on this machine (llama.cpp's converter knows a byte-level one
-by its hash, so none can be made up). It goes the way of any base, by the command line: two steps of training, merge,
-GGUF, Ollama, twelve held-out prompts whose ids are compared, scores of base and tuned. Then the base's own GGUF is
-turned back into a folder (`gguf:`), and its tag goes the whole way (`ollama:`). KL: of next-token probabilities,
-transformers on the folder against llama.cpp on the GGUF that is made of it in 16 bits, or that it was made of. A
-verifier that tosses a coin pays, so that there is something to learn. An Ollama of its own is started on a free port
-and stopped. About three minutes a family on two cores.
+Each family is a model folder with the keys and widths of a published configuration (a quarter of the feed-forward width
+from 1B on), few layers, random weights, a chat template in the family's manner, and a tokenizer that is on this machine
+(the converter knows a byte-level one by its hash, so none can be made up). It goes the way of any base, `reasoner run`:
+two steps of training, merge, GGUF, Ollama, twelve held-out prompts whose ids are compared, scores of base and tuned.
+Then the base's own GGUF is turned back into a folder (`gguf:`), and its tag goes the whole way (`ollama:`). KL: of
+next-token probabilities, transformers on the folder against llama.cpp on the GGUF that is made of it in 16 bits, or
+that it was made of. A verifier that tosses a coin pays, so that there is something to learn. An Ollama of its own is
+started on a free port and stopped. About three minutes a family on two cores.
 """
 
 import argparse
@@ -118,7 +118,7 @@ FAMILIES = {
         "Gemma 3 (270M)", gemma3(hidden_size=640, intermediate_size=2048), template=TURNS, is_byte_level=False
     ),
     "gemma3-1b": Family(
-        "Gemma 3 (1B)", gemma3(hidden_size=1152, intermediate_size=6912), template=TURNS, is_byte_level=False
+        "Gemma 3 (1B)", gemma3(hidden_size=1152, intermediate_size=1728), template=TURNS, is_byte_level=False
     ),
     "lfm2": Family(
         "LFM2 (350M)",
@@ -142,7 +142,7 @@ FAMILIES = {
     "smollm3": Family(
         "SmolLM3 (3B)",
         {
-            "model_type": "smollm3", "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 4,
+            "model_type": "smollm3", "hidden_size": 2048, "intermediate_size": 2752, "num_hidden_layers": 4,
             "num_attention_heads": 16, "num_key_value_heads": 4, "no_rope_layer_interval": 4, "rms_norm_eps": 1e-6,
             "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 5e6},
         },
@@ -166,7 +166,7 @@ FAMILIES = {
     "llama32": Family(
         "Llama 3.2 (1B)",
         llama(
-            hidden_size=2048, intermediate_size=8192, num_attention_heads=32, num_key_value_heads=8, head_dim=64,
+            hidden_size=2048, intermediate_size=2048, num_attention_heads=32, num_key_value_heads=8, head_dim=64,
             tie_word_embeddings=True, max_position_embeddings=131072, rope_parameters=LLAMA3,
         ),
         template=WITH_BOS,
@@ -223,6 +223,12 @@ def make(family: Family, folder: Path, byte_level: Path) -> None:
         files.write_json(folder / "config.json", {**files.read_json(folder / "config.json"), **family.raw})
 
 
+def fetch_tokenizer() -> Path:
+    """Brings the base with the byte-level tokenizer into the machine's own cache, from a process of its own."""
+    code = f"from reasoner.bases import from_gguf as f; print(f.materialize({BPE!r}, lambda text: None, None).path)"
+    return Path(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip())
+
+
 @dataclass
 class World:
     """Runs and an Ollama of this script's own; the cache has bases of its own and the tools of the machine."""
@@ -239,7 +245,8 @@ class World:
                "OLLAMA_HOST": f"127.0.0.1:{port}", "HF_HUB_OFFLINE": 1}  # fmt: skip
         tools = cache.tools_dir()
         (folder / "cache").mkdir(parents=True, exist_ok=True)
-        (folder / "cache" / "tools").symlink_to(tools)
+        if not (folder / "cache" / "tools").exists():
+            (folder / "cache" / "tools").symlink_to(tools)
         files.write_text(folder / "coin.py", COIN)
         os.environ |= {key: str(value) for key, value in own.items()}
         return cls(folder, dict(os.environ))
@@ -280,7 +287,10 @@ def conversion(folder: Path, scratch: Path) -> str:
 
 def measure(world: World, key: str, family: Family, byte_level: Path) -> list[str]:
     """Returns the family's row: as a folder, as the GGUF of its base, as the tag of it."""
-    folder = world.folder / "bases" / key
+    folder, done = world.folder / "bases" / key, world.folder / "rows" / f"{key}.json"
+    if row := files.read_json(done):
+        return list(row)
+    shutil.rmtree(folder, ignore_errors=True)
     make(family, folder, byte_level)
     loop, cells = "–", [world.run(str(folder), f"{key}-folder"), "–", "–"]
     if not cells[0].startswith(("refused", "fails")):
@@ -293,6 +303,7 @@ def measure(world: World, key: str, family: Family, byte_level: Path) -> list[st
         cells[1:] = imported(f"gguf:{path}"), world.run(f"ollama:{tag}", f"{key}-tag")
     row = [family.name, f"`{family.config['model_type']}`", loop, *cells]
     print(row, flush=True)
+    files.write_json(done, row)
     return row
 
 
@@ -317,14 +328,18 @@ def as_markdown(world: World, rows: list[list[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="families, with commas between: " + ", ".join(FAMILIES))
-    parser.add_argument("--keep", type=Path, help="a new folder for runs and logs; else a temporary one")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="a folder for runs, logs and rows; families with a row there are not tried again",
+    )
     parser.add_argument("--write", action="store_true", help="put the table into docs/base.md")
     args = parser.parse_args()
     chosen = args.only.split(",") if args.only else list(FAMILIES)
-    byte_level = from_gguf.materialize(BPE, print, lambda: sys.exit("no server is needed")).path
-    install.use_python_binding(install.llama_cpp(print))
+    byte_level = fetch_tokenizer()
     with tempfile.TemporaryDirectory() as temporary:
         world = World.under((args.keep or Path(temporary)).absolute())
+        install.use_python_binding(install.llama_cpp(print))
         try:
             rows = [measure(world, key, FAMILIES[key], byte_level) for key in chosen]
         finally:
