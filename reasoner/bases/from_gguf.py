@@ -59,10 +59,10 @@ def materialize(spec: str, say: specs.Say, client: Callable[[], Client]) -> Impo
     template = _from_modelfile(source, client, say)
     key = source.key + (f"-{sha256_json(template)[:8]}" if template else "")
     final = cache.cache_dir() / "bases" / key
-    if found := stored(final):
+    if found := _kept(source, final):
         return found
     with cache.locked("bases", say):
-        if found := stored(final):
+        if found := _kept(source, final):
             return found
         with partial_dir(final) as partial:
             facts = _import(source, partial, say, template)
@@ -108,6 +108,20 @@ def _from_modelfile(source: specs.Source, client: Callable[[], Client], say: spe
     return "" if has_own else modelfile.template_of(source.spec, client(), tag.strip(), header)
 
 
+def _kept(source: specs.Source, final: Path) -> Imported | None:
+    """Returns what `stored` does; raises where it was made of another file than the one that is asked for."""
+    found = stored(final)
+    if found:
+        _check_hash(source, found.facts.file, found.facts.sha256)
+    return found
+
+
+def _check_hash(source: specs.Source, name: str, sha256: str) -> None:
+    if source.sha256 and sha256 != source.sha256:
+        fix = "check the hash, and the order of the packages in a list; or remove the file and fetch it again"
+        raise specs.unfit(source.spec, f"{name} has SHA-256 {sha256}, it must be {source.sha256}", fix, FAILED)
+
+
 def read_fit(spec: str, path: Path, template: str = "") -> Header:
     """Reads the header of a file, or refuses the file by name: not whole, not readable, not fit to be a base.
 
@@ -116,7 +130,7 @@ def read_fit(spec: str, path: Path, template: str = "") -> Header:
     try:
         header = read_header(path)
     except Broken as error:
-        fix = "name a file that llama.cpp or Ollama can load; if it is one, download or copy it again"
+        fix = "name a file that llama.cpp or Ollama can load, with all its parts; if it is one, fetch it again"
         raise specs.unfit(spec, f"{path.name} is not whole: {error}", fix) from None
     except OSError as error:
         raise specs.unfit(spec, f"{path} cannot be read: {error.strerror}", "make it readable for this user") from None
@@ -130,13 +144,11 @@ def _import(source: specs.Source, folder: Path, say: specs.Say, template: str) -
     """Fills `folder` with the model and proves it; the marker is written last."""
     spec = source.spec
     path, licence_text = source.fetch(folder, say)
+    sha256 = sha256_file(path)
+    _check_hash(source, path.name, sha256)
     header = read_fit(spec, path, template)
     if template:
         say("base: its chat template stands only in its Modelfile; rewritten, it renders chats as Ollama does")
-    sha256 = sha256_file(path)
-    if source.sha256 and sha256 != source.sha256:
-        why = f"{path.name} has SHA-256 {sha256}, it must be {source.sha256}"
-        raise specs.unfit(spec, why, "remove it and fetch it again", FAILED)
     _need_memory(spec, header)
     specs.need_disk(spec, 2 * header.weights, folder)
     quant, bits = header.quantization

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reasoner.bases import locate
-from reasoner.bases.shape import PRE_TOKENIZERS, Shape, rope
+from reasoner.bases.shape import ARCHITECTURES, PRE_TOKENIZERS, Shape, rope
 from reasoner.bases.specs import Say, unfit
 from reasoner.errors import ReasonerError
 from reasoner.files import write_json
@@ -204,15 +204,24 @@ def _config(header: Header, tokenizer: PreTrainedTokenizerBase) -> PretrainedCon
     from transformers import AutoConfig
 
     shape = Shape.of(header)
-    sizes = {key: value for key, value in vars(shape).items() if key not in ("theta", "has_biases")}
-    biases: dict[str, Any] = {"attention_bias": shape.has_biases} if header.architecture == "llama" else {}
+    sizes = {key: value for key, value in vars(shape).items() if key not in ("theta", "has_biases", "attends")}
+    own: dict[str, Any] = {"rope_parameters": rope(header, shape)}
+    if header.architecture == "llama":
+        own["attention_bias"] = shape.has_biases
+    elif header.architecture == "gemma3":
+        local = {"rope_type": "default", "rope_theta": header.own("rope.freq_base_swa", 10000.0)}
+        own["rope_parameters"] = {"full_attention": own["rope_parameters"], "sliding_attention": local}
+        own |= {"sliding_window": header.own("attention.sliding_window"), "query_pre_attn_scalar": shape.head_dim}
+    elif header.architecture == "lfm2":
+        own["layer_types"] = ["full_attention" if attends else "conv" for attends in shape.attends]
+        own |= {"conv_L_cache": header.own("shortconv.l_cache"), "block_auto_adjust_ff_dim": False}
+        own["norm_eps"] = shape.rms_norm_eps
     return AutoConfig.for_model(
-        header.architecture,
-        rope_parameters=rope(header, shape),
+        ARCHITECTURES[header.architecture],
         tie_word_embeddings="output.weight" not in header.tensors,
         bos_token_id=header.vocab("bos_token_id"),
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         **sizes,
-        **biases,
+        **own,
     )

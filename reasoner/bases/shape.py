@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from reasoner.bases.specs import unfit
 from reasoner.llamacpp.header import Broken, Header
 
-_EMBEDDERS = {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "t5encoder"}
-_ARCHITECTURES = ("llama", "qwen2", "qwen3")
+_EMBEDDERS = {
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "t5encoder",
+    "gemma-embedding", "llama-embed",
+}  # fmt: skip
+ARCHITECTURES = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "gemma3": "gemma3_text", "lfm2": "lfm2"}
+"""Gives transformers' name of each architecture that is rebuilt, by GGUF's; the proof of each is in `docs/base.md`."""
 PRE_TOKENIZERS = {
     "gpt-2": "gpt-2",
     "smollm": "smollm",
@@ -25,6 +29,7 @@ PRE_TOKENIZERS = {
     "llama-bpe": "llama-bpe",
     "llama3": "llama-bpe",
     "llama-v3": "llama-bpe",
+    "lfm2": "llama-bpe",
 }
 """Names the pre-tokenizers that are rebuilt; those with the same value split alike (`llama-vocab.cpp`)."""
 
@@ -41,10 +46,10 @@ def check(spec: str, header: Header) -> None:
         raise unfit(spec, "it is (part of) a model that sees or hears", "name a model of text only")
     if architecture in _EMBEDDERS or header.own("pooling_type", 0) or header.own("attention.causal", True) is False:
         raise unfit(spec, f"it is an embedding model ({architecture}), which writes no text", "name a chat model")
-    if architecture not in _ARCHITECTURES or header.own("expert_count", 0):
-        what = "mixture of experts" if architecture in _ARCHITECTURES else "architecture"
-        known = ", ".join(_ARCHITECTURES)
-        raise unfit(spec, f"{what} {architecture!r} is not supported", f"supported: {known}, without experts")
+    if architecture not in ARCHITECTURES or header.own("expert_count", 0):
+        what = "mixture of experts" if architecture in ARCHITECTURES else "architecture"
+        fix = f"as a GGUF: {', '.join(ARCHITECTURES)}, without experts; of others, name the folder that it was made of"
+        raise unfit(spec, f"{what} {architecture!r} is not turned back into a folder", fix)
     try:
         _check_tensors(header)
     except Broken as error:
@@ -72,6 +77,8 @@ class Shape:
     rms_norm_eps: float
     vocab_size: int
     has_biases: bool
+    attends: tuple[bool, ...] = ()
+    """Says which layers have attention; the others a short convolution. Empty where all have attention."""
 
     @classmethod
     def of(cls, header: Header) -> Shape:
@@ -90,6 +97,9 @@ class Shape:
             return float(f"{value:.7g}")  # stored in 32 bits: 1e-5 comes back as 9.999999747378752e-06
 
         width, heads = whole("embedding_length"), whole("attention.head_count")
+        by_layer = header.own("attention.head_count_kv") if header.architecture == "lfm2" else None
+        if by_layer is not None and not _is_by_layer(by_layer, whole("block_count")):
+            raise Broken(f"lfm2.attention.head_count_kv is {by_layer!r}"[:200])
         head = whole("attention.key_length", width // heads)
         if {head} != {whole("attention.value_length", head), whole("rope.dimension_count", head)}:
             raise Broken("its heads have parts that are not rotated, or values of another size")
@@ -101,14 +111,23 @@ class Shape:
             intermediate_size=whole("feed_forward_length"),
             num_hidden_layers=whole("block_count"),
             num_attention_heads=heads,
-            num_key_value_heads=whole("attention.head_count_kv", heads),
+            num_key_value_heads=max(by_layer) if by_layer else whole("attention.head_count_kv", heads),
             head_dim=head,
             max_position_embeddings=whole("context_length"),
             theta=real("rope.freq_base", 10000.0),
             rms_norm_eps=real("attention.layer_norm_rms_epsilon"),
             vocab_size=table.shape[1],
             has_biases="blk.0.attn_q.bias" in header.tensors,
+            attends=tuple(num > 0 for num in by_layer or ()),
         )
+
+
+def _is_by_layer(found: object, num_layers: int) -> bool:
+    """Returns whether a value is a list with one number a layer, all of them the same but for zeros."""
+    if not isinstance(found, list) or len(found) != num_layers or any(type(one) is not int for one in found):
+        return False
+    kinds = {*found} - {0}
+    return len(kinds) == 1 and 0 < min(kinds) < 1 << 31
 
 
 def _expected(header: Header, shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -126,12 +145,22 @@ def _expected(header: Header, shape: Shape) -> dict[str, tuple[int, ...]]:
         layer |= {"attn_q.bias": (q,), "attn_k.bias": (kv,), "attn_v.bias": (kv,)}
         if is_llama:
             layer["attn_output.bias"] = (width,)
-    if header.architecture == "qwen3":
+    if header.architecture in ("qwen3", "gemma3", "lfm2"):
         layer |= {"attn_q_norm.weight": (shape.head_dim,), "attn_k_norm.weight": (shape.head_dim,)}
+    if header.architecture == "gemma3":
+        layer |= {"post_attention_norm.weight": (width,), "post_ffw_norm.weight": (width,)}
+    without = {name: size for name, size in layer.items() if not name.startswith(("attn_q", "attn_k", "attn_v"))}
+    del without["attn_output.weight"]
+    without |= {
+        "shortconv.conv.weight": (header.own("shortconv.l_cache"), width),
+        "shortconv.in_proj.weight": (width, 3 * width), "shortconv.out_proj.weight": (width, width),
+    }  # fmt: skip
     table = (width, shape.vocab_size)
-    found: dict[str, tuple[int, ...]] = {"token_embd.weight": table, "output_norm.weight": (width,)}
+    norm = "token_embd_norm" if header.architecture == "lfm2" else "output_norm"  # llama.cpp's name for it
+    found: dict[str, tuple[int, ...]] = {"token_embd.weight": table, f"{norm}.weight": (width,)}
     for number in range(shape.num_hidden_layers):
-        found |= {f"blk.{number}.{name}": size for name, size in layer.items()}
+        own = layer if not shape.attends or shape.attends[number] else without
+        found |= {f"blk.{number}.{name}": size for name, size in own.items()}
     if "output.weight" in header.tensors:
         found["output.weight"] = table
     if is_llama and "rope_freqs.weight" in header.tensors:
@@ -154,6 +183,11 @@ def _check_tensors(header: Header) -> None:
     scaling = header.own("rope.scaling.type", "none")
     if scaling != "none":
         raise Broken(f"its context is extended by {scaling!r}, which would be lost")
+    if header.own("final_logit_softcapping") or header.own("attn_logit_softcapping"):
+        raise Broken("it caps its logits")
+    windows = (header.own("attention.sliding_window"), header.own("attention.sliding_window_pattern", 6))
+    if windows != (None, 6) and (header.architecture != "gemma3" or windows[1] != 6):
+        raise Broken("its attention has a sliding window, which would be lost")
     rope(header, shape)
 
 

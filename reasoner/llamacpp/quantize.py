@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from reasoner.files import partial_file
+from reasoner.files import partial_file, read_json
 from reasoner.llamacpp import header, install
 from reasoner.machine import cpu, processes
 
@@ -76,8 +76,25 @@ def convert(model_dir: Path, out: Path, log: Path, say: Callable[[str], None], o
             partial,
             "--outtype",
             outtype,
+            *_left_out(model_dir),
         ]
         processes.run(argv, log=log, env={**os.environ, **offline})
+
+
+def _left_out(model_dir: Path) -> list[str]:
+    """Returns what the converter must not ask for: the layers of Qwen3.5 for further tokens, where a folder has none.
+
+    A text model that transformers saved has none; the converter wants them there, unless told otherwise.
+    """
+    from safetensors import safe_open
+
+    if not str((read_json(model_dir / "config.json") or {}).get("model_type")).startswith("qwen3_5"):
+        return []
+    for path in model_dir.glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as opened:
+            if any(name.startswith("mtp.") for name in opened.keys()):  # noqa: SIM118  (not a dictionary)
+                return []
+    return ["--no-mtp"]
 
 
 def quantize(

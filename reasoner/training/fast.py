@@ -53,11 +53,13 @@ class FastLoop:
         is_brain = all(torch.equal(m.weight.bfloat16().float(), m.weight.float()) for m in self.layers.values())
         head = trainer.model.get_base_model().get_output_embeddings().weight.detach()
         self.head = head.to(torch.bfloat16) if is_mixed else head
+        questions = [problem.question for problem in problems] + chat.prompts(config)
+        prompts = [engine.prompt_ids(config, trainer.processing_class, text) for text in questions]
+        self._context = max(map(len, prompts)) + max(self._settings.max_completion_tokens, chat.MAX_TOKENS)
+        packed.refuse_layers(trainer.model.get_base_model().config, self._context)
         self._prove()
         # F16 for a bfloat16 base too: as fast, and in bfloat16 the sampler would see half of a young adapter (LOG.md).
         self.path = run.path / "base" / "live.F16.gguf"
-        questions = [problem.question for problem in problems] + chat.prompts(config)
-        prompts = [engine.prompt_ids(config, trainer.processing_class, text) for text in questions]
         try:
             to_gguf(self.path, "F16")
             self._open(prompts, to_brain=is_brain and is_mixed)
@@ -75,11 +77,7 @@ class FastLoop:
         groups = [([5, 6, 7, 8, 9], [[10, 11, 12, 13], [14, 15, 16]]), ([17, 18, 19], [[20, 21]])]
         model = self._trainer.model
         if not packed.prepare(model):
-            raise ReasonerError(
-                "the fast loop does not fit this architecture",
-                why="its attention cannot be changed",
-                fix="--set train.loop=plain",
-            )
+            raise packed.unfit("its attention cannot be changed")
         with torch.no_grad(), self._trainer.accelerator.autocast():
             tokens = torch.tensor([t for _, completions in groups for c in completions for t in c])
             ours, _ = packed.token_logps(packed.hidden_states(model, groups), self.head, tokens, 1.0)
@@ -91,11 +89,7 @@ class FastLoop:
             theirs = torch.log_softmax(torch.cat(rows).float(), dim=-1).gather(1, tokens[:, None])[:, 0]
         worst = float((ours - theirs).abs().max())
         if not worst < MAX_DIFFERENCE:
-            raise ReasonerError(
-                "the fast loop does not fit this architecture",
-                why=f"packed and padded log-probabilities differ by {worst:.2g}",
-                fix="--set train.loop=plain",
-            )
+            raise packed.unfit(f"packed and padded log-probabilities differ by {worst:.2g}")
 
     def _open(self, prompts: Sequence[Sequence[int]], to_brain: bool) -> None:
         """Ties the file to the layers and loads it into llama.cpp; `to_brain` halves the trainer's frozen weights."""
@@ -109,8 +103,7 @@ class FastLoop:
             for module in self.layers.values():  # exact, and what autocast would make of them at every step
                 module.get_base_layer().weight.data = module.get_base_layer().weight.data.to(torch.bfloat16)
         settings = self._settings
-        width = settings.num_prompts * settings.num_generations
-        self._start(width, max(map(len, prompts)) + max(settings.max_completion_tokens, chat.MAX_TOKENS))
+        self._start(settings.num_prompts * settings.num_generations, self._context)
         try:
             self.sampler.check(prompts[0])
         except ReasonerError:

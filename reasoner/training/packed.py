@@ -29,6 +29,25 @@ ATTENTION = "reasoner-groups"
 """Name of our attention in transformers' registry."""
 
 
+def unfit(why: str) -> ReasonerError:
+    """Returns the error that refuses the fast loop for a model."""
+    return ReasonerError("the fast loop does not fit this architecture", why, "--set train.loop=plain")
+
+
+def refuse_layers(config: Any, tokens: int) -> None:
+    """Refuses a model with layers in which a completion would meet its neighbours, or that see fewer tokens back.
+
+    `tokens` is the longest prompt with a completion. A convolution or a recurrence runs over the whole row: what it
+    takes from the completion before may be too small for a comparison of probabilities to show.
+    """
+    kinds = {*(getattr(config, "layer_types", None) or ("sliding_attention",))}
+    if others := kinds - {"full_attention", "sliding_attention"}:
+        raise unfit(f"its layers of the kind {', '.join(sorted(others))} read across the completions of a row")
+    window = getattr(config, "sliding_window", None)
+    if window and window < tokens and "sliding_attention" in kinds:
+        raise unfit(f"its attention sees {window} tokens back, a prompt with its completion may have {tokens}")
+
+
 def prepare(model: Any) -> bool:
     """Gives the model our attention, so that several groups fit one row; False where its class cannot change it."""
     from transformers import AttentionInterface, AttentionMaskInterface
@@ -111,11 +130,7 @@ def _attend(
         return plain, None
     longest = max(start + max(lengths) for start, lengths in layout)
     if (settings.get("sliding_window") or longest) < longest or settings.get("softcap") is not None:
-        raise ReasonerError(
-            "the fast loop does not fit this architecture",
-            why="its attention has a sliding window that is shorter than a completion, or caps its scores",
-            fix="--set train.loop=plain",
-        )
+        raise unfit("its attention has a sliding window that is shorter than a completion, or caps its scores")
     found = []
     at = 0
     for start, lengths in layout:

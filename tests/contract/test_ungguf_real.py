@@ -123,7 +123,7 @@ def vocabulary(kind):
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     merges = [" ".join(m) if isinstance(m, list) else m for m in model["merges"]]
     control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    if kind == "llama-bpe":  # a whole word that no merge leads to is taken all the same
+    if PRE_TOKENIZERS[kind] == "llama-bpe":  # a whole word that no merge leads to is taken all the same
         tokens.append("Ġzyzzyva")
     types = [1] * len(tokens) + [3] * len(control) + [4, 5, 5]
     return [*tokens, *control, "<think>", "[PAD1]", "[PAD2]"], types, merges
@@ -132,21 +132,26 @@ def vocabulary(kind):
 def tiny(path, architecture, pre, eos="<|im_end|>", bos=False, theta=10000.0, factors=None, template=CHATML):
     """A random model whose weights are exact in bfloat16."""
     tokens, types, merges = vocabulary(pre)
-    head = 32 if architecture == "qwen3" else WIDTH // HEADS
+    head = 32 if architecture in ("qwen3", "gemma3") else WIDTH // HEADS
     out = GGUFWriter(str(path), architecture)
     out.add_name("Tiny | random")
     out.add_license("mit")
     out.add_context_length(512)
     out.add_embedding_length(WIDTH)
-    out.add_block_count(LAYERS)
+    layers = 6 if architecture == "gemma3" else LAYERS  # five with a window, one without
+    out.add_block_count(layers)
     out.add_feed_forward_length(INNER)
     out.add_head_count(HEADS)
-    out.add_head_count_kv(KV_HEADS)
+    out.add_head_count_kv([0, KV_HEADS] if architecture == "lfm2" else KV_HEADS)
     out.add_layer_norm_rms_eps(1e-6)
     out.add_rope_freq_base(theta)
-    if architecture == "qwen3":
+    if architecture in ("qwen3", "gemma3"):
         out.add_key_length(head)
         out.add_value_length(head)
+    if architecture == "gemma3":
+        out.add_sliding_window(16)  # much shorter than the texts of the proof
+    if architecture == "lfm2":
+        out.add_shortconv_l_cache(3)
     out.add_tokenizer_model("gpt2")
     out.add_tokenizer_pre(pre)
     out.add_token_list(tokens)
@@ -166,26 +171,32 @@ def tiny(path, architecture, pre, eos="<|im_end|>", bos=False, theta=10000.0, fa
 
     q, kv = HEADS * head, KV_HEADS * head
     add("token_embd.weight", len(tokens), WIDTH)
-    add("output_norm.weight", WIDTH, around=1.0, scale=0.1)
-    if architecture != "qwen3":
+    add("token_embd_norm.weight" if architecture == "lfm2" else "output_norm.weight", WIDTH, around=1.0, scale=0.1)
+    if architecture in ("llama", "qwen2"):
         add("output.weight", len(tokens), WIDTH)
     if factors is not None:
         out.add_tensor("rope_freqs.weight", np.array(factors, np.float32))
-    for layer in range(LAYERS):
+    norms = ["attn_norm", "ffn_norm"] + (["post_attention_norm", "post_ffw_norm"] if architecture == "gemma3" else [])
+    for layer in range(layers):
         blk = f"blk.{layer}"
-        for name in ("attn_norm", "ffn_norm"):
+        for name in norms:
             add(f"{blk}.{name}.weight", WIDTH, around=1.0, scale=0.1)
+        add(f"{blk}.ffn_gate.weight", INNER, WIDTH)
+        add(f"{blk}.ffn_up.weight", INNER, WIDTH)
+        add(f"{blk}.ffn_down.weight", WIDTH, INNER)
+        if architecture == "lfm2" and layer == 0:
+            add(f"{blk}.shortconv.conv.weight", WIDTH, 3)
+            add(f"{blk}.shortconv.in_proj.weight", 3 * WIDTH, WIDTH)
+            add(f"{blk}.shortconv.out_proj.weight", WIDTH, WIDTH)
+            continue
         for name, rows in (("attn_q", q), ("attn_k", kv), ("attn_v", kv)):
             add(f"{blk}.{name}.weight", rows, WIDTH)
             if architecture == "qwen2":
                 add(f"{blk}.{name}.bias", rows)
-        if architecture == "qwen3":
+        if architecture in ("qwen3", "gemma3", "lfm2"):
             add(f"{blk}.attn_q_norm.weight", head, around=1.0, scale=0.1)
             add(f"{blk}.attn_k_norm.weight", head, around=1.0, scale=0.1)
         add(f"{blk}.attn_output.weight", WIDTH, q)
-        add(f"{blk}.ffn_gate.weight", INNER, WIDTH)
-        add(f"{blk}.ffn_up.weight", INNER, WIDTH)
-        add(f"{blk}.ffn_down.weight", WIDTH, INNER)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
@@ -202,6 +213,8 @@ def tiny(path, architecture, pre, eos="<|im_end|>", bos=False, theta=10000.0, fa
         ("qwen2", "qwen2", False),
         ("qwen2", "deepseek-r1-qwen", True),
         ("qwen3", "qwen2", False),
+        ("gemma3", "llama-bpe", True),
+        ("lfm2", "lfm2", True),
     ],
 )
 def test_architectures_and_pre_tokenizers(architecture, pre, bos, own_cache, tmp_path):
@@ -219,12 +232,12 @@ def test_architectures_and_pre_tokenizers(architecture, pre, bos, own_cache, tmp
     assert tokenizer("a<think>b", add_special_tokens=False)["input_ids"][1] == tokens.index("<think>")
     assert tokenizer.decode(tokenizer("  Zoë: 12 ½\n")["input_ids"], skip_special_tokens=True) == "  Zoë: 12 ½\n"
     assert "[PAD1]" not in tokenizer.get_vocab()
-    whole = tokens.index("Ġzyzzyva") if pre == "llama-bpe" else None
-    assert (tokenizer(" zyzzyva", add_special_tokens=False)["input_ids"] == [whole]) is (pre == "llama-bpe")
+    whole = tokens.index("Ġzyzzyva") if PRE_TOKENIZERS[pre] == "llama-bpe" else None
+    assert (tokenizer(" zyzzyva", add_special_tokens=False)["input_ids"] == [whole]) is (whole is not None)
     assert (tokenizer("a")["input_ids"][0] == tokens.index("<|endoftext|>")) is bos
 
     config = files.read_json(found.path / "config.json")
-    assert config["model_type"] == architecture
+    assert config["model_type"] == shape.ARCHITECTURES[architecture]
     assert config["dtype"] == "bfloat16"
     assert config["eos_token_id"] == tokens.index("<|im_end|>")
     assert "quantization_config" not in config

@@ -19,6 +19,16 @@ def test_a_plain_file_passes(tmp_path, stops_at_llama_cpp):
     assert said[-1].endswith("F32, 32.00 bits a weight")
 
 
+GEMMA = {f"blk.0.{name}.weight": (32,) for name in ("post_attention_norm", "post_ffw_norm")}
+GEMMA |= {f"blk.0.attn_{name}_norm.weight": (16,) for name in "qk"}
+CAPPED = {"gemma3.attention.sliding_window": 8, "gemma3.final_logit_softcapping": 30.0}
+PATTERN = {"gemma3.attention.sliding_window": 8, "gemma3.attention.sliding_window_pattern": 2}
+
+
+def by_layer(heads):
+    return {"lfm2.attention.head_count_kv": heads}
+
+
 CASES = {
     "adapter": (dict(fields={"general.type": "adapter"}), "it is an adapter"),
     "projector": (dict(fields={"general.type": "mmproj"}), "sees or hears"),
@@ -26,7 +36,14 @@ CASES = {
     "vision tensors": (dict(tensors={"v.patch_embd.weight": (4, 32)}), "sees or hears"),
     "embedder": (dict(architecture="nomic-bert"), "embedding model (nomic-bert)"),
     "pooling": (dict(architecture="qwen3", fields={"qwen3.pooling_type": 3}), "embedding model (qwen3)"),
-    "architecture": (dict(architecture="mamba"), "architecture 'mamba' is not supported"),
+    "architecture": (dict(architecture="mamba"), "architecture 'mamba' is not turned back into a folder"),
+    "another embedder": (dict(architecture="gemma-embedding"), "embedding model (gemma-embedding)"),
+    "window": (dict(fields={"llama.attention.sliding_window": 8}), "has a sliding window"),
+    "caps": (dict(architecture="gemma3", tensors=GEMMA, fields=CAPPED), "it caps its logits"),
+    "other windows": (dict(architecture="gemma3", tensors=GEMMA, fields=PATTERN), "has a sliding window"),
+    "no convolution": (dict(architecture="lfm2", fields=by_layer([0])), "head_count_kv is [0]"),
+    "too many layers": (dict(architecture="lfm2", fields=by_layer([0, 2])), "head_count_kv is [0, 2]"),
+    "no layer's": (dict(architecture="lfm2", fields=by_layer([2])), "blk.0.attn_k_norm.weight is missing"),
     "experts": (dict(fields={"llama.expert_count": 8}), "mixture of experts 'llama'"),
     "split": (dict(fields={"split.count": 3}), "one part of a split file"),
     "no template": (dict(drop=["tokenizer.chat_template"]), "no chat template"),
@@ -61,6 +78,19 @@ def test_what_cannot_become_a_base_is_refused_by_name(name, tmp_path, stops_at_l
     assert error.code == USAGE
     assert error.what == f"gguf:{path} cannot be a base"
     assert why in error.why
+
+
+def test_a_family_that_is_only_taken_as_a_folder_says_so(tmp_path):
+    error = refused(f"gguf:{write(tmp_path / 'm.gguf', architecture='smollm3')}", tmp_path)
+    assert "'smollm3'" in error.why
+    assert error.fix.endswith("of others, name the folder that it was made of")
+
+
+def test_gemma_3_passes(tmp_path, stops_at_llama_cpp):
+    fields = {"gemma3.attention.sliding_window": 512}
+    with pytest.raises(ReasonerError, match="past the header"):
+        path = write(tmp_path / "m.gguf", architecture="gemma3", fields=fields, tensors=GEMMA)
+        from_gguf.materialize(f"gguf:{path}", lambda text: None, lambda: None)
 
 
 def test_a_part_of_a_split_model_is_known_by_its_name(tmp_path):
