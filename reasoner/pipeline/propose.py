@@ -7,7 +7,6 @@ fit `train.max_completion_tokens` is seen, and refused, in the first step (`trai
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from reasoner.audit import audit
 from reasoner.bases import locate
 from reasoner.errors import MISSING, USAGE, ReasonerError, printable
 from reasoner.machine import device
+from reasoner.measuring import intervals
 from reasoner.pipeline import plan
 from reasoner.pipeline.job import Job, Reporter
 from reasoner.problems import load
@@ -103,7 +103,7 @@ def propose(wish: Wish, say: Say) -> Proposal:
     train = found["train"].problems
     candidates = [_audited(name, train, wish.source) for name in _families(wish, train)]
     chosen = _best(candidates, wish)
-    asked = {"data.source": json.dumps(wish.source), **({"model.base": wish.base} if wish.base else {})}
+    asked = {"data.source": config.toml(wish.source), **({"model.base": wish.base} if wish.base else {})}
     profile, why = _recipe(wish, asked, say)
     start, _ = config.resolve(profile, asked, device.kind())
     usual = registry.load(start.verifier.name)
@@ -114,14 +114,15 @@ def propose(wish: Wish, say: Say) -> Proposal:
         chosen = same if same.why_not is None and same.judged >= ENOUGH * chosen.judged else chosen
     base, missing = _base(start, say)
     system = _tag_system(start, say) if base else None
-    if not is_usual or system:
+    has_other = not is_usual and start.data.system is not None
+    if has_other or system:
         start = start.model_copy(update={"data": start.data.model_copy(update={"system": system})})
     lengths = _lengths(start, base.path if base else None, [one for split in found.values() for one in split.problems])
     settings, notes = _fitted(start, lengths, len(train), [one.kind for one in train])
     settings["verifier.name"] = chosen.name
     if system:
         settings["data.system"], notes["data.system"] = system, f"SYSTEM of {start.model.base}"
-    elif not is_usual:
+    elif has_other:
         settings["data.system"], notes["data.system"] = "none", "the recipe's asks for answers of another kind"
     settings |= {key: value for key, value in _given(wish).items() if value is not None}
     return Proposal(
@@ -308,7 +309,9 @@ def lines(proposal: Proposal, out: Path) -> list[str]:
         f"  left out: {count:,} {why} ({', '.join(data.lines.get(why, ()))})" for why, count in data.dropped.items()
     ]
     told.append(f"  {sizes['train']:,} to train on, {sizes['dev']:,} for dev, {sizes['test']:,} to be scored on")
-    told.append(f"  so many tell a lift of about {_least_lift(sizes['test'])} points or more from noise")
+    least = intervals.detectable(sizes["test"], 1 / 3)
+    shown = "no lift" if least is None else f"a lift of {least:.0f} points or more (80 % power, where a third change)"
+    told.append(f"  so many show {shown}")
     told += ["verifiers, each audited on these answers"]
     chosen = proposal.settings["verifier.name"]
     for one in proposal.candidates:
@@ -330,8 +333,3 @@ def _verdict(one: Candidate) -> str:
     return f"{read}; {'its audit holds' if one.why_not is None else f'must not be used: {one.why_not}'}" + (
         f"; not {one.unread}" if one.unread else ""
     )
-
-
-def _least_lift(num: int) -> str:
-    """Returns the lift in points that a paired comparison of `num` problems shows, where a third of them change."""
-    return f"{min(100, 100 * 1.96 * math.sqrt(1 / 3 / max(num, 1))):.0f}"

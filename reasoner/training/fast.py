@@ -115,10 +115,14 @@ class FastLoop:
 
         self.sampler = sampler.Sampler(self.path, width=width, context=context, threads=torch.get_num_threads())
 
-    def reopen(self, width: int, context: int) -> None:
-        """Makes room for other completions than a step's: `width` at once, `context` tokens each with their prompt."""
+    def reopen(self, width: int, context: int) -> int:
+        """Makes room for `width` completions, each with its prompt of `context` tokens or what the model has room for.
+
+        Returns that number of tokens.
+        """
         self.sampler.close()
         self._start(width, context)
+        return self.sampler.context
 
     def __enter__(self) -> FastLoop:
         return self

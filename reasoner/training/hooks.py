@@ -124,9 +124,10 @@ class TrainerHooks(GRPOTrainer):
         if len(sampled) < alarms.LENGTHS_LEAST or cut <= alarms.MOST_CUT:
             return
         asked = [locate.prompt_ids(self.processing_class, chat) for chat in chats[: alarms.LENGTHS_ASKED]]
-        room = self.num_ctx - max(map(len, asked))
+        room = self.num_ctx
         if self.fast is not None:
-            self.fast.reopen(len(asked), self.num_ctx)
+            room = self.fast.reopen(len(asked), room)
+        room -= max(map(len, asked))
         drawn = self.sample(asked, 1, temperature=self.temperature, max_tokens=room, seed=0)
         whole = [len(ids) for (ids,) in drawn if ids[-1] in ends]
         raise alarms.too_short(cut, self.args.max_completion_length, whole, len(drawn), room)

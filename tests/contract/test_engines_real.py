@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Prompt, Sampling
 from reasoner.problems import load
 from reasoner.problems.problem import Problem, messages
-from reasoner.serving import install, server, tags
+from reasoner.serving import tags
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
 
@@ -41,19 +40,9 @@ def file(pocket_file):
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """A server of our own on a free port."""
-    assert install.find_ollama(), "no Ollama: run `make setup` first"
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
-        patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
-        with server.ensure_server().client() as made:
-            yield made
-        server.stop_server()
-        server.server_log(port).unlink(missing_ok=True)
+def client(own_server):
+    with own_server.client() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -90,18 +89,8 @@ def expected_ids(tokenized: str) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A server of our own on a free port with an empty model folder."""
-    assert install.find_ollama(), "no Ollama: run `make setup` first"
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
-        patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
-        yield serving.ensure_server()
-        serving.stop_server()
-        serving.server_log(port).unlink(missing_ok=True)
+def server(own_server):
+    return own_server
 
 
 @pytest.fixture

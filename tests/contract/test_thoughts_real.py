@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from reasoner.export import merge
 from reasoner.llamacpp import quantize
 from reasoner.measuring.engines import opening
 from reasoner.measuring.engines.base import Limits, Prompt, Sampling
-from reasoner.serving import install, server
 from reasoner.verifiers.committed import committed
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs_llamacpp, pytest.mark.needs_ollama]
@@ -90,19 +88,9 @@ def make(folder, turns, begin, tokens):
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """A server of our own on a free port."""
-    assert install.find_ollama(), "no Ollama: run `make setup` first"
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
-        patch.setenv("OLLAMA_MODELS", str(tmp_path_factory.mktemp("ollama") / "models"))
-        with server.ensure_server().client() as made:
-            yield made
-        server.stop_server()
-        server.server_log(port).unlink(missing_ok=True)
+def client(own_server):
+    with own_server.client() as made:
+        yield made
 
 
 @pytest.fixture

@@ -60,7 +60,8 @@ def test_the_recipes_own_verifier_is_taken_where_it_is_of_the_same_family(file, 
     assert found.settings["verifier.name"] == "number-lenient"
     assert found.settings["train.curriculum"] is False and found.settings["eval.beside"] == []
     fractions = look(file([rf"\frac{{{n}}}{{7}}" for n in range(1, 41)], "fractions.jsonl"), profile="smol")
-    assert fractions.settings["verifier.name"] == "math"
+    assert fractions.settings["verifier.name"] == "math" and "data.system" not in fractions.settings
+    assert "show a lift of " in "\n".join(propose.lines(look_by_number(file(["7"] * 90)), "reasoner.toml"))
 
 
 def test_lengths_are_those_of_the_bases_own_tokenizer(file):
